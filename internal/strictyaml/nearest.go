@@ -1,9 +1,12 @@
 package strictyaml
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
-// Nearest returns the known word that the given one was probably meant to be, and
-// false if none is near.
+// Nearest returns the known word that the given one was probably meant to be,
+// whatever the case of its letters, and false if none is near.
 func Nearest(word string, known []string) (string, bool) {
 	const longest = 64 // beyond that nobody mistypes a name
 	best, bestDistance := "", 0
@@ -12,7 +15,7 @@ func Nearest(word string, known []string) (string, bool) {
 	}
 	for _, k := range known {
 		limit := max(1, len(k)/3)
-		if d := distance(word, k); d <= limit && (best == "" || d < bestDistance) {
+		if d := distance(strings.ToLower(word), strings.ToLower(k)); d <= limit && (best == "" || d < bestDistance) {
 			best, bestDistance = k, d
 		}
 	}

@@ -1,0 +1,15 @@
+// Package configs holds what an operator edits, as shipped: the category
+// register, the starter packs of rules, the push policy and the example
+// configuration. They are compiled into the binary, so that Weir runs without
+// any file, and they lie here as files to copy and change.
+//
+// What it is not: it reads and checks nothing; packages rules, pipeline/push and
+// internal/config do.
+package configs
+
+import "embed"
+
+// FS holds categories.yaml, rules/*.yaml, push.yaml and weir.yaml.
+//
+//go:embed categories.yaml rules/*.yaml push.yaml weir.yaml
+var FS embed.FS

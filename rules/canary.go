@@ -1,0 +1,52 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/weir-moderation/weir/pipeline/event"
+)
+
+// CanaryPack is the name of the pack whose live rules are canaries: one harmless
+// made-up term for each category, which must hit.
+const CanaryPack = "canary"
+
+// Canary is a harmless text that must hit a rule.
+type Canary struct {
+	Category string
+	Rule     string // the rule's id
+	Text     string
+}
+
+// Canaries returns the canaries of the set, sorted by rule.
+func (s *Set) Canaries() []Canary {
+	var list []Canary
+	for _, r := range s.rules {
+		if r.Pack == CanaryPack && r.State == Live {
+			list = append(list, Canary{r.Category, r.ID, r.Terms[0]})
+		}
+	}
+	return list
+}
+
+// SelfTest judges the text of every canary, and every term of every other rule
+// standing alone, by the compiled set. Whatever does not hit its rule is a fault of
+// Weir, not of the pack; such a set must not be put in force.
+func (s *Set) SelfTest() error {
+	var sc Scratch
+	var errs []error
+	for _, r := range s.rules {
+		name := "text"
+		if len(r.Fields) > 0 {
+			name = r.Fields[0]
+		}
+		for i, t := range r.Terms {
+			e := event.Event{Kind: r.Kinds[0], Fields: []event.Field{{Name: []byte(name), Text: []byte(t)}}}
+			if !slices.ContainsFunc(s.Match(&sc, &e), func(h Hit) bool { return h.Rule == r && h.Term == t }) {
+				errs = append(errs, fmt.Errorf("rule %s does not hit its own term %d", r.ID, i))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

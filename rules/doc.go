@@ -1,0 +1,32 @@
+// Package rules is Weir's knowledge of what is prohibited: packs of rules are
+// read, checked, compiled into a [Set], and the set says which rules an event
+// hits and where.
+//
+// A pack is one YAML file; a rule set is a directory of packs. Every rule names
+// one code of the category register ([ParseRegister]). Reading is strict: a pack
+// with any fault is refused, and all faults of all packs are reported at once,
+// by file, line and column, with what would be right.
+//
+//	pack: gambling
+//	rules:
+//	  - id: gambling.betting      # begins with the pack's name, unique in the whole set
+//	    category: gambling        # a code of the register
+//	    severity: high            # low | medium | high | critical; default: the category's
+//	    action: review            # review | reject; default: the category's
+//	    state: live               # draft | shadow | live | retired
+//	    terms: [赌博, 百家乐]
+//	    except: [反赌博宣传]       # cancels only the occurrence it covers
+//	    kinds: [post, push]       # default: both
+//	    fields: [title, text]     # default: every field
+//	    description: Betting and casino games
+//	    description_zh: 投注与赌场游戏
+//	    notes: why these terms, what they are known to hit in error
+//
+// What it is not: it decides nothing about users or pushes, keeps no state
+// between events, and needs no Kafka, Redis or configuration file; it can be used
+// as a library.
+//
+// The one thing to know: a Set never changes. To change the rules load a new one
+// and let go of the old; what was judged under either is told apart by
+// [Set.Digest].
+package rules

@@ -1,0 +1,104 @@
+package rules
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/weir-moderation/weir/internal/strictyaml"
+)
+
+// Options are what Load needs beside the packs.
+type Options struct {
+	// Dir is put before the names of the packs in messages.
+	Dir          string
+	MemoryBudget Bytes // of the compiled set; 0 means the default
+	MaxHits      int   // of one event; 0 means DefaultMaxHits
+}
+
+// Load reads, checks and compiles the packs at the root of fsys: every file whose
+// name ends in .yaml. Directories, names that begin with a dot and other files are
+// passed over. Draft and retired rules are checked like all others, and not
+// compiled. When anything is wrong there is no set, and the error lists all
+// problems of all packs ([strictyaml.Problems]).
+func Load(fsys fs.FS, reg *Register, o Options) (*Set, error) {
+	names, problems, err := packNames(fsys, o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var rules []*Rule
+	packs := make(map[string]*strictyaml.Problem) // where each name was given first
+	ids := make(map[string]*strictyaml.Problem)
+	for _, name := range names {
+		src, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return nil, fmt.Errorf("read pack: %w", err)
+		}
+		f, list, c := parsePack(path.Join(o.Dir, name), src, reg)
+		c.once(packs, "pack", "pack", f.Pack)
+		for i, r := range list {
+			if r != nil {
+				c.once(ids, fmt.Sprintf("rules[%d].id", i), "id", r.ID)
+			}
+		}
+		problems = append(problems, c.problems...)
+		rules = append(rules, list...)
+	}
+	if len(rules) > MaxRules {
+		problems = append(problems, &strictyaml.Problem{File: dirName(o.Dir), Message: fmt.Sprintf("%d rules in all packs; at most %d (rules.MaxRules)", len(rules), MaxRules)})
+	}
+	if len(problems) > 0 {
+		problems.Sort()
+		return nil, problems
+	}
+	return compile(rules, len(names), o)
+}
+
+// packNames lists the packs of a directory.
+func packNames(fsys fs.FS, dir string) ([]string, strictyaml.Problems, error) {
+	entries, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return nil, nil, fmt.Errorf("read packs: %w", err)
+	}
+	var names []string
+	var problems strictyaml.Problems
+	for _, e := range entries {
+		name := e.Name()
+		switch {
+		case e.IsDir() || strings.HasPrefix(name, "."):
+		case strings.HasSuffix(name, ".yaml"):
+			names = append(names, name)
+		case strings.HasSuffix(name, ".yml"):
+			problems = append(problems, &strictyaml.Problem{File: path.Join(dir, name),
+				Message: fmt.Sprintf("a pack's name ends in .yaml; rename it to %s.yaml, or it would be passed over", strings.TrimSuffix(name, ".yml"))})
+		}
+	}
+	if len(names) == 0 && len(problems) == 0 {
+		return nil, nil, fmt.Errorf("read packs: no pack in %s; a pack is a file whose name ends in .yaml", dirName(dir))
+	}
+	if len(names) > MaxPacks {
+		return nil, nil, fmt.Errorf("read packs: %d packs in %s; at most %d (rules.MaxPacks)", len(names), dirName(dir), MaxPacks)
+	}
+	return names, problems, nil
+}
+
+func dirName(dir string) string {
+	if dir == "" {
+		return "the directory"
+	}
+	return dir
+}
+
+// once notes a name that was given before, in this file or another, with both places.
+func (c *checker) once(first map[string]*strictyaml.Problem, at, what, name string) {
+	if name == "" || c.faulty[at] {
+		return
+	}
+	here := c.doc.Problem(at, "")
+	if before := first[name]; before != nil {
+		c.add(at, "%s %q is given twice; first in %s:%d:%d, rename one", what, name, before.File, before.Line, before.Column)
+		return
+	}
+	first[name] = here
+}

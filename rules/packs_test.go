@@ -1,0 +1,126 @@
+package rules
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/weir-moderation/weir/pipeline/event"
+)
+
+// What the shipped packs say is tested beside them, in package configs. Here they
+// are real packs to load and to judge real posts by.
+
+// realPosts returns the posts of a file of the test data.
+func realPosts(tb testing.TB, name string) []string {
+	tb.Helper()
+	dir := os.Getenv("WEIR_TEST_DATA")
+	if dir == "" {
+		dir = "../../shared/data"
+	}
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		tb.Skipf("no test data (set WEIR_TEST_DATA): %v", err)
+	}
+	return strings.Split(strings.TrimSpace(string(data)), "\n")
+}
+
+// On real posts, toxic ones among them, the packs hit little but insults. The
+// rates are logged (-v); the bounds are there to notice when a term goes wrong.
+func TestRealPosts(t *testing.T) {
+	_, set := shipped(t)
+	if err := set.SelfTest(); err != nil {
+		t.Error(err)
+	}
+	var sc Scratch
+	for _, name := range []string{"posts_zh_short.txt", "posts_en.txt"} {
+		texts := realPosts(t, name)
+		packs := make(map[string]int)
+		for _, text := range texts {
+			seen := make(map[string]bool)
+			for _, h := range set.Match(&sc, post("text", text)) {
+				if !seen[h.Rule.Pack] {
+					packs[h.Rule.Pack]++
+				}
+				seen[h.Rule.Pack] = true
+			}
+		}
+		t.Logf("%s: posts hit of %d: %v", name, len(texts), packs)
+		for pack, n := range packs {
+			bound := 0.001
+			if pack == "insult" {
+				bound = 0.02 // the set was collected for its insults
+			}
+			if rate := float64(n) / float64(len(texts)); rate > bound {
+				t.Errorf("%s: pack %s hits %.4f of all posts", name, pack, rate)
+			}
+		}
+	}
+}
+
+// The canaries of a set are the live rules of the pack of that name, and the self
+// test notices one that does not hit.
+func TestCanaries(t *testing.T) {
+	set, err := Load(packs(
+		"canary.yaml", "pack: canary\nrules:\n  - {id: canary.fraud, category: fraud, state: live, terms: [weircanaryfraud]}\n"+
+			"  - {id: canary.gambling, category: gambling, state: draft, terms: [weircanarygambling]}\n",
+		"other.yaml", "pack: other\nrules:\n  - {id: other.a, category: fraud, state: live, terms: [ab]}\n"), register(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := set.Canaries(); len(c) != 1 || c[0] != (Canary{"fraud", "canary.fraud", "weircanaryfraud"}) {
+		t.Errorf("%v", c)
+	}
+	if err := set.SelfTest(); err != nil {
+		t.Error(err)
+	}
+	set.rules[0].Terms[0] = "something else" // as if the automaton had lost the term
+	if err := set.SelfTest(); err == nil || err.Error() != "rule canary.fraud does not hit its own term 0" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func BenchmarkMatch(b *testing.B) {
+	_, set := shipped(b)
+	for _, name := range []string{"posts_zh_short.txt", "posts_en.txt", "posts_zh_long.txt"} {
+		b.Run(strings.TrimSuffix(name, ".txt"), func(b *testing.B) {
+			texts := realPosts(b, name)
+			events := make([]*event.Event, len(texts))
+			size := 0
+			for i, text := range texts {
+				events[i] = post("text", text)
+				size += len(text)
+			}
+			var sc Scratch
+			b.SetBytes(int64(size / len(texts)))
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				set.Match(&sc, events[i%len(events)])
+				i++
+			}
+		})
+	}
+}
+
+// Texts made to hit as often as can be, within exceptions and without.
+func BenchmarkFlood(b *testing.B) {
+	set := load(b, Options{}, "id: p.a, category: fraud, state: live, terms: [赌博, 赌博网], except: [反赌博宣传]")
+	for name, text := range map[string]string{"hits": "赌博网", "exceptions": "反赌博宣传"} {
+		b.Run(name, func(b *testing.B) {
+			e := post("text", strings.Repeat(text, 1<<20/len(text)))
+			b.SetBytes(int64(len(e.Fields[0].Text)))
+			var sc Scratch
+			for b.Loop() {
+				set.Match(&sc, e)
+			}
+		})
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		shipped(b)
+	}
+}
