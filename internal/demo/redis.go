@@ -1,0 +1,72 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
+)
+
+// startRedis starts the embedded Redis on a free loopback port.
+func startRedis() (*miniredis.Miniredis, error) {
+	m := miniredis.NewMiniRedis()
+	if err := m.StartAddr("127.0.0.1:0"); err != nil {
+		return nil, fmt.Errorf("start the embedded redis: %w", err)
+	}
+	m.Server().SetPreHook(answerInfo)
+	return m, nil
+}
+
+// answerInfo answers what the embedded Redis itself does not know: the sections
+// of INFO by which the daemon makes sure that Redis never throws away a send
+// log for lack of memory. The answer is true: the embedded one never evicts.
+func answerInfo(c *server.Peer, cmd string, args ...string) bool {
+	if !strings.EqualFold(cmd, "INFO") || len(args) == 0 {
+		return false // without a section, miniredis has something of its own to say
+	}
+	var b strings.Builder
+	for _, section := range args {
+		switch strings.ToLower(section) {
+		case "memory":
+			b.WriteString("# Memory\r\nmaxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n")
+		case "server":
+			b.WriteString("# Server\r\nredis_version:7.0.0\r\nredis_mode:standalone\r\n")
+		case "replication":
+			b.WriteString("# Replication\r\nrole:master\r\nconnected_slaves:0\r\n")
+		case "persistence":
+			b.WriteString("# Persistence\r\nloading:0\r\naof_enabled:0\r\n")
+		default:
+			return false
+		}
+	}
+	c.WriteBulk(b.String())
+	return true
+}
+
+// keepTime lets time pass where nothing does it by itself: keys of the embedded
+// Redis do not expire without being told how long it has been, and the embedded
+// broker keeps every byte until it is told to tidy up.
+func (w *World) keepTime(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	last, tidied := time.Now(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		// Read the clock rather than count ticks: a laptop that slept has missed many.
+		now := time.Now()
+		w.redis.FastForward(now.Sub(last))
+		last = now
+		if now.Sub(tidied) >= 15*time.Second {
+			w.broker.Compact() // and drops what is beyond retainBytes
+			tidied = now
+		}
+		w.lookAtProgress(ctx)
+	}
+}
