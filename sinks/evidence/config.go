@@ -1,0 +1,64 @@
+package evidence
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config is the "evidence" section of the configuration file. The log's origin
+// is composed from other sections and given in [Options].
+type Config struct {
+	// Dir holds the log. One directory, one writer.
+	Dir string `yaml:"dir"`
+	// KeyFile holds the key that signs checkpoints. It is created, readable by
+	// its owner only, when the log is started for the first time. Empty means
+	// log.<generation>.key in Dir; whoever then can write Dir can also forge the
+	// log, so outside a trial name a file on other storage.
+	KeyFile string `yaml:"key_file"`
+	// Generation names the log within Dir. Choosing a new one starts a new log
+	// beside the old, which is the way out when the old one refuses to open.
+	Generation string `yaml:"generation"`
+	// CheckpointEvery is how long a record may wait to be covered by a signature.
+	CheckpointEvery time.Duration `yaml:"checkpoint_every"`
+	// SegmentBytes is the size above which a new segment file is begun.
+	SegmentBytes int64 `yaml:"segment_bytes"`
+}
+
+// DefaultConfig returns the settings of a log in ./evidence.
+func DefaultConfig() Config {
+	return Config{
+		Dir:             "evidence",
+		Generation:      "1",
+		CheckpointEvery: defaultCheckpointEvery,
+		SegmentBytes:    defaultSegmentBytes,
+	}
+}
+
+const (
+	defaultCheckpointEvery = time.Second
+	minCheckpointEvery     = 10 * time.Millisecond
+	maxCheckpointEvery     = time.Minute
+
+	defaultSegmentBytes = 1 << 30
+	minSegmentBytes     = 1 << 20
+)
+
+// Validate reports what is wrong with the section, each error beginning with
+// the field's name.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Dir == "" {
+		errs = append(errs, errors.New("dir: none given; name the directory that holds the evidence log"))
+	}
+	if !isFileName(c.Generation) {
+		errs = append(errs, fmt.Errorf("generation: %q; use 1 to %d of the characters a-z A-Z 0-9 . _ -, such as 1", c.Generation, maxGeneration))
+	}
+	if c.CheckpointEvery < minCheckpointEvery || c.CheckpointEvery > maxCheckpointEvery {
+		errs = append(errs, fmt.Errorf("checkpoint_every: %v; use %v up to %v", c.CheckpointEvery, minCheckpointEvery, maxCheckpointEvery))
+	}
+	if c.SegmentBytes < minSegmentBytes {
+		errs = append(errs, fmt.Errorf("segment_bytes: %d; use at least %d", c.SegmentBytes, minSegmentBytes))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,400 @@
+package evidence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Errors that callers may want to tell apart.
+var (
+	// ErrBroken means that writing failed. Nothing more is accepted until the log
+	// is opened again, which finds out what is really on the disk.
+	ErrBroken = errors.New("evidence log is broken until restart")
+	// ErrClosed means that Close was called.
+	ErrClosed = errors.New("evidence log is closed")
+	// ErrLocked means that another process, or another Log of this one, writes to
+	// the directory.
+	ErrLocked = errors.New("another writer holds the log")
+	// ErrTooLarge means that a record's body is over MaxBodyBytes. It will never be accepted.
+	ErrTooLarge = errors.New("evidence record is too large")
+	// ErrTampered means that what is on the disk is not what was signed.
+	ErrTampered = errors.New("evidence log is not what was signed")
+)
+
+// Options says which log to open and how. Dir and Origin are required.
+type Options struct {
+	Dir     string
+	KeyFile string // empty: log.<generation>.key in Dir
+	// Origin names this log among all logs, for ever:
+	// <name>/evidence/<instance>/<generation>. It is the first line of every
+	// checkpoint and the name of the key; its last part is the log's directory.
+	Origin string
+
+	CheckpointEvery time.Duration // 0: one second
+	SegmentBytes    int64         // 0: 1 GiB
+
+	Now        func() time.Time      // nil: time.Now
+	Registerer prometheus.Registerer // nil: metrics are registered nowhere
+	Logger     *slog.Logger          // nil: silent
+
+	// OnCheckpoint is given every signed checkpoint once it is on the disk, and
+	// after a start the latest one again. It may keep the next checkpoint waiting,
+	// but never an Append.
+	OnCheckpoint func(checkpoint []byte)
+
+	calls *calls // tests
+}
+
+// Log is an open evidence log. Its methods may be called from many goroutines.
+type Log struct {
+	o          Options
+	calls      *calls
+	log        *slog.Logger
+	m          *metrics
+	key        *key
+	dir        string // log/<generation> within o.Dir
+	generation string
+	lock       *os.File
+
+	// mu guards the queue and whether anything may still be appended.
+	mu      sync.Mutex
+	queue   []*request // not empty only while someone leads
+	leading bool
+	idle    *sync.Cond    // signalled when leading ends
+	broken  error         // set once, never cleared
+	dead    chan struct{} // closed when broken is set
+	closed  bool
+
+	// Only the leader touches these; leadership is handed over under mu.
+	buf    []byte
+	hashes []tlog.Hash
+	last   int64 // recorded_at of the last record
+	behind bool  // the clock is behind last; said once
+
+	// stateMu guards what is durable.
+	stateMu sync.Mutex
+	tree    tree
+	seg     *os.File // the active segment
+	segAt   segment
+	segSize int64
+	older   int64 // bytes in the segments before the active one
+
+	// signMu is held by who signs.
+	signMu    sync.Mutex
+	history   *os.File
+	histSize  int64
+	signed    head
+	latest    []byte // the checkpoint of signed
+	published bool   // latest was given to OnCheckpoint since the start
+	released  bool   // files are closed
+}
+
+// Open opens the log of o.Origin in o.Dir, or begins it. It recovers from a
+// crash, and refuses with [ErrTampered] where what it finds cannot come from one.
+//
+// Opening reads the whole log, at about the speed of the disk.
+func Open(o Options) (*Log, error) {
+	generation, err := checkOrigin(o.Origin)
+	if err != nil {
+		return nil, err
+	}
+	if o.Dir == "" {
+		return nil, errors.New("evidence directory: none given; name the directory that holds the log")
+	}
+	if o.KeyFile == "" {
+		o.KeyFile = filepath.Join(o.Dir, defaultKeyFile(generation))
+	}
+	if o.CheckpointEvery == 0 {
+		o.CheckpointEvery = defaultCheckpointEvery
+	}
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = defaultSegmentBytes
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.calls == nil {
+		o.calls = systemCalls()
+	}
+	l := &Log{
+		o: o, calls: o.calls, log: o.Logger,
+		dir: filepath.Join(o.Dir, logsDir, generation), generation: generation,
+		dead: make(chan struct{}),
+	}
+	l.idle = sync.NewCond(&l.mu)
+	if err := l.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open evidence log %s: %w", l.dir, err), l.release())
+	}
+	l.m = newMetrics(o.Registerer, l)
+	l.m.lastCheckpoint.Set(float64(l.signedAt().UnixNano()) / 1e9)
+	return l, nil
+}
+
+// open is Open without the defaults.
+func (l *Log) open() error {
+	if err := makeDirs(l.calls, l.o.Dir, l.dir); err != nil {
+		return err
+	}
+	var err error
+	if l.lock, err = lockDir(l.dir); err != nil {
+		if errors.Is(err, ErrLocked) {
+			return fmt.Errorf("%w; stop it, or give this instance a directory of its own", err)
+		}
+		return err
+	}
+	segs, err := segments(l.dir, l.generation)
+	if err != nil {
+		return err
+	}
+	isNew, err := l.isNew(segs)
+	if err != nil {
+		return err
+	}
+	if l.key, err = loadKey(l.calls, l.o.KeyFile, l.o.Origin, isNew); err != nil {
+		return err
+	}
+	if l.key.created {
+		l.log.Warn("created the key that signs the evidence log; keep a copy in a safe place, and give the verifier key to who checks the log",
+			"file", l.o.KeyFile, "verifier_key", l.key.public)
+	}
+	if err := l.readHeads(); err != nil {
+		return err
+	}
+	if err := l.recover(segs); err != nil {
+		return err
+	}
+	if l.tree.n == 0 {
+		if err := l.begin(); err != nil {
+			return err
+		}
+	}
+	if l.signed.size == 0 {
+		// Before anything else may be appended the genesis record is signed, so a
+		// log of more than one record always has a checkpoint, and one without was
+		// tampered with. If the process dies before, the next start comes here again.
+		if err := l.checkpoint(); err != nil {
+			return err
+		}
+	}
+	return l.writeVerifierKey()
+}
+
+// Origin returns the log's name.
+func (l *Log) Origin() string { return l.o.Origin }
+
+// VerifierKey returns the key that checks the log's signatures.
+func (l *Log) VerifierKey() string { return l.key.public }
+
+// Size returns how many records are durable.
+func (l *Log) Size() int64 {
+	l.stateMu.Lock()
+	defer l.stateMu.Unlock()
+	return l.tree.n
+}
+
+// Err returns why the log is broken, or nil while it is not.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
+}
+
+// Run signs a checkpoint at every interval in which something was appended, until
+// ctx ends; then it returns nil. It returns an error as soon as the log is broken.
+func (l *Log) Run(ctx context.Context) error {
+	t := time.NewTicker(l.o.CheckpointEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.dead:
+			return l.Err()
+		case <-t.C:
+			if err := l.checkpoint(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Close waits for the appends in progress, signs what is not yet signed, and
+// lets the directory go. Appends after it fail with [ErrClosed]. Call it after
+// Run has returned. A broken log is not signed any more; Close then says so.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	for l.leading {
+		l.idle.Wait()
+	}
+	l.mu.Unlock()
+	err := l.checkpoint()
+	if err != nil {
+		err = fmt.Errorf("close evidence log: %w", err)
+	}
+	l.m.unregister()
+	return errors.Join(err, l.release())
+}
+
+// release closes the files. The lock goes last.
+func (l *Log) release() error {
+	l.signMu.Lock()
+	defer l.signMu.Unlock()
+	l.released = true
+	var errs []error
+	for _, f := range []*os.File{l.seg, l.history, l.lock} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// kill marks the log broken. Whoever leads finds out after the write in hand and
+// fails what is queued.
+func (l *Log) kill(cause error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.killLocked(cause)
+}
+
+func (l *Log) killLocked(cause error) error {
+	if l.broken == nil {
+		l.broken = fmt.Errorf("%w: %w", ErrBroken, cause)
+		close(l.dead)
+		l.log.Error("the evidence log is broken: nothing is accepted until restart", "err", cause)
+	}
+	return l.broken
+}
+
+// checkpoint signs the log as far as it is durable.
+//
+// The order is: history, then the checkpoint file, then whoever listens. If the
+// process dies after the first, the next start finds the head in the history and
+// finishes the work; a head that others may have seen is always in the history.
+func (l *Log) checkpoint() error {
+	l.signMu.Lock()
+	defer l.signMu.Unlock()
+	if err := l.Err(); err != nil {
+		return err
+	}
+	if l.released {
+		return nil
+	}
+	if err := l.inPlace(); err != nil {
+		return l.kill(err)
+	}
+	l.stateMu.Lock()
+	n := l.tree.n
+	root, err := l.tree.root()
+	l.stateMu.Unlock()
+	if err != nil {
+		return l.kill(err)
+	}
+	if n == l.signed.size {
+		l.publish()
+		return nil
+	}
+	h := head{n, root}
+	msg, err := h.sign(l.key)
+	if err != nil {
+		return l.kill(fmt.Errorf("sign checkpoint: %w", err))
+	}
+	// If the process dies in this write, the part of it that is found at the next
+	// start is cut off.
+	line := append(append([]byte(nil), msg...), '\n')
+	err = l.calls.write(l.history, line, l.histSize)
+	if err == nil {
+		err = l.calls.datasync(l.history)
+	}
+	if err != nil {
+		return l.kill(fmt.Errorf("write %s: %w", historyFile, err))
+	}
+	l.histSize += int64(len(line))
+	if err := writeFile(l.calls, filepath.Join(l.dir, checkpointFile), msg, 0o600); err != nil {
+		return l.kill(fmt.Errorf("write %s: %w", checkpointFile, err))
+	}
+	l.setSigned(h)
+	l.latest, l.published = msg, false
+	if l.m != nil {
+		l.m.lastCheckpoint.SetToCurrentTime()
+	}
+	l.publish()
+	return nil
+}
+
+func (l *Log) publish() {
+	if !l.published && l.o.OnCheckpoint != nil && l.latest != nil {
+		l.o.OnCheckpoint(append([]byte(nil), l.latest...))
+	}
+	l.published = true
+}
+
+// setSigned notes the head under stateMu as well, where the metrics read it.
+func (l *Log) setSigned(h head) {
+	l.stateMu.Lock()
+	defer l.stateMu.Unlock()
+	l.signed = h
+}
+
+// signedAt returns when the checkpoint file was last written.
+func (l *Log) signedAt() time.Time {
+	fi, err := os.Stat(filepath.Join(l.dir, checkpointFile))
+	if err != nil {
+		return time.Unix(0, 0)
+	}
+	return fi.ModTime()
+}
+
+// inPlace checks that the open files are still those that the directory shows,
+// and no shorter than what was written. Without it a log whose directory was
+// deleted, moved or restored underneath would go on acknowledging records into
+// files that nobody can find.
+func (l *Log) inPlace() error {
+	// Under stateMu, or the segment could be closed for a new one meanwhile.
+	l.stateMu.Lock()
+	err := sameFile(l.seg, l.segAt.path, l.segSize)
+	l.stateMu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := sameFile(l.history, filepath.Join(l.dir, historyFile), l.histSize); err != nil {
+		return err
+	}
+	return sameFile(l.lock, l.dir, 0)
+}
+
+// sameFile checks that path still names f, and that f has size bytes at least.
+func sameFile(f *os.File, path string, size int64) error {
+	ours, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	shown, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("deleted or moved while it was written: %w", err)
+	}
+	if !os.SameFile(ours, shown) {
+		return fmt.Errorf("%s was replaced while it was written", path)
+	}
+	if ours.Size() < size {
+		return fmt.Errorf("%s was cut from %d to %d bytes while it was written", path, size, ours.Size())
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package evidence
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"time"
+)
+
+// ID names a record. The caller computes it from what the record is about, so
+// that writing the same thing twice writes the same id twice.
+type ID [16]byte
+
+// String returns the id as 32 hex digits.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// Kind says what a record is. The numbers are part of the format.
+type Kind uint8
+
+// The kinds of records. 1 to 15 are about the log itself, 16 to 31 about
+// messages; FORMAT.md reserves ranges for what comes later.
+const (
+	KindGenesis    Kind = 1  // the first record of a log, written by Open
+	KindStart      Kind = 2  // the daemon started
+	KindStop       Kind = 3  // the daemon stopped in order
+	KindRuleSet    Kind = 4  // a rule set or policy came into force
+	KindCoverage   Kind = 5  // ranges of offsets that were judged: a [CoverageBody]
+	KindGap        Kind = 6  // offsets that were gone before they could be judged: a [GapBody]
+	KindHit        Kind = 16 // the verdict on a message that was hit
+	KindPush       Kind = 17 // the decision on a push
+	KindDeadLetter Kind = 18 // a message that can never be judged
+)
+
+// Kinds returns all kinds this version writes.
+func Kinds() []Kind {
+	return []Kind{KindGenesis, KindStart, KindStop, KindRuleSet, KindCoverage, KindGap, KindHit, KindPush, KindDeadLetter}
+}
+
+// String returns the kind's word in reports and metrics.
+func (k Kind) String() string {
+	switch k {
+	case KindGenesis:
+		return "genesis"
+	case KindStart:
+		return "start"
+	case KindStop:
+		return "stop"
+	case KindRuleSet:
+		return "ruleset"
+	case KindCoverage:
+		return "coverage"
+	case KindGap:
+		return "gap"
+	case KindHit:
+		return "hit"
+	case KindPush:
+		return "push"
+	case KindDeadLetter:
+		return "deadletter"
+	}
+	return fmt.Sprintf("kind-%d", uint8(k))
+}
+
+// redecided reports whether two records of one id may honestly differ: a push
+// that is delivered again is decided again, by a later clock and a longer
+// history. Every other record is computed from the message alone.
+func (k Kind) redecided() bool { return k == KindPush }
+
+// Class is the retention class of a record's body. The numbers are part of the
+// format; periods belong to the configuration.
+type Class uint8
+
+// The classes of records.
+const (
+	ClassNone    Class = 0 // not classified
+	ClassAudit   Class = 1 // what the log says of itself: genesis, start, coverage
+	ClassContent Class = 2 // what users wrote
+	ClassPush    Class = 3 // push decisions
+	ClassPolicy  Class = 4 // rule sets and policies
+)
+
+// String returns the class's word in reports.
+func (c Class) String() string {
+	switch c {
+	case ClassNone:
+		return "none"
+	case ClassAudit:
+		return "audit"
+	case ClassContent:
+		return "content"
+	case ClassPush:
+		return "push"
+	case ClassPolicy:
+		return "policy"
+	}
+	return fmt.Sprintf("class-%d", uint8(c))
+}
+
+// EncodingJSON is the encoding of bodies in this version.
+const EncodingJSON = 0
+
+// maxEncoding is the largest encoding the leaf has room for.
+const maxEncoding = 15
+
+// MaxBodyBytes is the largest body a record may have.
+const MaxBodyBytes = 16 << 20
+
+// Record is what [Log.Append] takes. Body is read until Append returns and is
+// not changed.
+type Record struct {
+	ID       ID
+	Kind     Kind
+	Class    Class
+	Encoding uint8 // of Body: EncodingJSON
+	Body     []byte
+}
+
+func (r *Record) check() error {
+	switch {
+	case r.Kind == 0:
+		return fmt.Errorf("record %s has no kind", r.ID)
+	case r.Kind == KindGenesis:
+		return fmt.Errorf("record %s is a genesis record; only Open writes one", r.ID)
+	case r.Encoding > maxEncoding:
+		return fmt.Errorf("record %s has encoding %d; the leaf has room for 0 to %d", r.ID, r.Encoding, maxEncoding)
+	case len(r.Body) > MaxBodyBytes:
+		return fmt.Errorf("record %s: %w: %d bytes, at most %d", r.ID, ErrTooLarge, len(r.Body), MaxBodyBytes)
+	}
+	return nil
+}
+
+// The leaf is the public part of a record and all that is hashed into the tree:
+//
+//	 0  version     1   always 1
+//	 1  kind        1
+//	 2  class       1
+//	 3  flags       1   low four bits: encoding of the body; the others are 0
+//	 4  id         16
+//	20  recorded   8   nanoseconds since 1970, never less than that of the record before
+//	28  body bytes  4   of the plain body, without salt
+//	32  commitment 32   SHA-256 of "ev1 body\n", id, salt and plain body
+//
+// All numbers are big-endian.
+const (
+	leafSize    = 64
+	leafVersion = 1
+
+	leafID         = 4
+	leafTime       = 20
+	leafBody       = 28
+	leafCommitment = 32
+
+	flagsEncoding = 0x0f
+)
+
+// saltSize is the length of the random bytes before every body. They keep a
+// leaf from being matched against guesses of a short text once the body is gone.
+const saltSize = 32
+
+const commitmentTag = "ev1 body\n"
+
+type leaf [leafSize]byte
+
+func (l *leaf) kind() Kind      { return Kind(l[1]) }
+func (l *leaf) class() Class    { return Class(l[2]) }
+func (l *leaf) encoding() uint8 { return l[3] & flagsEncoding }
+func (l *leaf) id() ID          { return ID(l[leafID:leafTime]) }
+func (l *leaf) nanos() int64    { return int64(binary.BigEndian.Uint64(l[leafTime:])) }
+func (l *leaf) time() time.Time { return time.Unix(0, l.nanos()).UTC() }
+func (l *leaf) bodyBytes() int  { return int(binary.BigEndian.Uint32(l[leafBody:])) }
+func (l *leaf) setNanos(ns int64) {
+	binary.BigEndian.PutUint64(l[leafTime:], uint64(ns))
+}
+
+// known reports whether this version can open the record's body.
+func (l *leaf) known() bool { return l[0] == leafVersion && l[3]&^flagsEncoding == 0 }
+
+// item is a record on its way into the log.
+type item struct {
+	leaf leaf // complete but for the time, which is given when the place in the log is
+	salt [saltSize]byte
+	body []byte
+}
+
+func (it *item) stored() int { return saltSize + len(it.body) }
+
+// prepare salts and commits to the records. It runs on the callers' goroutines,
+// all at once: hashing bodies is most of what an append costs.
+func prepare(recs []Record) []item {
+	items := make([]item, len(recs))
+	h := sha256.New()
+	var pre [len(commitmentTag) + len(ID{}) + saltSize]byte
+	copy(pre[:], commitmentTag)
+	for i := range recs {
+		r, it := &recs[i], &items[i]
+		it.body = r.Body
+		rand.Read(it.salt[:]) // never fails: it ends the process first
+
+		it.leaf[0], it.leaf[1], it.leaf[2], it.leaf[3] = leafVersion, uint8(r.Kind), uint8(r.Class), r.Encoding
+		copy(it.leaf[leafID:], r.ID[:])
+		binary.BigEndian.PutUint32(it.leaf[leafBody:], uint32(len(r.Body)))
+
+		copy(pre[len(commitmentTag):], r.ID[:])
+		copy(pre[len(commitmentTag)+len(r.ID):], it.salt[:])
+		h.Reset()
+		h.Write(pre[:])
+		h.Write(r.Body)
+		h.Sum(it.leaf[:leafCommitment])
+	}
+	return items
+}
+
+// commitsTo reports whether stored, salt and body, is what the leaf promised.
+func (l *leaf) commitsTo(stored []byte) bool {
+	if len(stored) != saltSize+l.bodyBytes() {
+		return false
+	}
+	h := sha256.New()
+	h.Write([]byte(commitmentTag))
+	h.Write(l[leafID:leafTime])
+	h.Write(stored)
+	var sum [sha256.Size]byte
+	h.Sum(sum[:0])
+	return sum == [sha256.Size]byte(l[leafCommitment:])
+}

@@ -1,0 +1,744 @@
+package evidence
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// VerifyOptions says what to check a log against.
+type VerifyOptions struct {
+	// VerifierKey is the public key of the log, as its operator published it. Its
+	// name chooses the generation. If empty, the key beside the log is used, which
+	// whoever forged the log could have replaced.
+	VerifierKey string
+	// Heads are checkpoints of this log that were kept elsewhere: by a topic, a
+	// witness, a court. The log must agree with each of them; one that was rolled
+	// back or rewritten, and signed again, does not.
+	Heads [][]byte
+	// Peers are the evidence directories of other instances that read the same
+	// topics: what their coverage records account for is no hole here. They are
+	// read, not verified; verify each by itself.
+	Peers []string
+}
+
+// Verify checks the log in dir without its private key and without changing
+// anything: every frame, checksum, index and time, every body against its
+// commitment, the tree against every signed head, every id for conflicts, and
+// the ledger. A log may be verified while it is written.
+//
+// What was found is in the report, alarms included. The error means that the log
+// could not be checked. Memory grows by about 60 bytes for each record.
+//
+// Clause: rn-audit
+// Anyone with the public key can check the evidence without Weir's help: what was altered, cut out or never written is named by record, file and time.
+func Verify(dir string, o VerifyOptions) (*Report, error) {
+	v := &verifier{rep: &Report{Kinds: make(map[string]int64)}, seed: maphash.MakeSeed(), seen: make(map[ID]sighting)}
+	if err := v.run(dir, o); err != nil {
+		return nil, fmt.Errorf("verify evidence: %w", err)
+	}
+	return v.rep, nil
+}
+
+// place is where a record lies.
+type place struct {
+	index  int64
+	file   string
+	offset int64
+	nanos  int64
+}
+
+func (p place) finding(v Verdict, count int64, format string, args ...any) Finding {
+	return Finding{Verdict: v, Index: p.index, Count: count, File: p.file, Offset: p.offset,
+		Time: time.Unix(0, p.nanos).UTC(), Detail: fmt.Sprintf(format, args...)}
+}
+
+// sighting is what is remembered of a record for when its id comes again.
+type sighting struct {
+	sum   uint64 // of what must not differ; seeded, so nobody can aim at it
+	index int64
+}
+
+type verifier struct {
+	rep  *Report
+	key  note.Verifier
+	seed maphash.Seed
+
+	batch []checked
+	arena []byte
+
+	due  int64 // index of the next record in the files
+	tree tree
+	lost bool  // records are missing, so no root after them can be computed
+	last int64 // recorded_at of the record before
+
+	heads []namedHead // from elsewhere than the history, by size
+	hist  history
+	mark  place    // the first record after the last head that agreed
+	bad   *badHead // the first head that did not, while it is open why
+	top   head     // the largest head with a good signature
+
+	seen map[ID]sighting
+	// Distinct records that stand for a flagged or dead-lettered message.
+	judged, dead int64
+	coverage     coverage
+}
+
+// namedHead is a signed head and where it was found.
+type namedHead struct {
+	head
+	file   string
+	offset int64
+}
+
+type badHead struct {
+	namedHead
+	from place // the first record that may be to blame
+}
+
+func (v *verifier) run(dir string, o VerifyOptions) error {
+	generation, err := v.readKey(dir, o)
+	if err != nil {
+		return err
+	}
+	logDir := filepath.Join(dir, logsDir, generation)
+	// Heads before segments: on a live log the records of a head that was read
+	// are then sure to be on the disk.
+	if err := v.readHeads(logDir, generation, o); err != nil {
+		return err
+	}
+	defer v.hist.close()
+	segs, err := segments(logDir, generation)
+	if errors.Is(err, fs.ErrNotExist) {
+		segs, err = nil, nil // the heads, if any, will say what is missing
+	}
+	if err != nil {
+		return err
+	}
+	if len(segs) == 0 && v.top.size == 0 {
+		return fmt.Errorf("%s holds no evidence", logDir)
+	}
+	v.rep.Segments = len(segs)
+	for _, s := range segs {
+		fi, err := os.Stat(s.path)
+		if err != nil {
+			return err
+		}
+		v.rep.Bytes += fi.Size()
+	}
+	if err := walk(segs, v.frame, v.fault); err != nil {
+		return err
+	}
+	if err := v.flush(); err != nil {
+		return err
+	}
+	if err := v.finish(); err != nil {
+		return err
+	}
+	for _, p := range o.Peers {
+		if err := v.readPeer(p); err != nil {
+			return err
+		}
+	}
+	v.finishCoverage()
+	return nil
+}
+
+// readKey finds the key, and by its name the log.
+func (v *verifier) readKey(dir string, o VerifyOptions) (generation string, err error) {
+	vkey := strings.TrimSpace(o.VerifierKey)
+	if vkey == "" {
+		b, err := os.ReadFile(filepath.Join(dir, verifierFile))
+		if err != nil {
+			return "", fmt.Errorf("no verifier key given and none beside the log: %w", err)
+		}
+		vkey = strings.TrimSpace(string(b))
+		v.rep.KeyFromLog = true
+	}
+	if v.key, err = note.NewVerifier(vkey); err != nil {
+		return "", fmt.Errorf("verifier key: %w; it is one line of the form <origin>+<hash>+<key>", err)
+	}
+	v.rep.Origin = v.key.Name()
+	v.rep.VerifierKey = vkey
+	generation = path.Base(v.rep.Origin)
+	if !isFileName(generation) {
+		return "", fmt.Errorf("verifier key: its name %s does not end with a generation", v.rep.Origin)
+	}
+	if _, err := os.Stat(filepath.Join(dir, logsDir, generation)); err != nil {
+		return "", fmt.Errorf("the log of %s is not in %s: %w", v.rep.Origin, dir, err)
+	}
+	return generation, nil
+}
+
+// readHeads reads the checkpoint and the heads given, and opens the history.
+func (v *verifier) readHeads(logDir, generation string, o VerifyOptions) error {
+	for i, msg := range o.Heads {
+		name := fmt.Sprintf("checkpoint %d of those given", i+1)
+		h, err := parseCheckpoint(msg, v.key)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		v.addHead(namedHead{h, name, 0})
+		v.rep.Heads++
+	}
+	name := filepath.Join(logsDir, generation, historyFile)
+	if err := v.hist.open(v, filepath.Join(logDir, historyFile), name); err != nil {
+		return err
+	}
+	cpName := filepath.Join(logsDir, generation, checkpointFile)
+	msg, err := os.ReadFile(filepath.Join(logDir, checkpointFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		if v.hist.final.size > 0 {
+			v.rep.find(Finding{Verdict: Missing, Index: -1, File: cpName, Detail: "the latest checkpoint is gone"})
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	h, err := parseCheckpoint(msg, v.key)
+	if err != nil {
+		v.rep.find(Finding{Verdict: Altered, Index: -1, File: cpName, Detail: "the latest checkpoint: " + err.Error()})
+		return nil
+	}
+	if h.size > v.hist.final.size {
+		// A live log may have signed since the history was looked at.
+		if err := v.hist.extend(); err != nil {
+			return err
+		}
+		if h.size > v.hist.final.size {
+			v.rep.find(Finding{Verdict: Missing, Index: -1, File: name, Detail: fmt.Sprintf(
+				"the history of signed heads ends at %d records, the latest checkpoint is of %d", v.hist.final.size, h.size)})
+		}
+	} else {
+		v.hist.checkpoint, v.hist.checkpointFile = h.size, cpName
+	}
+	v.addHead(namedHead{h, cpName, 0})
+	return nil
+}
+
+func (v *verifier) addHead(h namedHead) {
+	v.heads = append(v.heads, h)
+	slices.SortStableFunc(v.heads, func(a, b namedHead) int { return int(min(1, max(-1, a.size-b.size))) })
+	v.sawHead(h)
+}
+
+func (v *verifier) sawHead(h namedHead) {
+	if h.size > v.top.size {
+		v.top = h.head
+	}
+}
+
+// history is the stream of all heads ever signed: a year of them does not fit
+// into memory.
+type history struct {
+	v      *verifier
+	file   *os.File
+	name   string
+	r      historyReader
+	final  head // the last one
+	ahead  *namedHead
+	before head // the head before ahead
+	// The latest checkpoint, to be compared with the end of the history: between
+	// the two writes of a checkpoint it is one head behind, never two.
+	checkpoint     int64
+	checkpointFile string
+}
+
+func (h *history) open(v *verifier, path, name string) error {
+	h.v, h.name = v, name
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	h.file = f
+	h.r.r = f
+	return h.extend()
+}
+
+func (h *history) close() {
+	if h.file != nil {
+		h.file.Close() //nolint:errcheck // only read
+	}
+}
+
+// extend looks at how far the history reaches now.
+func (h *history) extend() error {
+	if h.file == nil {
+		return nil
+	}
+	msg, end, err := lastCheckpoint(h.file)
+	if err != nil {
+		return err
+	}
+	h.r.size = end
+	if fi, err := h.file.Stat(); err != nil {
+		return err
+	} else if fi.Size()-end > maxCheckpoint {
+		h.r.size = fi.Size() // not the rest of a crash: let it be read and reported
+	}
+	h.final, _ = parseCheckpoint(msg, h.v.key) // reading up to it reports what is wrong
+	return nil
+}
+
+// peek returns the next head whose signature is good, in growing sizes.
+func (h *history) peek() (*namedHead, error) {
+	for h.ahead == nil && h.file != nil {
+		msg, offset, err := h.r.next()
+		if errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			h.find(Altered, offset, "from here on the history of signed heads cannot be read")
+			h.r.size = h.r.off
+			h.r.buf = nil
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		got, err := parseCheckpoint(msg, h.v.key)
+		if err != nil {
+			h.find(Altered, offset, "a checkpoint in the history: "+err.Error())
+			continue
+		}
+		next := namedHead{got, h.name, offset}
+		h.v.sawHead(next)
+		h.v.rep.Heads++
+		if got.size <= h.before.size {
+			verdict := Altered
+			if got.size == h.before.size && got != h.before {
+				verdict = Fork
+			}
+			h.find(verdict, offset, fmt.Sprintf("a head of %d records stands after one of %d", got.size, h.before.size))
+			continue
+		}
+		h.ahead = &next
+	}
+	return h.ahead, nil
+}
+
+func (h *history) take() {
+	if h.checkpoint > 0 && h.checkpoint < h.before.size && h.ahead.head == h.final {
+		h.v.rep.find(Finding{Verdict: Altered, Index: -1, File: h.checkpointFile, Detail: fmt.Sprintf(
+			"the latest checkpoint is an old one, of %d records; heads of %d and %d were signed after it", h.checkpoint, h.before.size, h.ahead.size)})
+	}
+	h.before = h.ahead.head
+	h.ahead = nil
+}
+
+func (h *history) find(v Verdict, offset int64, detail string) {
+	h.v.rep.find(Finding{Verdict: v, Index: -1, File: h.name, Offset: offset, Detail: detail})
+}
+
+// checked is a record on its way through the verifier.
+type checked struct {
+	leaf   leaf
+	stored []byte
+	at     place
+
+	hash   tlog.Hash
+	intact bool   // the body is the one the leaf commits to
+	sum    uint64 // of what a record of the same id must share
+}
+
+// The size of a batch, whose records are hashed on all cores.
+const (
+	batchRecords = 4096
+	batchBytes   = 4 << 20
+)
+
+// frame takes the records of a frame.
+func (v *verifier) frame(seg *segment, f *frame) error {
+	switch {
+	case f.offset == 0 && f.first != seg.first:
+		if err := v.flush(); err != nil {
+			return err
+		}
+		v.rep.find(Finding{Verdict: Altered, Index: f.first, File: seg.name,
+			Detail: fmt.Sprintf("the file is named for record %d", seg.first)})
+		fallthrough
+	case f.first != v.due:
+		if err := v.flush(); err != nil {
+			return err
+		}
+		if f.first < v.due {
+			v.rep.find(Finding{Verdict: Altered, Index: f.first, Count: int64(f.count), File: seg.name, Offset: f.offset,
+				Detail: fmt.Sprintf("a frame says it begins with record %d where record %d is due: put in or numbered anew", f.first, v.due)})
+			return nil
+		}
+		if f.first > v.due {
+			v.rep.find(Finding{Verdict: Missing, Index: v.due, Count: f.first - v.due, File: seg.name, Offset: f.offset,
+				Detail: fmt.Sprintf("the next frame begins with record %d", f.first)})
+			v.lost = true
+			v.due = f.first
+		}
+	}
+	if len(v.batch) > 0 && (len(v.batch)+f.count > batchRecords || len(v.arena)+len(f.entries) > batchBytes) {
+		if err := v.flush(); err != nil {
+			return err
+		}
+	}
+	// The frame's bytes are the reader's; a copy of the whole is cheaper than one
+	// for each body.
+	start := len(v.arena)
+	v.arena = append(v.arena, f.entries...)
+	kept := *f
+	kept.entries = v.arena[start:len(v.arena):len(v.arena)]
+	kept.each(func(e entry) {
+		v.batch = append(v.batch, checked{leaf: *e.leaf, stored: e.stored,
+			at: place{index: v.due, file: seg.name, offset: e.offset, nanos: e.leaf.nanos()}})
+		v.due++
+	})
+	return nil
+}
+
+// fault takes a stretch of a segment that is no sound frame.
+func (v *verifier) fault(fl *fault) error {
+	if err := v.flush(); err != nil {
+		return err
+	}
+	if fl.torn && v.due >= max(v.top.size, v.hist.final.size) {
+		v.rep.TornBytes = fl.size - fl.offset
+		v.rep.find(Finding{Verdict: UnsignedTail, Index: -1, File: fl.seg.name, Offset: fl.offset, Detail: fmt.Sprintf(
+			"%d bytes of a write cut short, of which no one was told that it had succeeded", v.rep.TornBytes)})
+		return nil
+	}
+	found := Finding{Verdict: Altered, Index: v.due, File: fl.seg.name, Offset: fl.offset, Detail: fl.err.Error()}
+	if fl.frame != nil {
+		found.Count = int64(fl.frame.count)
+	}
+	if errors.Is(fl.err, errCutShort) && fl.torn {
+		found.Verdict = Missing
+	}
+	v.rep.find(found)
+	if fl.frame == nil {
+		return nil // the number of the next frame will tell what is missing
+	}
+	// The records can be told apart although the frame is damaged: checking them
+	// names the one that is. The number in its header may be what is damaged.
+	fl.frame.first = v.due
+	return v.frame(fl.seg, fl.frame)
+}
+
+// flush checks the batch: first what can be done for each record alone, on all
+// cores, then in order what depends on the records before.
+func (v *verifier) flush() error {
+	var wg sync.WaitGroup
+	workers := min(runtime.GOMAXPROCS(0), 1+len(v.batch)/64)
+	size := (len(v.batch) + workers - 1) / workers
+	for part := range slices.Chunk(v.batch, max(1, size)) {
+		if workers == 1 {
+			v.hash(part)
+			continue
+		}
+		wg.Go(func() { v.hash(part) })
+	}
+	wg.Wait()
+	for i := range v.batch {
+		if err := v.accept(&v.batch[i]); err != nil {
+			return err
+		}
+	}
+	v.batch = v.batch[:0]
+	v.arena = v.arena[:0]
+	return nil
+}
+
+func (v *verifier) hash(part []checked) {
+	var h maphash.Hash
+	h.SetSeed(v.seed)
+	for i := range part {
+		c := &part[i]
+		c.hash = hashLeaf(&c.leaf)
+		if !c.leaf.known() {
+			continue
+		}
+		c.intact = c.leaf.commitsTo(c.stored)
+		if c.intact {
+			h.Reset()
+			h.Write(c.leaf[1:leafID])
+			h.Write(c.stored[saltSize:])
+			c.sum = h.Sum64()
+		}
+	}
+}
+
+// accept takes the next record in order.
+func (v *verifier) accept(c *checked) error {
+	rep := v.rep
+	if rep.Records == 0 {
+		rep.From = c.leaf.time()
+	}
+	if v.tree.n == v.mark.index {
+		v.mark = c.at
+	}
+	rep.Records++
+	rep.Kinds[c.leaf.kind().String()]++
+	rep.To = c.leaf.time()
+
+	if c.at.nanos < v.last {
+		rep.find(c.at.finding(Altered, 1, "it was recorded before the record before it, %s", time.Unix(0, v.last).UTC().Format(time.RFC3339Nano)))
+	} else {
+		v.last = c.at.nanos
+	}
+	switch {
+	case !c.leaf.known():
+		// The signed tree says whether this is a later version's record or a
+		// changed one.
+		rep.Unopened++
+	case len(c.stored) == 0:
+		rep.find(c.at.finding(Missing, 1, "its body is not here, and no record says why"))
+	case !c.intact:
+		rep.find(c.at.finding(Altered, 1, "its body is not the one its leaf commits to"))
+	default:
+		v.identify(c)
+		v.interpret(c)
+	}
+	if c.at.index == 0 {
+		v.checkGenesis(c)
+	}
+	if v.lost {
+		return nil
+	}
+	if err := v.tree.add(c.hash); err != nil {
+		return err
+	}
+	return v.compare(c.at)
+}
+
+func (v *verifier) checkGenesis(c *checked) {
+	g, err := readGenesis(entry{leaf: &c.leaf, stored: c.stored})
+	switch {
+	case err != nil:
+		v.rep.find(c.at.finding(Altered, 1, "%v", err))
+	case g.Origin != v.rep.Origin:
+		v.rep.find(c.at.finding(Altered, 1, "it names another log, %s", g.Origin))
+	case g.VerifierKey != v.rep.VerifierKey:
+		v.rep.find(c.at.finding(Altered, 1, "it names another verifier key, %s", g.VerifierKey))
+	}
+}
+
+// identify looks for an earlier record of the same id.
+func (v *verifier) identify(c *checked) {
+	id := c.leaf.id()
+	before, again := v.seen[id]
+	if !again {
+		v.seen[id] = sighting{c.sum, c.at.index}
+		switch c.leaf.kind() {
+		case KindHit, KindPush:
+			v.judged++
+		case KindDeadLetter:
+			v.dead++
+		}
+		return
+	}
+	v.rep.Replayed++
+	switch {
+	case before.sum == c.sum:
+		v.rep.find(c.at.finding(Replayed, 1, "it repeats record %d", before.index))
+	case c.leaf.kind().redecided():
+		v.rep.find(c.at.finding(Redecided, 1, "the push of record %d was decided again", before.index))
+	default:
+		v.rep.find(c.at.finding(Conflict, 1, "it has the id of record %d and says something else", before.index))
+	}
+}
+
+// interpret reads the records that are about offsets.
+func (v *verifier) interpret(c *checked) {
+	if c.leaf.encoding() != EncodingJSON {
+		return
+	}
+	body := c.stored[saltSize:]
+	switch c.leaf.kind() {
+	case KindCoverage:
+		var b CoverageBody
+		if err := json.Unmarshal(body, &b); err != nil {
+			v.rep.find(c.at.finding(BadCoverage, 1, "its body cannot be read"))
+			return
+		}
+		for i := range b.Ranges {
+			r := &b.Ranges[i]
+			if err := r.Check(); err != nil {
+				v.rep.find(c.at.finding(BadCoverage, 1, "%v", err))
+				if r.First < 0 || r.Next < r.First {
+					continue
+				}
+			}
+			if known := v.coverage.judge(r, c.at); known > 0 {
+				v.rep.find(c.at.finding(Replayed, 1, "%d offsets of %s/%d, %d to %d, were accounted for before",
+					known, r.Topic, r.Partition, r.First, r.Next))
+			}
+		}
+	case KindGap:
+		var b GapBody
+		if err := json.Unmarshal(body, &b); err != nil || b.Topic == "" || b.First < 0 || b.First > b.Next {
+			v.rep.find(c.at.finding(BadCoverage, 1, "its body cannot be read"))
+			return
+		}
+		v.coverage.explain(b.Topic, b.Partition, b.First, b.Next)
+	}
+}
+
+// compare holds the tree, which has just grown by the record at, against every
+// head of its size.
+func (v *verifier) compare(at place) error {
+	for len(v.heads) > 0 && v.heads[0].size == v.tree.n {
+		if err := v.agree(&v.heads[0], at); err != nil {
+			return err
+		}
+		v.heads = v.heads[1:]
+	}
+	for {
+		h, err := v.hist.peek()
+		if err != nil || h == nil || h.size != v.tree.n {
+			return err
+		}
+		if err := v.agree(h, at); err != nil {
+			return err
+		}
+		v.hist.take()
+	}
+}
+
+func (v *verifier) agree(h *namedHead, at place) error {
+	root, err := v.tree.root()
+	if err != nil {
+		return err
+	}
+	if root != h.root {
+		if v.rep.Signed == h.size {
+			v.rep.find(Finding{Verdict: Fork, Index: -1, File: h.file, Offset: h.offset, Detail: fmt.Sprintf(
+				"the head of %d records was signed with another root than the records have, which another head of %d signs", h.size, h.size)})
+			return nil
+		}
+		if v.bad == nil {
+			v.bad = &badHead{*h, v.mark}
+		}
+		return nil
+	}
+	if v.bad != nil {
+		// A later head signs records that this one contradicts: both are the
+		// log's own words.
+		b := v.bad
+		v.bad = nil
+		v.rep.find(Finding{Verdict: Fork, Index: -1, File: b.file, Offset: b.offset, Detail: fmt.Sprintf(
+			"the head of %d records was signed with another root than the records have, which the head of %d signs", b.size, h.size)})
+	}
+	if h.size >= v.rep.Signed {
+		v.rep.Signed = h.size
+		v.rep.Root = h.root.String()
+		v.rep.HeadTime = time.Unix(0, at.nanos).UTC()
+		v.mark = place{index: h.size}
+	}
+	return nil
+}
+
+// finish says what the whole log means for the signed heads.
+func (v *verifier) finish() error {
+	if v.bad != nil {
+		f := v.bad.from.finding(Altered, v.bad.size-v.bad.from.index, "these are not the records that were signed: the head of %d records (%s offset %d) has another root",
+			v.bad.size, v.bad.file, v.bad.offset)
+		v.rep.find(f)
+	}
+	// Heads beyond the records: the largest tells how many are gone.
+	var beyond *namedHead
+	if n := len(v.heads); n > 0 {
+		beyond = &v.heads[n-1]
+	}
+	for {
+		h, err := v.hist.peek()
+		if err != nil {
+			return err
+		}
+		if h == nil {
+			break
+		}
+		if beyond == nil || h.size > beyond.size {
+			beyond = &namedHead{h.head, h.file, h.offset}
+		}
+		v.hist.take()
+	}
+	if beyond != nil && beyond.size > v.due {
+		v.rep.find(Finding{Verdict: Missing, Index: v.due, Count: beyond.size - v.due, File: beyond.file, Offset: beyond.offset,
+			Detail: fmt.Sprintf("%d records are signed, %d are here", beyond.size, v.due)})
+	}
+	if v.rep.Records > 1 && v.top.size == 0 {
+		v.rep.find(Finding{Verdict: Missing, Index: -1, Detail: "no signed head is left"})
+	}
+	if v.rep.Unsigned = max(0, v.due-v.top.size); v.rep.Unsigned > 0 {
+		v.rep.find(Finding{Verdict: UnsignedTail, Index: v.top.size, Count: v.rep.Unsigned, Time: v.rep.To,
+			Detail: fmt.Sprintf("no checkpoint covers them yet; the last one is of %d records", v.top.size)})
+	}
+	return nil
+}
+
+// readPeer takes from another instance's log what it accounts for.
+func (v *verifier) readPeer(dir string) error {
+	gens, err := generations(dir)
+	if err != nil {
+		return err
+	}
+	for _, g := range gens {
+		err := walkGeneration(dir, g, func(e Entry) error {
+			var body struct {
+				CoverageBody
+				GapBody
+			}
+			if e.Kind != KindCoverage && e.Kind != KindGap || e.Encoding != EncodingJSON || json.Unmarshal(e.Body, &body) != nil {
+				return nil
+			}
+			for _, r := range body.Ranges {
+				v.coverage.explain(r.Topic, r.Partition, r.First, r.Next)
+			}
+			v.coverage.explain(body.Topic, body.Partition, body.First, body.Next)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("peer %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// finishCoverage draws up the ledger and looks for what is not in it.
+func (v *verifier) finishCoverage() {
+	parts, holes := v.coverage.list()
+	v.rep.Partitions = parts
+	for i := range parts {
+		p := &parts[i]
+		v.rep.Ledger.add(&CoverageRange{Fetched: p.Fetched, Passed: p.Passed, Flagged: p.Flagged, DeadLettered: p.DeadLettered, Skipped: p.Skipped})
+	}
+	for _, h := range holes {
+		v.rep.find(h.at.finding(CoverageHole, 1, "nobody accounts for the %d offsets of %s/%d before it, %d to %d",
+			h.next-h.first, h.topic, h.partition, h.first, h.next))
+	}
+	// Every message in these counts has its own record in this log, written
+	// before the account was.
+	sum := v.coverage.certain()
+	if sum.Flagged > v.judged {
+		v.rep.find(Finding{Verdict: Missing, Index: -1, Detail: fmt.Sprintf(
+			"coverage accounts for %d flagged messages, the log holds %d hit and push records", sum.Flagged, v.judged)})
+	}
+	if sum.DeadLettered > v.dead {
+		v.rep.find(Finding{Verdict: Missing, Index: -1, Detail: fmt.Sprintf(
+			"coverage accounts for %d dead letters, the log holds %d", sum.DeadLettered, v.dead)})
+	}
+}
