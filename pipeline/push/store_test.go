@@ -1,0 +1,539 @@
+package push
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/weir-moderation/weir/pipeline/event"
+)
+
+// A store over Redis decides as the reference does, with redelivery inside and
+// across batches, refunds, changes of consent, and scripts forgotten in between.
+func TestStoreDecidesAsTheReference(t *testing.T) {
+	p := loadPolicy(t, "testdata/model.good.yaml")
+	eachRedis(t, func(t *testing.T, addr string) {
+		for name, start := range modelStarts() {
+			s := &stored{newStore(t, addr), t.Context()}
+			if _, err := runModel(s, p, 1, 80, start); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
+// Several pushes of one user in a batch are decided in their order, on one read
+// and one commit.
+func TestBatchIsDecidedInOrder(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	eachRedis(t, func(t *testing.T, addr string) {
+		s := newStore(t, addr)
+		if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("u", 1, true), consentEvent("v", 1, true)}); err != nil {
+			t.Fatal(err)
+		}
+		reqs := []Request{pushTo("u", "1", "marketing"), pushTo("v", "1", "marketing"), pushTo("u", "2", "marketing"), pushTo("u", "1", "marketing"), pushTo("u", "3", "service")}
+		got, err := s.Decide(t.Context(), p, noon, reqs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var words []string
+		for _, d := range got {
+			words = append(words, word(d))
+			if d.Replay {
+				words = append(words, "replay")
+			}
+		}
+		if want := "allow/none allow/none deny/cap allow/none replay allow/none"; strings.Join(words, " ") != want {
+			t.Errorf("got %s, want %s", words, want)
+		}
+		if n := len(logOf(t, s, "u").Entries); n != 2 {
+			t.Errorf("%d entries in the log, want 2", n)
+		}
+		if n := testutil.ToFloat64(s.metrics.replays); n != 1 {
+			t.Errorf("weir_push_replays_total is %v, want 1", n)
+		}
+		ttl := s.client.TTL(t.Context(), logKey(s.names.user([]byte("u")))).Val()
+		if ttl <= 7*24*time.Hour || ttl > p.retain {
+			t.Errorf("the log expires in %v, want it to outlive the longest window of 7 days", ttl)
+		}
+	})
+}
+
+// A batch larger than what goes to Redis at once is decided as a whole.
+func TestLargeBatch(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	s := newStore(t, startRedis(t).Addr())
+	var reqs []Request
+	for i := range maxBatch + 100 {
+		reqs = append(reqs, pushTo(fmt.Sprint("u", i), "1", "marketing"))
+	}
+	reqs = append(reqs, pushTo("u1", "1", "service"))
+	got, err := s.Decide(t.Context(), p, noon, reqs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range got {
+		if want := map[bool]string{true: "deny/no-consent", false: "allow/none"}[i < len(got)-1]; word(d) != want {
+			t.Fatalf("push %d: %s, want %s", i, word(d), want)
+		}
+	}
+}
+
+// Many workers who share users and are given the same pushes again and again
+// allow exactly as many as the cap says, and none of them twice.
+//
+// Clause: push-frequency
+func TestWorkersNeverExceedTheCap(t *testing.T) {
+	p := loadPolicy(t, "testdata/model.good.yaml") // at most 4 in a quarter of an hour
+	const workers, users, perUser, batches = 8, 12, 20, 12
+	eachRedis(t, func(t *testing.T, addr string) {
+		config := configFor(t, addr)
+		var mu sync.Mutex
+		fresh := make(map[string]int)
+		ofUser := make(map[string]int)
+		var wg sync.WaitGroup
+		for w := range workers {
+			s := storeFor(t, config)
+			wg.Go(func() {
+				rng := rand.New(rand.NewSource(int64(w)))
+				for range batches {
+					var reqs []Request
+					for range 16 {
+						u := rng.Intn(users)
+						reqs = append(reqs, pushTo(fmt.Sprint("u", u), fmt.Sprint(u, "-", rng.Intn(perUser)), "service"))
+					}
+					got, err := s.Decide(t.Context(), p, noon, reqs)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					for i, d := range got {
+						if d.Decision == Allow && !d.Replay {
+							fresh[string(reqs[i].ID)]++
+							ofUser[string(reqs[i].User)]++
+						}
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		for id, n := range fresh {
+			if n != 1 {
+				t.Errorf("push %s consumed %d times", id, n)
+			}
+		}
+		for u := range users {
+			if n := ofUser[fmt.Sprint("u", u)]; n != 4 {
+				t.Errorf("user %d was allowed %d pushes, want exactly 4", u, n)
+			}
+		}
+	})
+}
+
+// After a withdrawal is written no push commits any more, however many workers
+// are in the middle of allowing one.
+//
+// Clause: push-withdraw
+func TestNothingIsAllowedAfterWithdrawal(t *testing.T) {
+	p := loadPolicy(t, "testdata/roomy.good.yaml")
+	eachRedis(t, func(t *testing.T, addr string) {
+		config := configFor(t, addr)
+		stores := []*Store{storeFor(t, config), storeFor(t, config), storeFor(t, config)}
+		admin := storeFor(t, config)
+		allowed := 0
+		for trial := range 12 {
+			user := fmt.Sprint("u", trial)
+			if err := admin.Apply(t.Context(), p, []*event.Event{consentEvent(user, 1, true)}); err != nil {
+				t.Fatal(err)
+			}
+			var withdrawn atomic.Bool
+			var wg sync.WaitGroup
+			begun := make(chan struct{}, len(stores)*40)
+			for w, s := range stores {
+				wg.Go(func() {
+					for k := range 40 {
+						before := withdrawn.Load()
+						begun <- struct{}{}
+						d, err := s.Decide(t.Context(), p, noon, []Request{pushTo(user, fmt.Sprint(w, "-", k), "marketing")})
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						if before && d[0].Reason != ReasonWithdrawn {
+							t.Errorf("a push begun after the withdrawal: %s", word(d[0]))
+						}
+					}
+				})
+			}
+			for range 1 + 4*trial { // somewhere in the middle
+				<-begun
+			}
+			if err := admin.Apply(t.Context(), p, []*event.Event{consentEvent(user, 2, false)}); err != nil {
+				t.Fatal(err)
+			}
+			withdrawn.Store(true)
+			sent := len(logOf(t, admin, user).Entries)
+			wg.Wait()
+			if n := len(logOf(t, admin, user).Entries); n != sent {
+				t.Errorf("%d pushes were allowed after the withdrawal was written", n-sent)
+			}
+			allowed += sent
+		}
+		if allowed == 0 {
+			t.Error("nothing was allowed before the withdrawals either; the test shows nothing")
+		}
+	})
+}
+
+// A cancelled push gives back what it consumed, once, and stays cancelled.
+func TestRefund(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	eachRedis(t, func(t *testing.T, addr string) {
+		s := newStore(t, addr)
+		if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("u", 1, true)}); err != nil {
+			t.Fatal(err)
+		}
+		expect := func(r Request, want string) {
+			t.Helper()
+			if d := decide(t, s, p, noon, r); word(d) != want {
+				t.Errorf("%s is %s, want %s", r.ID, word(d), want)
+			}
+		}
+		expect(pushTo("u", "1", "marketing"), "allow/none")
+		expect(pushTo("u", "2", "marketing"), "deny/cap")
+		key := logKey(s.names.user([]byte("u")))
+		before := s.client.TTL(t.Context(), key).Val()
+		for i, want := range []bool{true, false, false} {
+			got, err := s.Refund(t.Context(), []byte("u"), []byte("1"))
+			if err != nil || got != want {
+				t.Errorf("refund %d: %v, %v; want %v", i, got, err, want)
+			}
+		}
+		if after := s.client.TTL(t.Context(), key).Val(); after > before || after < before-time.Minute {
+			t.Errorf("the log expires in %v after the refund, %v before", after, before)
+		}
+		expect(pushTo("u", "1", "marketing"), "deny/cancelled")
+		expect(pushTo("u", "2", "marketing"), "allow/none")
+		// The same by events, with one for a push nobody knows.
+		outcome := func(id string) *event.Event {
+			return &event.Event{Kind: event.Outcome, User: event.User{ID: []byte("u")}, Outcome: event.OutcomePart{PushID: []byte(id), Result: []byte("rejected")}}
+		}
+		if err := s.Apply(t.Context(), p, []*event.Event{outcome("2"), outcome("9"), outcome("2")}); err != nil {
+			t.Fatal(err)
+		}
+		expect(pushTo("u", "3", "marketing"), "allow/none")
+		if n := testutil.ToFloat64(s.metrics.refunds); n != 2 {
+			t.Errorf("weir_push_refunds_total is %v, want 2", n)
+		}
+	})
+}
+
+// Only a newer state of a user replaces the known one, whatever the order and
+// however often they come.
+//
+// Clause: push-consent
+func TestOnlyNewerConsentApplies(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	eachRedis(t, func(t *testing.T, addr string) {
+		s := newStore(t, addr)
+		for _, step := range []struct {
+			versions []uint64 // even ones withdraw
+			want     string
+		}{
+			{nil, "deny/no-consent"},
+			{[]uint64{3}, "allow/none"},
+			{[]uint64{2}, "allow/none"},
+			{[]uint64{3, 4, 3}, "deny/withdrawn"},
+			{[]uint64{4, 3}, "deny/withdrawn"},
+			{[]uint64{6, 5}, "deny/withdrawn"},
+			{[]uint64{7}, "allow/none"},
+		} {
+			var events []*event.Event
+			for _, v := range step.versions {
+				events = append(events, consentEvent("u", v, v%2 == 1))
+			}
+			for range 2 {
+				if err := s.Apply(t.Context(), p, events); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d := decide(t, s, p, noon, pushTo("u", "1", "content"))
+			if word(d) != step.want {
+				t.Errorf("after versions %d: %s, want %s", step.versions, word(d), step.want)
+			}
+		}
+		if applied, stale := testutil.ToFloat64(s.metrics.profiles[true]), testutil.ToFloat64(s.metrics.profiles[false]); applied != 4 || stale != 16 {
+			t.Errorf("%v states applied, %v stale; want 4 and 16", applied, stale)
+		}
+		if n := testutil.CollectAndCount(s.metrics.withdrawals); n != 1 {
+			t.Errorf("%d series of withdrawals", n)
+		}
+		if err := s.ApplyConsent(t.Context(), []Change{{User: []byte("u")}}); err == nil {
+			t.Error("a profile without a version was taken")
+		}
+	})
+}
+
+// A damaged record is never an error that stops a partition: it makes the user's
+// pushes wait, and the next consent event mends the profile.
+func TestDamagedRecordsMakePushesWait(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	eachRedis(t, func(t *testing.T, addr string) {
+		s := newStore(t, addr)
+		name := s.names.user([]byte("u"))
+		apply := func(version uint64) {
+			if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("u", version, true)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		expect := func(class, want string, flags Flags) {
+			t.Helper()
+			d := decide(t, s, p, noon, pushTo("u", "1", class))
+			if word(d) != want || d.Flags&(ProfileUnreadable|LogUnreadable) != flags {
+				t.Errorf("%s is %s with flags %s, want %s", class, word(d), d.Flags.Words(), want)
+			}
+			if d.Decision == Defer && !d.NotBefore.After(noon) {
+				t.Errorf("%s is deferred to %v", class, d.NotBefore)
+			}
+		}
+		apply(1)
+		set := func(key, record string) {
+			if err := s.client.Set(t.Context(), key, record, time.Hour).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set(logKey(name), "not a log")
+		expect("marketing", "defer/store", LogUnreadable)
+		expect("service", "defer/store", LogUnreadable)
+		expect("security", "allow/none", 0)
+		if given, err := s.Refund(t.Context(), []byte("u"), []byte("1")); given || err != nil {
+			t.Errorf("refund from a damaged log: %v, %v", given, err)
+		}
+		s.client.Del(t.Context(), logKey(name))
+		set(profileKey(name), "short")
+		expect("marketing", "defer/held", ProfileUnreadable)
+		expect("service", "allow/none", ProfileUnreadable)
+		expect("security", "allow/none", ProfileUnreadable)
+		apply(1)
+		expect("marketing", "allow/none", 0)
+		for _, record := range []string{"profile", "log"} {
+			if testutil.ToFloat64(s.metrics.damaged[record]) == 0 {
+				t.Errorf("weir_push_damaged_records_total{record=%q} is 0", record)
+			}
+		}
+	})
+}
+
+// What is written to Redis tells nothing about who a user is.
+//
+// Clause: push-privacy
+func TestRedisHoldsNoNames(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	m := startRedis(t)
+	s := newStore(t, m.Addr())
+	if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("alice-0042", 1, true)}); err != nil {
+		t.Fatal(err)
+	}
+	d := decide(t, s, p, noon, pushTo("alice-0042", "push-0001", "marketing"))
+	dump := m.Dump()
+	for _, word := range []string{"alice", "0042", "push-0001", "广告"} {
+		if strings.Contains(dump, word) {
+			t.Errorf("%q is in Redis:\n%s", word, dump)
+		}
+	}
+	if !strings.Contains(dump, "pg:{"+d.Pseudonym+"}:q") || len(d.Pseudonym) != 16 || len(d.PseudonymKey) != 8 {
+		t.Errorf("the decision names user %q under key %q; no such record in\n%s", d.Pseudonym, d.PseudonymKey, dump)
+	}
+	// Another key, other names.
+	if other := newStore(t, m.Addr()); other.names.user([]byte("alice-0042")) == d.Pseudonym || other.names.id == d.PseudonymKey {
+		t.Error("two keys give the same name")
+	}
+}
+
+// A reply that is lost after the commit makes the client ask again; the push is
+// found in the log and consumes nothing more.
+func TestLostReplyConsumesOnce(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	eachRedis(t, func(t *testing.T, addr string) {
+		proxy := newProxy(t, addr)
+		s := newStore(t, proxy.Addr().String())
+		if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("u", 1, true)}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			id := fmt.Sprint("s", i)
+			proxy.drop.Store(true)
+			d := decide(t, s, p, noon, pushTo("u", id, "service"))
+			if proxy.drop.Load() {
+				t.Fatal("no reply was dropped; the test shows nothing")
+			}
+			if word(d) != "allow/none" || !d.Replay {
+				t.Errorf("%s: %s, replay %v; want it allowed, and known as seen before", id, word(d), d.Replay)
+			}
+			if n := len(logOf(t, s, "u").Entries); n != i+1 {
+				t.Fatalf("%d entries after %d pushes", n, i+1)
+			}
+		}
+	})
+}
+
+// A Redis that takes connections and never answers, and one that is not there,
+// give an error in bounded time, and nothing is decided.
+func TestFrozenRedisGivesAnError(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	frozen, err := net.Listen("tcp", "127.0.0.1:0") // the kernel takes connections, nobody reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { frozen.Close() }) // after the parallel tests below
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	for name, c := range map[string]struct {
+		addr, kind string
+	}{
+		"frozen": {frozen.Addr().String(), kindTimeout},
+		"gone":   {gone.Addr().String(), kindConnection},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStore(t, c.addr)
+			// Far more than the 0.7 s it is bound to; without a bound it takes 20 s.
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			began := time.Now()
+			if d, err := s.Decide(ctx, p, noon, []Request{pushTo("u", "1", "service")}); err == nil || d != nil {
+				t.Errorf("decided %v, error %v", d, err)
+			}
+			t.Logf("gave up after %v", time.Since(began))
+			if err := s.Apply(ctx, p, []*event.Event{consentEvent("u", 1, true)}); err == nil {
+				t.Error("consent was applied")
+			}
+			if err := s.Check(ctx); err == nil || !strings.Contains(err.Error(), "does not answer") {
+				t.Errorf("check: %v, want it to say that redis does not answer", err)
+			}
+			if ctx.Err() != nil {
+				t.Error("it did not give up by itself")
+			}
+			if n := testutil.ToFloat64(s.metrics.errors[c.kind]); n != 2 {
+				t.Errorf("weir_push_store_errors_total{kind=%q} is %v, want 2", c.kind, n)
+			}
+		})
+	}
+}
+
+// A commit that finds its user changed again and again gives up, and a caller
+// who goes away is not kept.
+func TestConflictsAreBounded(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	s := newStore(t, startRedis(t).Addr())
+	key := logKey(s.names.user([]byte("u")))
+	version := uint64(0)
+	meddle := func() {
+		version++
+		l := SendLog{Version: version}
+		if err := s.client.Set(t.Context(), key, l.Record(), 0).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	tries := 0
+	err := s.transact(t.Context(), []string{s.names.user([]byte("u"))}, func(int, string, string) update {
+		tries++
+		meddle()
+		return update{key: key, record: []byte("lost")}
+	})
+	if !errors.Is(err, errConflicts) && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v after %d tries, want it to say that there were too many conflicts", err, tries)
+	}
+	if tries < 2 || tries > maxTries+1 {
+		t.Errorf("%d tries, want at most %d", tries, maxTries+1)
+	}
+	if n := testutil.ToFloat64(s.metrics.conflicts); int(n) < tries-1 {
+		t.Errorf("weir_push_store_conflicts_total is %v after %d tries", n, tries)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Decide(ctx, p, noon, []Request{pushTo("u", "1", "service")}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want it to be the caller's own", err)
+	}
+}
+
+// proxy stands before a Redis and can drop the reply to one commit, together
+// with the connection.
+type proxy struct {
+	net.Listener
+	drop atomic.Bool
+}
+
+func newProxy(t *testing.T, addr string) *proxy {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{Listener: l}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			redis, err := net.Dial("tcp", addr)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			var dropping atomic.Bool
+			closeBoth := func() { client.Close(); redis.Close() }
+			wg.Go(func() {
+				defer closeBoth()
+				b := make([]byte, 64<<10)
+				for {
+					n, err := client.Read(b)
+					if err != nil {
+						return
+					}
+					if bytes.Contains(bytes.ToLower(b[:n]), []byte("evalsha")) && p.drop.CompareAndSwap(true, false) {
+						dropping.Store(true)
+					}
+					if _, err := redis.Write(b[:n]); err != nil {
+						return
+					}
+				}
+			})
+			wg.Go(func() {
+				defer closeBoth()
+				b := make([]byte, 64<<10)
+				for {
+					n, err := redis.Read(b)
+					if err != nil || dropping.Load() { // the commit has been made
+						return
+					}
+					if _, err := client.Write(b[:n]); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		// Connections end when the store is closed, which was made after this.
+		wg.Wait()
+	})
+	return p
+}
