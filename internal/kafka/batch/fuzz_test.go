@@ -1,0 +1,98 @@
+package batch
+
+import (
+	"bytes"
+	"runtime"
+	"testing"
+	"unsafe"
+)
+
+// FuzzReader gives the reader any bytes at all, as they are and with the
+// checksums of their batches made right. It must not panic, must keep its
+// promises about offsets, hand out only bytes that are its input's or its own,
+// and not take more memory than its limits allow.
+func FuzzReader(f *testing.F) {
+	for _, c := range []Codec{None, Gzip, Snappy, LZ4, Zstd} {
+		b := repacked(f, of(3, "a", "bb", "ccc"), c, true)
+		f.Add(b, int64(3), int64(6), uint8(0))
+		f.Add(join(b, at(6, bytes.Clone(b)), emptied(9, 3)), int64(4), int64(13), uint8(3))
+	}
+	f.Add(marked(of(0, "x"), transactional|control, 5), int64(0), int64(1), uint8(1))
+	f.Add([]byte{}, int64(0), int64(0), uint8(0))
+	const limit = 1 << 16
+	inflater := NewInflater(limit)
+	f.Fuzz(func(t *testing.T, data []byte, offset, end int64, flags uint8) {
+		if offset < 0 || offset > 1<<62 {
+			return
+		}
+		if flags&4 != 0 {
+			data = bytes.Clone(data)
+			for b := data; ; {
+				whole, why := frame(b)
+				if why != "" {
+					break
+				}
+				seal(b[:whole])
+				b = b[whole:]
+			}
+		}
+		r := NewReader(inflater)
+		r.MaxRecords, r.MaxBytes = 10, 1000
+		in := Input{Data: data, Offset: offset, End: end, Committed: flags&1 != 0, Final: flags&2 != 0,
+			Aborted: []Aborted{{Producer: 5, First: 0}, {Producer: -1, First: offset}}}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		r.Reset(in)
+		var c Chunk
+		at := offset
+		for r.Read(&c) {
+			if c.First != at || c.Next <= c.First || c.Skipped < 0 {
+				t.Fatalf("chunk [%d,%d) after offset %d, skipped %d", c.First, c.Next, at, c.Skipped)
+			}
+			at = c.Next
+			last := c.First - 1
+			for i := range c.Records {
+				rec := &c.Records[i]
+				if rec.Offset <= last || rec.Offset >= c.Next {
+					t.Fatalf("offset %d in [%d,%d) after %d", rec.Offset, c.First, c.Next, last)
+				}
+				last = rec.Offset
+				for _, b := range [][]byte{rec.Key, rec.Value} {
+					if cap(r.arena) == 0 && !within(b, data) {
+						t.Fatal("a record points to bytes that are nobody's")
+					}
+					if cap(b) != len(b) {
+						t.Fatal("a record can be appended to")
+					}
+				}
+				n := 0
+				for range rec.Headers {
+					n++
+				}
+				if n != rec.HeaderCount() {
+					t.Fatalf("%d headers, counted %d", n, rec.HeaderCount())
+				}
+			}
+		}
+		runtime.ReadMemStats(&after)
+		// Twelve limits: growing buffers and codecs' windows. What matters is that
+		// it does not follow from what the data claims.
+		if took := after.TotalAlloc - before.TotalAlloc; took > 64<<20+12*limit*uint64(1+len(data)/headerLen) {
+			t.Fatalf("%d bytes allocated for %d", took, len(data))
+		}
+		if r.More() == 0 && at == offset && len(data) > 0 && in.Final && offset < 1<<40 {
+			// A final input must move on unless all of it lies before the offset.
+			if whole, why := frame(data); why != "" || headOf(data[:whole]).last >= offset {
+				t.Fatalf("a final input of %d bytes did not move on from %d", len(data), offset)
+			}
+		}
+	})
+}
+
+func within(b, whole []byte) bool {
+	if len(b) == 0 {
+		return true
+	}
+	p, q := uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(unsafe.SliceData(whole)))
+	return p >= q && p+uintptr(len(b)) <= q+uintptr(len(whole))
+}

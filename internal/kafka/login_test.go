@@ -1,0 +1,66 @@
+package kafka
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// Against a real broker: every login works, and what is wrong is said in clear
+// words. scripts/kafka/kafkactl starts one with KAFKA_SASL=1; its sasl-addr goes
+// into WEIR_TEST_KAFKA_SASL, its ca.pem into WEIR_TEST_KAFKA_CA.
+func TestLoginAtRealBroker(t *testing.T) {
+	addr, ca := os.Getenv("WEIR_TEST_KAFKA_SASL"), os.Getenv("WEIR_TEST_KAFKA_CA")
+	if addr == "" || ca == "" {
+		t.Skip("WEIR_TEST_KAFKA_SASL and WEIR_TEST_KAFKA_CA are not set")
+	}
+	trust := TLS{Enabled: true, CAFile: ca}
+	for _, test := range []struct {
+		name string
+		tls  TLS
+		sasl SASL
+		want string
+	}{
+		{"SCRAM-SHA-512", trust, SASL{"scram-sha-512", "user", secret(t, "secret")}, ""},
+		{"SCRAM-SHA-256", trust, SASL{"scram-sha-256", "user", secret(t, "secret")}, ""},
+		{"PLAIN", trust, SASL{"plain", "plain", secret(t, "plain-secret")}, ""},
+		{"wrong SCRAM password", trust, SASL{"scram-sha-512", "user", secret(t, "wrong")}, "wrong user name or password"},
+		{"wrong PLAIN password", trust, SASL{"plain", "plain", secret(t, "wrong")}, "wrong user name or password"},
+		{"unknown user", trust, SASL{"scram-sha-256", "nobody", secret(t, "secret")}, "wrong user name or password"},
+		{"no login", trust, SASL{}, "it may want a login (sasl)"},
+		{"no TLS", TLS{}, SASL{}, "it may want TLS (tls.enabled)"},
+		{"unknown authority", TLS{Enabled: true}, SASL{}, "name the authority in tls.ca_file"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, err := NewClient(Config{Brokers: strings.Split(addr, ","), ClientID: "weir", TLS: test.tls, SASL: test.sasl}, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			e := &env{t: t, client: c}
+			err = c.Preflight(e.context())
+			if test.want != "" {
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("%v, want %q", err, test.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			topic := unique("t")
+			if err := c.CreateTopics(e.context(), NewTopic{Name: topic, Partitions: 1, Replication: 1}); err != nil {
+				t.Fatal(err)
+			}
+			p := c.NewProducer(ProducerOptions{Topics: []string{topic}})
+			e.eventually("the topic to take a message", func() bool {
+				return p.Produce(e.context(), []Message{{Topic: topic, Value: []byte("x")}}) == nil
+			})
+			m := e.start(c, quick(unique("g"), topic))
+			m.reach(topic, 0, 1)
+			if err := m.stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

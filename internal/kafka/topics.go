@@ -1,0 +1,212 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// Topic is what the brokers say about a topic.
+type Topic struct {
+	Name       string
+	Partitions int
+	Err        error // [ErrNoTopic] if there is none of this name
+}
+
+// ErrNoTopic says that a topic does not exist.
+var ErrNoTopic = errors.New("topic does not exist")
+
+// Topics asks the brokers about topics. The answer has one entry per name, in
+// the same order.
+func (c *Client) Topics(ctx context.Context, names ...string) ([]Topic, error) {
+	if len(names) == 0 {
+		return nil, nil // Kafka would take no names for all of them
+	}
+	r, err := c.ask(ctx, c.control, &call{api: apiMetadata, body: func(w *writer) {
+		w.i32(int32(len(names)))
+		for _, n := range names {
+			w.str(n)
+		}
+		w.i8(0) // create nothing
+		w.i8(0)
+		w.i8(0)
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("ask for topics: %w", err)
+	}
+	found := make(map[string]Topic, len(names))
+	ints := func() { r.each(func() { r.i32() }) }
+	r.i32() // throttle
+	r.each(func() {
+		r.i32()
+		r.str()
+		r.i32()
+		r.str()
+	})
+	r.str()
+	r.i32()
+	r.each(func() {
+		t := Topic{Err: topicError(r.i16())}
+		t.Name = r.str()
+		r.i8()
+		r.each(func() {
+			r.i16()
+			r.i32()
+			r.i32()
+			r.i32()
+			ints()
+			ints()
+			ints()
+			t.Partitions++
+		})
+		r.i32()
+		found[t.Name] = t
+	})
+	if r.err != nil {
+		return nil, fmt.Errorf("ask for topics: %w", r.err)
+	}
+	out := make([]Topic, len(names))
+	for i, n := range names {
+		t, ok := found[n]
+		if !ok {
+			t = Topic{Name: n, Err: ErrNoTopic}
+		}
+		out[i] = t
+	}
+	return out, nil
+}
+
+func topicError(code int16) error {
+	switch e := kafkago.Error(code); e {
+	case 0:
+		return nil
+	case kafkago.UnknownTopicOrPartition, kafkago.InvalidTopic:
+		return ErrNoTopic
+	default:
+		return e
+	}
+}
+
+// NewTopic is a topic to create.
+type NewTopic struct {
+	Name        string
+	Partitions  int               // 0: as the brokers are configured
+	Replication int               // 0: as the brokers are configured
+	Config      map[string]string // such as "cleanup.policy": "compact"
+}
+
+// CreateTopics creates topics. One that exists already is left as it is.
+func (c *Client) CreateTopics(ctx context.Context, topics ...NewTopic) error {
+	if len(topics) == 0 {
+		return nil
+	}
+	r, err := c.ask(ctx, c.control, &call{api: apiCreateTopics, body: func(w *writer) {
+		w.i32(int32(len(topics)))
+		for _, t := range topics {
+			w.str(t.Name)
+			w.i32(orDefault(t.Partitions))
+			w.i16(int16(orDefault(t.Replication)))
+			w.i32(0) // no assignments of ours
+			w.i32(int32(len(t.Config)))
+			for _, k := range slices.Sorted(maps.Keys(t.Config)) {
+				w.str(k)
+				w.str(t.Config[k])
+			}
+		}
+		w.i32(int32(requestTimeout.Milliseconds()))
+		w.i8(0)
+	}, route: func(cl protocol.Cluster) (protocol.Broker, error) {
+		b, ok := cl.Brokers[cl.Controller]
+		if !ok {
+			return protocol.Broker{ID: -1}, nil
+		}
+		return b, nil
+	}})
+	if err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	var errs []error
+	r.i32() // throttle
+	r.each(func() {
+		name, code, text := r.str(), kafkago.Error(r.i16()), r.str()
+		switch {
+		case code == 0, code == kafkago.TopicAlreadyExists:
+		case text != "":
+			errs = append(errs, fmt.Errorf("create topic %s: %w: %s", name, code, text))
+		default:
+			errs = append(errs, fmt.Errorf("create topic %s: %w", name, code))
+		}
+	})
+	if r.err != nil {
+		return fmt.Errorf("create topics: %w", r.err)
+	}
+	return errors.Join(errs...)
+}
+
+func orDefault(n int) int32 {
+	if n == 0 {
+		return -1
+	}
+	return int32(n)
+}
+
+// Points in a partition that brokers know by name instead of a time.
+const (
+	logEnd   int64 = -1
+	logStart int64 = -2
+)
+
+// offsetOf asks the leader of a partition for the offset of a point in it. With
+// committed, the end is that of what read_committed sees.
+func (c *Client) offsetOf(ctx context.Context, t *kafkago.Transport, topic string, partition int32, point int64, committed bool) (int64, error) {
+	r, err := c.ask(ctx, t, &call{api: apiListOffsets, body: func(w *writer) {
+		w.i32(-1)
+		w.i8(isolation(committed))
+		w.i32(1)
+		w.str(topic)
+		w.i32(1)
+		w.i32(partition)
+		w.i32(-1) // leader epoch: any
+		w.i64(point)
+	}, route: func(cl protocol.Cluster) (protocol.Broker, error) {
+		return leaderOf(cl, topic, partition)
+	}})
+	if err != nil {
+		return 0, fmt.Errorf("ask for offsets of %s/%d: %w", topic, partition, err)
+	}
+	var code kafkago.Error
+	offset := int64(-1)
+	r.i32() // throttle
+	r.each(func() {
+		r.str()
+		r.each(func() {
+			r.i32()
+			code = kafkago.Error(r.i16())
+			r.i64()
+			offset = r.i64()
+			r.i32()
+		})
+	})
+	if r.err != nil {
+		return 0, fmt.Errorf("ask for offsets of %s/%d: %w", topic, partition, r.err)
+	}
+	if code != 0 {
+		return 0, fmt.Errorf("ask for offsets of %s/%d: %w", topic, partition, code)
+	}
+	if offset < 0 {
+		return 0, fmt.Errorf("ask for offsets of %s/%d: the broker knows none", topic, partition)
+	}
+	return offset, nil
+}
+
+func isolation(committed bool) int8 {
+	if committed {
+		return 1
+	}
+	return 0
+}
