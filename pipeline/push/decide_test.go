@@ -27,11 +27,10 @@ func agreeing(t testing.TB, p *Policy, change func(e *event.Event)) *Profile {
 }
 
 // Each reason has its word, and what is asked first decides first.
-//
-// Clause: push-ad
-// Clause: push-group
-// Clause: push-quiet
 func TestDecisionsByTheShippedPolicy(t *testing.T) {
+	// Clause: push-ad
+	// Clause: push-group
+	// Clause: push-quiet
 	p := loadPolicy(t, shippedPolicy)
 	night := noon.Add(11 * time.Hour) // 23:00 in Shanghai
 	hour := func(h int) time.Time { return noon.Add(time.Duration(h-12) * time.Hour) }
@@ -119,9 +118,8 @@ func TestDecisionsByTheShippedPolicy(t *testing.T) {
 }
 
 // A decision carries everything that led to it, under names that stay.
-//
-// Clause: push-record
 func TestDecisionCarriesItsInputs(t *testing.T) {
+	// Clause: push-record
 	p := loadPolicy(t, shippedPolicy)
 	profile := agreeing(t, p, func(e *event.Event) {
 		e.User.Group = []byte("elderly")

@@ -369,14 +369,13 @@ func difference(got *Decision, want *refAnswer) string {
 
 // The engine decides as the reference does, to the second and to the word, in
 // every zone, across every change of the clocks, groups, zones, consent and time.
-//
-// Clause: push-frequency
-// Clause: push-quiet
-// Clause: push-consent
-// Clause: push-withdraw
-// Clause: push-group
-// Clause: push-ad
 func TestEngineDecidesAsTheReference(t *testing.T) {
+	// Clause: push-frequency
+	// Clause: push-quiet
+	// Clause: push-consent
+	// Clause: push-withdraw
+	// Clause: push-group
+	// Clause: push-ad
 	p := loadPolicy(t, "testdata/model.good.yaml")
 	seen := make(map[string]int)
 	for name, start := range modelStarts() {

@@ -86,12 +86,12 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		return p.Digest()
 	}
 	base := parse(string(src))
-	replaced := func(old, new string) string {
+	replaced := func(old, by string) string {
 		t.Helper()
 		if !strings.Contains(string(src), old) {
 			t.Fatalf("the shipped policy does not say %q", old)
 		}
-		return parse(strings.Replace(string(src), old, new, 1))
+		return parse(strings.Replace(string(src), old, by, 1))
 	}
 	for _, c := range [][2]string{
 		{"# The push policy", "# Another comment"},

@@ -92,7 +92,7 @@ func storeFor(t testing.TB, c Config) *Store {
 	s.client.AddHook(written)
 	t.Cleanup(func() {
 		for key := range written.keys {
-			s.client.Del(context.Background(), key) //nolint:errcheck // the server may have been stopped by the test
+			s.client.Del(context.Background(), key) // the test may have stopped the server
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -125,7 +125,7 @@ func (w *writtenKeys) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 }
 
 // noon is a time of day at which nobody in Shanghai rests.
-var noon = time.Date(2026, 11, 24, 4, 0, 0, 0, time.UTC) //nolint:gochecknoglobals // a constant of type time.Time
+var noon = time.Date(2026, 11, 24, 4, 0, 0, 0, time.UTC)
 
 // consentEvent is a user who agrees to everything, by the shipped policy's words.
 func consentEvent(user string, version uint64, granted bool) *event.Event {

@@ -168,9 +168,8 @@ func TestFullLogNeverForgetsWhatCounts(t *testing.T) {
 
 // A consent event becomes a profile: what the policy does not know is left out
 // or kept as it is, and never makes a withdrawal get lost.
-//
-// Clause: push-consent
 func TestProfileFromConsent(t *testing.T) {
+	// Clause: push-consent
 	p := loadPolicy(t, shippedPolicy)
 	when := time.Unix(1000, 1)
 	e := &event.Event{Kind: event.Consent, User: event.User{ID: []byte("u"), Group: []byte("strangers")}}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/weir-moderation/weir/pipeline/event"
 )
@@ -91,9 +92,8 @@ func TestLargeBatch(t *testing.T) {
 
 // Many workers who share users and are given the same pushes again and again
 // allow exactly as many as the cap says, and none of them twice.
-//
-// Clause: push-frequency
 func TestWorkersNeverExceedTheCap(t *testing.T) {
+	// Clause: push-frequency
 	p := loadPolicy(t, "testdata/model.good.yaml") // at most 4 in a quarter of an hour
 	const workers, users, perUser, batches = 8, 12, 20, 12
 	eachRedis(t, func(t *testing.T, addr string) {
@@ -144,9 +144,8 @@ func TestWorkersNeverExceedTheCap(t *testing.T) {
 
 // After a withdrawal is written no push commits any more, however many workers
 // are in the middle of allowing one.
-//
-// Clause: push-withdraw
 func TestNothingIsAllowedAfterWithdrawal(t *testing.T) {
+	// Clause: push-withdraw
 	p := loadPolicy(t, "testdata/roomy.good.yaml")
 	eachRedis(t, func(t *testing.T, addr string) {
 		config := configFor(t, addr)
@@ -242,9 +241,8 @@ func TestRefund(t *testing.T) {
 
 // Only a newer state of a user replaces the known one, whatever the order and
 // however often they come.
-//
-// Clause: push-consent
 func TestOnlyNewerConsentApplies(t *testing.T) {
+	// Clause: push-consent
 	p := loadPolicy(t, shippedPolicy)
 	eachRedis(t, func(t *testing.T, addr string) {
 		s := newStore(t, addr)
@@ -337,9 +335,8 @@ func TestDamagedRecordsMakePushesWait(t *testing.T) {
 }
 
 // What is written to Redis tells nothing about who a user is.
-//
-// Clause: push-privacy
 func TestRedisHoldsNoNames(t *testing.T) {
+	// Clause: push-privacy
 	p := loadPolicy(t, shippedPolicy)
 	m := startRedis(t)
 	s := newStore(t, m.Addr())
@@ -492,13 +489,13 @@ func newProxy(t *testing.T, addr string) *proxy {
 			if err != nil {
 				return
 			}
-			redis, err := net.Dial("tcp", addr)
+			server, err := net.Dial("tcp", addr)
 			if err != nil {
 				client.Close()
 				continue
 			}
 			var dropping atomic.Bool
-			closeBoth := func() { client.Close(); redis.Close() }
+			closeBoth := func() { client.Close(); server.Close() }
 			wg.Go(func() {
 				defer closeBoth()
 				b := make([]byte, 64<<10)
@@ -510,7 +507,7 @@ func newProxy(t *testing.T, addr string) *proxy {
 					if bytes.Contains(bytes.ToLower(b[:n]), []byte("evalsha")) && p.drop.CompareAndSwap(true, false) {
 						dropping.Store(true)
 					}
-					if _, err := redis.Write(b[:n]); err != nil {
+					if _, err := server.Write(b[:n]); err != nil {
 						return
 					}
 				}
@@ -519,7 +516,7 @@ func newProxy(t *testing.T, addr string) *proxy {
 				defer closeBoth()
 				b := make([]byte, 64<<10)
 				for {
-					n, err := redis.Read(b)
+					n, err := server.Read(b)
 					if err != nil || dropping.Load() { // the commit has been made
 						return
 					}
@@ -536,4 +533,105 @@ func newProxy(t *testing.T, addr string) *proxy {
 		wg.Wait()
 	})
 	return p
+}
+
+// between runs something once, after a store has read and before it commits.
+type between struct {
+	writtenKeys
+	do   func()
+	once sync.Once
+}
+
+func (b *between) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if cmds[0].Name() == "evalsha" {
+			b.once.Do(b.do)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// Whatever changes between reading a user's records and committing makes the
+// commit fail and the push be decided again on what is there then.
+func TestCommitSeesWhatChangedSinceTheRead(t *testing.T) {
+	// Clause: push-withdraw
+	// Clause: push-frequency
+	p := loadPolicy(t, shippedPolicy)
+	for name, c := range map[string]struct {
+		meanwhile func(t *testing.T, other *Store) error
+		want      string
+		conflicts float64
+	}{
+		"consent is withdrawn": {func(t *testing.T, other *Store) error {
+			return other.Apply(t.Context(), p, []*event.Event{consentEvent("u", 2, false)})
+		}, "deny/withdrawn", 1},
+		"the last slot is taken": {func(t *testing.T, other *Store) error {
+			_, err := other.Decide(t.Context(), p, noon, []Request{pushTo("u", "2", "content")})
+			return err
+		}, "deny/cap", 1},
+		"the same push is allowed elsewhere": {func(t *testing.T, other *Store) error {
+			_, err := other.Decide(t.Context(), p, noon, []Request{pushTo("u", "1", "marketing")})
+			return err
+		}, "allow/none", 1},
+		"the log expires and is made again": {func(t *testing.T, other *Store) error {
+			key := logKey(other.names.user([]byte("u")))
+			if err := other.client.Del(t.Context(), key).Err(); err != nil {
+				return err
+			}
+			_, err := other.Decide(t.Context(), p, noon, []Request{pushTo("u", "2", "service")})
+			return err
+		}, "allow/none", 1},
+		"another user is served": {func(t *testing.T, other *Store) error {
+			_, err := other.Decide(t.Context(), p, noon, []Request{pushTo("v", "1", "service")})
+			return err
+		}, "allow/none", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachRedis(t, func(t *testing.T, addr string) {
+				config := configFor(t, addr)
+				other, s := storeFor(t, config), storeFor(t, config)
+				if err := other.Apply(t.Context(), p, []*event.Event{consentEvent("u", 1, true)}); err != nil {
+					t.Fatal(err)
+				}
+				decide(t, s, p, noon, pushTo("u", "0", "service"))
+				s.client.AddHook(&between{do: func() {
+					if err := c.meanwhile(t, other); err != nil {
+						t.Error(err)
+					}
+				}})
+				if d := decide(t, s, p, noon, pushTo("u", "1", "marketing")); word(d) != c.want {
+					t.Errorf("%s, want %s", word(d), c.want)
+				}
+				if n := testutil.ToFloat64(s.metrics.conflicts); n != c.conflicts {
+					t.Errorf("weir_push_store_conflicts_total is %v, want %v", n, c.conflicts)
+				}
+			})
+		})
+	}
+}
+
+// An error of Redis is counted by its kind, and says in whose words it comes.
+func TestErrorsOfRedis(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	for words, kind := range map[string]string{
+		"OOM command not allowed when used memory > 'maxmemory'.":         kindMemory,
+		"READONLY You can't write against a read only replica.":           kindReply,
+		"MISCONF Redis is configured to save RDB snapshots, but it can't": kindReply,
+	} {
+		m := startRedis(t)
+		s := newStore(t, m.Addr())
+		decide(t, s, p, noon, pushTo("u", "0", "service")) // connects
+		m.SetError(words)
+		_, err := s.Decide(t.Context(), p, noon, []Request{pushTo("u", "1", "service")})
+		m.SetError("")
+		if err == nil || !strings.Contains(err.Error(), "redis: "+words) {
+			t.Errorf("%v, want it to say %q", err, words)
+		}
+		if n := testutil.ToFloat64(s.metrics.errors[kind]); n != 1 {
+			t.Errorf("%s: weir_push_store_errors_total{kind=%q} is %v, want 1", words, kind, n)
+		}
+		if d := decide(t, s, p, noon, pushTo("u", "1", "service")); word(d) != "allow/none" {
+			t.Errorf("afterwards: %s", word(d))
+		}
+	}
 }

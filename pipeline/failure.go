@@ -1,0 +1,42 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Permanent marks an error that will come again however often the call is
+// repeated, such as a dead evidence log: it ends the daemon, and nothing after
+// the last checkpoint is committed.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
+
+func isPermanent(err error) bool {
+	_, ok := errors.AsType[*permanentError](err)
+	return ok
+}
+
+// Refused names the verdicts of an output that can never be written as they
+// are, by their index in Output.Verdicts. Everything else of the output is
+// durable. The pipeline makes them dead letters.
+type Refused struct {
+	Verdicts []int
+	Err      error
+}
+
+// Error says how many verdicts were refused and why.
+func (e *Refused) Error() string {
+	return fmt.Sprintf("%d verdicts refused for good: %v", len(e.Verdicts), e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Refused) Unwrap() error { return e.Err }

@@ -1,0 +1,416 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules"
+)
+
+// Pipeline is the Handler of Weir: it judges batches and makes their effects durable.
+type Pipeline struct {
+	source  string
+	force   atomic.Pointer[Force]
+	events  event.Config
+	store   *push.Store
+	sinks   []NamedSink
+	backoff Backoff
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *metrics
+	ledger  ledger
+	workers sync.Pool // *worker
+	trap    func(*event.Event)
+}
+
+// Force is what is in force: the rule set and, where pushes are judged, the
+// policy. A batch takes both once and never mixes two.
+type Force struct {
+	Rules  *rules.Set
+	Policy *push.Policy // nil where no pushes are judged
+}
+
+// NamedSink is a sink with the word it has in metrics and logs.
+type NamedSink struct {
+	Name string
+	Sink
+}
+
+// Options is what a Pipeline is made of.
+type Options struct {
+	// Source names this deployment; it is part of every id, so it must not
+	// change while offsets are kept.
+	Source string
+	Force  Force
+	Events event.Config
+	// Store keeps send logs and consent; needed with a policy.
+	Store *push.Store
+	// Sinks are written in this order, each only after the one before it.
+	Sinks      []NamedSink
+	Backoff    Backoff          // zero: DefaultBackoff
+	Now        func() time.Time // nil: time.Now
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: nowhere
+}
+
+// New returns a pipeline. It refuses what could not work: no source name, no
+// rule set, a policy without a store.
+func New(o Options) (*Pipeline, error) {
+	switch {
+	case o.Source == "":
+		return nil, errors.New("pipeline: no source name")
+	case o.Force.Rules == nil:
+		return nil, errors.New("pipeline: no rule set")
+	case o.Force.Policy != nil && o.Store == nil:
+		return nil, errors.New("pipeline: a push policy without a store of send logs")
+	case len(o.Sinks) == 0:
+		return nil, errors.New("pipeline: no sinks")
+	}
+	if o.Backoff == (Backoff{}) {
+		o.Backoff = DefaultBackoff()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Pipeline{
+		source:  o.Source,
+		events:  o.Events,
+		store:   o.Store,
+		sinks:   o.Sinks,
+		backoff: o.Backoff,
+		now:     o.Now,
+		log:     o.Logger,
+		metrics: newMetrics(o.Registerer, o.Sinks),
+	}
+	p.workers.New = func() any { return &worker{judge: p.newJudge()} }
+	p.Enforce(o.Force)
+	return p, nil
+}
+
+// Enforce puts a rule set and a policy in force for every batch that begins
+// from now on. Batches in hand keep what they began with.
+func (p *Pipeline) Enforce(f Force) {
+	p.metrics.hitsOf(f.Rules)
+	p.force.Store(&f)
+}
+
+// InForce returns what is in force.
+func (p *Pipeline) InForce() Force { return *p.force.Load() }
+
+func (p *Pipeline) newJudge() *Judge {
+	j := NewJudge(p.events)
+	j.trap = p.trap
+	return j
+}
+
+// worker is the working memory of one batch.
+type worker struct {
+	judge  *Judge
+	events []*event.Event // slab; the first n are held by verdicts
+	n      int
+	pushes []int // verdicts that Redis is asked about, by index
+	out    Output
+	counts Counts
+}
+
+func (w *worker) next() *event.Event {
+	if w.n == len(w.events) {
+		w.events = append(w.events, new(event.Event))
+	}
+	return w.events[w.n]
+}
+
+func (w *worker) reset() {
+	w.judge.Reset()
+	w.n = 0
+	w.pushes = w.pushes[:0]
+	clear(w.out.Verdicts)
+	clear(w.out.DeadLetters)
+	w.out = Output{Verdicts: w.out.Verdicts[:0], DeadLetters: w.out.DeadLetters[:0]}
+	w.counts = Counts{}
+}
+
+// Handle judges one batch under one rule set and one policy, writes what it
+// leaves behind to every sink in order, and books its account.
+//
+// If the process dies anywhere in here, nothing of the batch is committed: it
+// is judged again from the start, and what was already written is written again
+// under the same ids.
+func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
+	p.metrics.inFlight.Add(float64(len(b.Records)))
+	defer p.metrics.inFlight.Sub(float64(len(b.Records)))
+	force := p.force.Load()
+	w := p.workers.Get().(*worker)
+	defer func() {
+		w.reset()
+		p.workers.Put(w)
+	}()
+	w.counts.Fetched = int64(len(b.Records)) + b.Skipped
+	w.counts.add(Skipped, b.Skipped)
+
+	began := p.now()
+	for i := range b.Records {
+		p.take(w, force, b, &b.Records[i])
+	}
+	p.metrics.judged(b.Kind, p.now().Sub(began), len(b.Records))
+
+	var err error
+	switch b.Kind {
+	case event.Push:
+		err = p.decide(ctx, w, force)
+	case event.Consent, event.Outcome:
+		err = p.apply(ctx, w, force)
+	}
+	if err != nil {
+		return err
+	}
+
+	// What passed is counted where it was judged; what is flagged only here,
+	// after decisions are in.
+	kept := w.out.Verdicts[:0]
+	for i := range w.out.Verdicts {
+		v := &w.out.Verdicts[i]
+		w.counts.add(v.Outcome(), 1)
+		p.metrics.hits(v.Hits)
+		if v.matters() {
+			kept = append(kept, *v)
+		}
+	}
+	w.out.Verdicts = kept
+	w.counts.add(DeadLettered, int64(len(w.out.DeadLetters)))
+
+	if err := p.write(ctx, w, &w.out); err != nil {
+		return err
+	}
+	p.account(w, force, b)
+	return nil
+}
+
+// take judges one record and puts what comes of it into the worker.
+func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
+	origin := Origin{Source: p.source, Topic: b.Topic, Partition: b.Partition}
+	dead := func(stage Stage, reason Reason, detail string) {
+		w.out.DeadLetters = append(w.out.DeadLetters, DeadLetter{
+			ID:     NewID(p.source, b.Topic, b.Partition, r.Offset, "deadletter", 0, force.Rules.Digest()),
+			Origin: origin, Record: r, Kind: b.Kind,
+			Stage: stage, Reason: reason, Detail: detail, Rules: force.Rules.Digest(),
+		})
+		p.metrics.deadLetter(reason)
+	}
+	if r.Corrupt != "" {
+		dead(StageFetch, r.Corrupt, "the bytes are not a record the broker's format allows")
+		return
+	}
+	var v Verdict
+	e := w.next()
+	judge := func() (err error) {
+		v, err = w.judge.Judge(force.Rules, b.Kind, r.Headers, r.Value, e)
+		return err
+	}
+	err := recovered(judge)
+	if _, ok := errors.AsType[*panicError](err); ok {
+		p.panicked(err, b, r)
+		// Once more with fresh working memory, in case an earlier message left
+		// it in a state that breaks us. The old judge is kept alive by the
+		// verdicts that borrow from it.
+		w.judge = p.newJudge()
+		if err = recovered(judge); err != nil {
+			if _, ok := errors.AsType[*panicError](err); ok {
+				p.panicked(err, b, r)
+				dead(StageJudge, ReasonPanic, "judging it broke Weir twice")
+				return
+			}
+		}
+	}
+	if err != nil {
+		if e, ok := errors.AsType[*event.Error](err); ok {
+			dead(StageDecode, Reason(e.Reason), e.Error())
+			return
+		}
+		dead(StageDecode, ReasonPanic, err.Error())
+		return
+	}
+	waits := e.Kind != event.Post && p.store != nil
+	if v.Action == rules.Pass && len(v.Hits) == 0 && !waits {
+		w.counts.add(Passed, 1)
+		return
+	}
+	v.ID = NewID(p.source, b.Topic, b.Partition, r.Offset, e.Kind.String(), 0, v.Rules)
+	v.Origin, v.Record = origin, r
+	w.n++ // the event is held until the batch is done
+	if waits {
+		w.pushes = append(w.pushes, len(w.out.Verdicts))
+	}
+	w.out.Verdicts = append(w.out.Verdicts, v)
+}
+
+func (p *Pipeline) panicked(err error, b *Batch, r *Record) {
+	p.metrics.panics.Inc()
+	pe, _ := errors.AsType[*panicError](err)
+	p.log.Error("panic while judging a message",
+		"topic", b.Topic, "partition", b.Partition, "offset", r.Offset, "err", err, "stack", string(pe.stack))
+}
+
+// decide asks the push policy about every push of the batch whose content
+// stands: one read and one commit in Redis for all of them.
+//
+// If the process dies after the commit, the pushes allowed here are in their
+// users' send logs and nothing else is; judged again, they are recognised by
+// their ids and consume nothing.
+func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
+	reqs := make([]push.Request, 0, len(w.pushes))
+	asked := make([]int, 0, len(w.pushes))
+	for _, i := range w.pushes {
+		v := &w.out.Verdicts[i]
+		v.Policy = force.Policy.Digest()
+		if v.Action != rules.Pass {
+			v.Decision = &push.Decision{Decision: push.Deny, Reason: push.ReasonContent}
+			continue
+		}
+		reqs = append(reqs, push.NewRequest(v.Event))
+		asked = append(asked, i)
+	}
+	if len(reqs) == 0 {
+		return nil
+	}
+	var decisions []push.Decision
+	err := p.persist(ctx, "redis", func() (err error) {
+		decisions, err = p.store.Decide(ctx, force.Policy, p.now(), reqs)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("decide pushes: %w", err)
+	}
+	for k, i := range asked {
+		v := &w.out.Verdicts[i]
+		v.Decision = &decisions[k]
+		v.Reason = Reason(decisions[k].Reason)
+		p.metrics.decision(&decisions[k])
+	}
+	return nil
+}
+
+// apply makes consent changes and push outcomes effective in Redis. Both are
+// idempotent: an older version of a user's state never replaces a newer one,
+// and a push is refunded once.
+func (p *Pipeline) apply(ctx context.Context, w *worker, force *Force) error {
+	if len(w.pushes) == 0 {
+		return nil
+	}
+	changes := make([]*event.Event, len(w.pushes))
+	for k, i := range w.pushes {
+		changes[k] = w.out.Verdicts[i].Event
+	}
+	err := p.persist(ctx, "redis", func() error { return p.store.Apply(ctx, force.Policy, changes) })
+	if err != nil {
+		return fmt.Errorf("apply changes: %w", err)
+	}
+	return nil
+}
+
+// write hands the output to every sink in order, each only when the one before
+// has made it durable: evidence stands before any topic shows what was found.
+//
+// If the process dies between two sinks, the first has what the second lacks;
+// the batch is judged again and both are written again under the same ids.
+//
+// Clause: cmp-stop
+// The verdict that stops a message is on a topic within the batch that carried it, after its evidence is on disk.
+func (p *Pipeline) write(ctx context.Context, w *worker, out *Output) error {
+	if out.empty() {
+		return nil
+	}
+	for i := range p.sinks {
+		s := &p.sinks[i]
+		err := p.persist(ctx, s.Name, func() error { return s.Write(ctx, out) })
+		refused, ok := refusedOf(err)
+		if !ok {
+			if err != nil {
+				return fmt.Errorf("write to %s: %w", s.Name, err)
+			}
+			continue
+		}
+		// The topic will never take these verdicts: they become dead letters,
+		// on record in every sink from the first on, before the batch goes on.
+		if err := p.write(ctx, w, p.bury(w, out, refused)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bury turns refused verdicts into dead letters.
+func (p *Pipeline) bury(w *worker, out *Output, refused *Refused) *Output {
+	dead := new(Output)
+	for _, i := range refused.Verdicts {
+		v := &out.Verdicts[i]
+		w.counts.add(v.Outcome(), -1)
+		w.counts.add(DeadLettered, 1)
+		p.metrics.deadLetter(ReasonOutputTooLarge)
+		dead.DeadLetters = append(dead.DeadLetters, DeadLetter{
+			ID:     NewID(v.Origin.Source, v.Origin.Topic, v.Origin.Partition, v.Record.Offset, "deadletter", 0, v.Rules),
+			Origin: v.Origin, Record: v.Record, Kind: v.Event.Kind,
+			Stage: StageOutput, Reason: ReasonOutputTooLarge,
+			Detail: "its verdict is larger than the output topic takes", Rules: v.Rules,
+		})
+	}
+	return dead
+}
+
+// account books the finished batch.
+func (p *Pipeline) account(w *worker, force *Force, b *Batch) {
+	c := Coverage{
+		Range:  Range{Topic: b.Topic, Partition: b.Partition, First: b.First, Next: b.Next},
+		Counts: w.counts,
+		Rules:  force.Rules.Digest(),
+	}
+	if b.Kind == event.Push && force.Policy != nil {
+		c.Policy = force.Policy.Digest()
+	}
+	p.metrics.count(b.Kind, w.counts)
+	if len(b.Records) > 0 {
+		p.metrics.age(b.Kind, p.now().Sub(b.Records[0].Time))
+	}
+	if !w.counts.Balanced() {
+		p.metrics.unbalanced.Inc()
+		p.log.Error("the ledger does not balance: messages were lost or counted twice",
+			"topic", b.Topic, "partition", b.Partition, "first", b.First, "next", b.Next,
+			"fetched", w.counts.Fetched, "passed", w.counts.Passed, "flagged", w.counts.Flagged,
+			"dead_lettered", w.counts.DeadLettered, "skipped", w.counts.Skipped)
+	}
+	p.ledger.book(c)
+}
+
+// Checkpoint writes the coverage of the finished ranges to the sinks. Only
+// then may the source commit them.
+//
+// If the process dies after this and before the commit, the ranges are judged
+// and covered once more; a verifier sees the same offsets twice under the same
+// ids and counts them once.
+func (p *Pipeline) Checkpoint(ctx context.Context, done []Range) error {
+	coverage := p.ledger.close(done, p.now())
+	if err := p.write(ctx, nil, &Output{Coverage: coverage}); err != nil {
+		p.ledger.reopen(coverage)
+		return err
+	}
+	return nil
+}
+
+func refusedOf(err error) (*Refused, bool) {
+	if err == nil {
+		return nil, false
+	}
+	return errors.AsType[*Refused](err)
+}

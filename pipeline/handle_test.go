@@ -1,0 +1,359 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/pipeline/pipelinetest"
+)
+
+func newPipeline(t testing.TB, sinks ...pipeline.Sink) *pipeline.Pipeline {
+	t.Helper()
+	p, err := pipeline.New(options(t, sinks...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func options(t testing.TB, sinks ...pipeline.Sink) pipeline.Options {
+	o := pipeline.Options{Source: "test", Force: pipeline.Force{Rules: ruleSet(t)}, Events: event.DefaultConfig()}
+	for i, s := range sinks {
+		o.Sinks = append(o.Sinks, pipeline.NamedSink{Name: fmt.Sprint("sink", i), Sink: s})
+	}
+	return o
+}
+
+// batchOf makes a batch of posts.
+func batchOf(values ...string) *pipeline.Batch {
+	b := &pipeline.Batch{Kind: event.Post, Topic: "posts", Next: int64(len(values))}
+	for i, v := range values {
+		r := pipeline.Record{Offset: int64(i), Time: time.Unix(1_700_000_000, 0)}
+		if v != "<null>" {
+			r.Value = []byte(v)
+		}
+		b.Records = append(b.Records, r)
+	}
+	return b
+}
+
+// Broken input of every kind becomes a dead letter with its reason, nothing is
+// lost and the batch goes on.
+//
+// Clause: cmp-stop
+func TestBrokenInputBecomesADeadLetterWithItsReason(t *testing.T) {
+	whole := post("a", "text")
+	cases := []struct {
+		name, value string
+		reason      pipeline.Reason
+	}{
+		{"truncated", whole[:len(whole)/2], "truncated"},
+		{"huge", `{"id":"` + strings.Repeat("x", 100<<20) + `"}`, "too-large"},
+		{"NaN", strings.Replace(whole, `"a"`, `NaN`, 1), "bad-number"},
+		{"lone surrogate", strings.Replace(whole, `text"}`, `\ud800"}`, 1), "lone-surrogate"},
+		{"NUL byte", strings.Replace(whole, `text"}`, "te\x00xt\"}", 1), "control-character"},
+		{"nested 10,000 deep", strings.Replace(whole, `"text"}}`, strings.Repeat("[", 10_000)+strings.Repeat("]", 10_000)+"}}", 1), "too-deep"},
+		{"empty value", "", "empty-value"},
+		{"null value", "<null>", "null-value"},
+		{"JSON null", "null", "null-value"},
+		{"invalid UTF-8", strings.Replace(whole, `text"}`, "te\xffxt\"}", 1), "invalid-utf8"},
+		{"duplicate name", strings.Replace(whole, `{"id"`, `{"id":"b","id"`, 1), "duplicate-name"},
+		{"unknown name", strings.Replace(whole, `{"id"`, `{"idd":"b","id"`, 1), "unknown-name"},
+	}
+	s := new(pipelinetest.Sink)
+	p := newPipeline(t, s)
+	var values []string
+	for _, c := range cases {
+		values = append(values, c.value)
+	}
+	values = append(values, post("last", "forbiddenstuff"))
+	if err := p.Handle(t.Context(), batchOf(values...)); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[int64]pipelinetest.Entry)
+	for _, e := range s.Entries() {
+		got[e.Offset] = e
+	}
+	for i, c := range cases {
+		e := got[int64(i)]
+		if e.Outcome != pipeline.DeadLettered || e.Reason != c.reason {
+			t.Errorf("%s: outcome %v, reason %q; want a dead letter with reason %q", c.name, e.Outcome, e.Reason, c.reason)
+		}
+	}
+	if e := got[int64(len(cases))]; e.Outcome != pipeline.Flagged || e.EventID != "last" {
+		t.Errorf("the event after the broken ones: %+v, want it flagged", e)
+	}
+}
+
+// A wrong codec: a batch the broker's format does not allow, and a value in
+// another encoding.
+func TestWrongCodecBecomesADeadLetter(t *testing.T) {
+	s := new(pipelinetest.Sink)
+	b := batchOf("raw batch bytes", post("a", "x"), post("b", "x"))
+	b.Records[0].Corrupt = "batch-codec"
+	b.Records[1].Headers = []event.Header{{Key: "content-type", Value: []byte("avro/binary")}}
+	b.Records[2].Headers = []event.Header{{Key: "content-encoding", Value: []byte("gzip")}}
+	if err := newPipeline(t, s).Handle(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	var reasons []pipeline.Reason
+	for _, e := range s.Entries() {
+		reasons = append(reasons, e.Reason)
+	}
+	if diff := cmp.Diff([]pipeline.Reason{"batch-codec", "encoding", "encoding"}, reasons); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// The strongest live rule decides; a shadow rule leaves a trace and changes nothing.
+func TestStrongestLiveRuleDecides(t *testing.T) {
+	judge := pipeline.NewJudge(event.DefaultConfig())
+	set := ruleSet(t)
+	for text, want := range map[string]struct {
+		action, reason string
+		hits           int
+	}{
+		"nothing":                                {"pass", "none", 0},
+		"a forbiddenstuff b":                     {"review", "content", 1},
+		"forbiddenstuff and terriblestuff":       {"reject", "content", 2},
+		"only shadowystuff":                      {"pass", "none", 1},
+		"shadowystuff beside forbiddenstuff too": {"review", "content", 2},
+	} {
+		v, err := judge.Judge(set, event.Post, nil, []byte(post("a", text)), new(event.Event))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := v.Report()
+		if r.Action != want.action || string(r.Reason) != want.reason || len(r.Hits) != want.hits {
+			t.Errorf("%q: %s, %s, %d hits; want %+v", text, r.Action, r.Reason, len(r.Hits), want)
+		}
+		for _, h := range r.Hits {
+			if text[h.Start:h.End] != h.Text {
+				t.Errorf("%q: span %d-%d is %q, reported %q", text, h.Start, h.End, text[h.Start:h.End], h.Text)
+			}
+		}
+	}
+}
+
+// An output that does not answer is asked again until it does; the partition
+// waits and says so, and the effect is there once.
+func TestSinkThatFailsIsRetriedUntilItTakesTheOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := prometheus.NewRegistry()
+		failures := 5
+		var stalled float64
+		s := new(pipelinetest.Sink)
+		s.Effect = func(_ string, do func() error) error {
+			if failures--; failures >= 0 {
+				stalled = max(stalled, gauge(t, reg, "weir_stalled_partitions"))
+				return errors.New("broker is away")
+			}
+			return do()
+		}
+		o := options(t, s)
+		o.Registerer = reg
+		p, err := pipeline.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Handle(t.Context(), batchOf(post("a", "forbiddenstuff"))); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(s.Entries()); n != 1 {
+			t.Errorf("%d entries, want 1", n)
+		}
+		if stalled != 1 {
+			t.Errorf("weir_stalled_partitions was %v while the output did not answer, want 1", stalled)
+		}
+		if now := gauge(t, reg, "weir_stalled_partitions"); now != 0 {
+			t.Errorf("weir_stalled_partitions is %v afterwards, want 0", now)
+		}
+	})
+}
+
+func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+// A permanent error is not tried again: it ends the daemon.
+func TestPermanentErrorIsNotRetried(t *testing.T) {
+	gone := errors.New("the log is dead")
+	calls := 0
+	s := &pipelinetest.Sink{Effect: func(string, func() error) error { calls++; return pipeline.Permanent(gone) }}
+	err := newPipeline(t, s).Handle(t.Context(), batchOf(post("a", "forbiddenstuff")))
+	if !errors.Is(err, gone) || calls != 1 {
+		t.Errorf("error %v after %d calls, want the sink's error after 1", err, calls)
+	}
+}
+
+// A verdict its topic will never take becomes a dead letter, on record in the
+// sinks before it too, and the ledger still balances.
+func TestRefusedVerdictBecomesADeadLetter(t *testing.T) {
+	evidence, topics := new(pipelinetest.Sink), &pipelinetest.Sink{Limit: 300}
+	p := newPipeline(t, evidence, topics)
+	b := batchOf(post("small", "forbiddenstuff"), post("large", "forbiddenstuff"+strings.Repeat("!", 500)))
+	if err := p.Handle(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Checkpoint(t.Context(), []pipeline.Range{{Topic: "posts", Next: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range topics.Entries() {
+		got = append(got, fmt.Sprint(e.Offset, " ", e.Outcome, " ", e.Reason))
+	}
+	want := []string{"0 flagged content", "1 dead_lettered output-too-large"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if n := len(evidence.IDs()); n != 3 { // two verdicts and the dead letter
+		t.Errorf("%d entries in evidence, want 3", n)
+	}
+	if c := evidence.Coverage(); len(c) != 1 || !c[0].Balanced() || c[0].DeadLettered != 1 || c[0].Flagged != 1 {
+		t.Errorf("coverage %+v, want one flagged and one dead letter", c)
+	}
+}
+
+// A batch is judged under the rule set that was in force when it began, and its
+// account names that set.
+func TestBatchNeverMixesTwoRuleSets(t *testing.T) {
+	s := new(pipelinetest.Sink)
+	p := newPipeline(t, s)
+	before := p.InForce().Rules.Digest()
+	if err := p.Handle(t.Context(), batchOf(post("a", "x"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Checkpoint(t.Context(), []pipeline.Range{{Topic: "posts", Next: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Coverage()[0].Rules; got != before {
+		t.Errorf("coverage names rule set %s, want %s", got, before)
+	}
+}
+
+// Control records and records of aborted transactions are in the account.
+func TestSkippedRecordsAreAccountedFor(t *testing.T) {
+	s := new(pipelinetest.Sink)
+	p := newPipeline(t, s)
+	b := batchOf(post("a", "x"), "{")
+	b.Skipped, b.Next = 3, 5
+	if err := p.Handle(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Checkpoint(t.Context(), []pipeline.Range{{Topic: "posts", Next: 5}}); err != nil {
+		t.Fatal(err)
+	}
+	want := pipeline.Counts{Fetched: 5, Passed: 1, DeadLettered: 1, Skipped: 3}
+	if diff := cmp.Diff(want, s.Coverage()[0].Counts); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// Metrics show where every message ended, under labels that existed before it came.
+func TestMetricsCountOutcomes(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	o := options(t, new(pipelinetest.Sink))
+	o.Registerer = reg
+	p, err := pipeline.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Handle(t.Context(), batchOf(post("a", "x"), post("b", "forbiddenstuff"), "{")); err != nil {
+		t.Fatal(err)
+	}
+	err = testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP weir_messages_total Messages by where they ended.
+# TYPE weir_messages_total counter
+weir_messages_total{outcome="dead_lettered",stream="consent"} 0
+weir_messages_total{outcome="dead_lettered",stream="outcome"} 0
+weir_messages_total{outcome="dead_lettered",stream="post"} 1
+weir_messages_total{outcome="dead_lettered",stream="push"} 0
+weir_messages_total{outcome="flagged",stream="consent"} 0
+weir_messages_total{outcome="flagged",stream="outcome"} 0
+weir_messages_total{outcome="flagged",stream="post"} 1
+weir_messages_total{outcome="flagged",stream="push"} 0
+weir_messages_total{outcome="passed",stream="consent"} 0
+weir_messages_total{outcome="passed",stream="outcome"} 0
+weir_messages_total{outcome="passed",stream="post"} 1
+weir_messages_total{outcome="passed",stream="push"} 0
+weir_messages_total{outcome="skipped",stream="consent"} 0
+weir_messages_total{outcome="skipped",stream="outcome"} 0
+weir_messages_total{outcome="skipped",stream="post"} 0
+weir_messages_total{outcome="skipped",stream="push"} 0
+`), "weir_messages_total")
+	if err != nil {
+		t.Error(err)
+	}
+	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v %v", problems, err)
+	}
+}
+
+// What cannot work is refused when the pipeline is made.
+func TestNewRefusesWhatCannotWork(t *testing.T) {
+	good := options(t, new(pipelinetest.Sink))
+	for name, spoil := range map[string]func(*pipeline.Options){
+		"no source name": func(o *pipeline.Options) { o.Source = "" },
+		"no rule set":    func(o *pipeline.Options) { o.Force.Rules = nil },
+		"no sinks":       func(o *pipeline.Options) { o.Sinks = nil },
+	} {
+		o := good
+		spoil(&o)
+		if _, err := pipeline.New(o); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+}
+
+// Ids depend on everything that makes an effect another one, and on nothing else.
+func TestIDsDifferExactlyWhereEffectsDo(t *testing.T) {
+	base := pipeline.NewID("s", "t", 1, 2, "k", 3, "r")
+	if again := pipeline.NewID("s", "t", 1, 2, "k", 3, "r"); again != base {
+		t.Error("the same effect has two ids")
+	}
+	for i, other := range []pipeline.ID{
+		pipeline.NewID("x", "t", 1, 2, "k", 3, "r"), pipeline.NewID("s", "x", 1, 2, "k", 3, "r"),
+		pipeline.NewID("s", "t", 9, 2, "k", 3, "r"), pipeline.NewID("s", "t", 1, 9, "k", 3, "r"),
+		pipeline.NewID("s", "t", 1, 2, "x", 3, "r"), pipeline.NewID("s", "t", 1, 2, "k", 9, "r"),
+		pipeline.NewID("s", "t", 1, 2, "k", 3, "x"), pipeline.NewID("st", "", 1, 2, "k", 3, "r"),
+	} {
+		if other == base {
+			t.Errorf("case %d has the id of another effect", i)
+		}
+	}
+}
+
+// A partition that was handed over while its output was away lets go when told to.
+func TestRetryEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &pipelinetest.Sink{Effect: func(string, func() error) error { return errors.New("away") }}
+		p := newPipeline(t, s)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := p.Handle(ctx, batchOf(post("a", "forbiddenstuff"))); err == nil {
+			t.Error("Handle returned nil though nothing was written")
+		}
+	})
+}

@@ -1,0 +1,117 @@
+package pipeline
+
+import (
+	"sync"
+	"time"
+)
+
+// Counts says where the messages of a range ended.
+//
+// They are counted where they happen, never computed from one another, so that
+// a message that fell through a crack shows: Fetched then is not the sum of the
+// others.
+type Counts struct {
+	Fetched      int64 // records of the fetch, control and aborted ones included
+	Passed       int64
+	Flagged      int64
+	DeadLettered int64
+	Skipped      int64
+}
+
+func (c *Counts) add(o Outcome, n int64) {
+	switch o {
+	case Passed:
+		c.Passed += n
+	case Flagged:
+		c.Flagged += n
+	case DeadLettered:
+		c.DeadLettered += n
+	case Skipped:
+		c.Skipped += n
+	}
+}
+
+// Balanced reports whether every fetched message has exactly one outcome.
+func (c Counts) Balanced() bool {
+	return c.Fetched == c.Passed+c.Flagged+c.DeadLettered+c.Skipped
+}
+
+// ledger holds the account of every batch that was handled but not yet
+// checkpointed. It lives in memory on purpose: what a crash takes from it was
+// not committed either, so it is judged and counted again.
+type ledger struct {
+	mu   sync.Mutex
+	open map[partition][]Coverage // ascending, without overlap
+}
+
+type partition struct {
+	topic string
+	n     int32
+}
+
+// book notes a finished batch.
+func (l *ledger) book(c Coverage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open == nil {
+		l.open = make(map[partition][]Coverage)
+	}
+	key := partition{c.Topic, c.Partition}
+	list := l.open[key]
+	if n := len(list); n > 0 {
+		last := &list[n-1]
+		switch {
+		case c.First < last.Next:
+			// The same offsets again: the source was told to repeat them, so what
+			// was open was never committed and this account takes its place.
+			list = nil
+		case c.First == last.Next && last.Rules == c.Rules && last.Policy == c.Policy:
+			last.Next = c.Next
+			last.Fetched += c.Fetched
+			last.Passed += c.Passed
+			last.Flagged += c.Flagged
+			last.DeadLettered += c.DeadLettered
+			last.Skipped += c.Skipped
+			return
+		}
+	}
+	l.open[key] = append(list, c)
+}
+
+// close takes the accounts of the ranges out of the ledger. Where a further
+// batch was booked onto an account since the source drew its range, the account
+// is taken whole: that batch is durable too, and if it is not committed before a
+// crash its repetition shows in the evidence as such.
+func (l *ledger) close(done []Range, now time.Time) []Coverage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []Coverage
+	for _, r := range done {
+		key := partition{r.Topic, r.Partition}
+		list := l.open[key]
+		n := 0
+		for n < len(list) && list[n].First < r.Next {
+			c := list[n]
+			c.Time = now
+			out = append(out, c)
+			n++
+		}
+		if n == len(list) {
+			delete(l.open, key)
+		} else {
+			l.open[key] = list[n:]
+		}
+	}
+	return out
+}
+
+// reopen puts accounts back that could not be made durable.
+func (l *ledger) reopen(list []Coverage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := len(list) - 1; i >= 0; i-- {
+		c := list[i]
+		key := partition{c.Topic, c.Partition}
+		l.open[key] = append([]Coverage{c}, l.open[key]...)
+	}
+}

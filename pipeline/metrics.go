@@ -1,0 +1,152 @@
+package pipeline
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules"
+)
+
+// metrics are what operators see of the pipeline. Every label has a closed set
+// of values and every child is resolved once: on the hot path an increment
+// costs some 10 ns, a lookup ten times that.
+type metrics struct {
+	messages   map[event.Kind]*[numOutcomes]prometheus.Counter
+	ages       map[event.Kind]prometheus.Observer
+	durations  map[event.Kind]prometheus.Observer
+	inFlight   prometheus.Gauge
+	stalled    prometheus.Gauge
+	panics     prometheus.Counter
+	unbalanced prometheus.Counter
+	dead       map[Reason]prometheus.Counter
+	retried    map[string]prometheus.Counter
+	hitsTotal  *prometheus.CounterVec
+	decisions  *prometheus.CounterVec
+}
+
+// streams are the kinds of events that arrive on topics of their own.
+var streams = [...]event.Kind{event.Post, event.Push, event.Consent, event.Outcome}
+
+func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
+	if reg == nil {
+		reg = prometheus.NewRegistry()
+	}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		reg.MustRegister(g)
+		return g
+	}
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		reg.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}, []string{"stream"})
+		reg.MustRegister(h)
+		return h
+	}
+
+	m := &metrics{
+		messages:   make(map[event.Kind]*[numOutcomes]prometheus.Counter),
+		ages:       make(map[event.Kind]prometheus.Observer),
+		durations:  make(map[event.Kind]prometheus.Observer),
+		inFlight:   gauge("weir_in_flight_messages", "Messages of batches that are being handled."),
+		stalled:    gauge("weir_stalled_partitions", "Partitions that wait because an output, the evidence or Redis does not take what they have."),
+		panics:     counter("weir_panics_total", "Panics while judging a message: bugs of Weir."),
+		unbalanced: counter("weir_ledger_unbalanced_total", "Batches whose messages do not each have exactly one outcome."),
+		dead:       make(map[Reason]prometheus.Counter),
+		retried:    make(map[string]prometheus.Counter),
+		hitsTotal:  vec("weir_hits_total", "Hits of live and shadow rules.", "category", "severity"),
+		decisions:  vec("weir_push_decisions_total", "Decisions on pushes.", "decision", "reason"),
+	}
+	messages := vec("weir_messages_total", "Messages by where they ended.", "stream", "outcome")
+	ages := histogram("weir_message_age_seconds", "Age of the oldest message of a batch when all its effects were durable, from its timestamp in Kafka.",
+		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 3600})
+	durations := histogram("weir_match_duration_seconds", "Time to decode, fold and match one batch, divided by its messages.",
+		[]float64{1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2})
+	for _, k := range streams {
+		var row [numOutcomes]prometheus.Counter
+		for o := range numOutcomes {
+			row[o] = messages.WithLabelValues(k.String(), o.String())
+		}
+		m.messages[k] = &row
+		m.ages[k] = ages.WithLabelValues(k.String())
+		m.durations[k] = durations.WithLabelValues(k.String())
+	}
+	dead := vec("weir_dead_letter_messages_total", "Messages that can never be judged, by reason.", "reason")
+	for _, r := range Reasons() {
+		m.dead[r.Reason] = dead.WithLabelValues(string(r.Reason))
+	}
+	retried := vec("weir_retries_total", "Repeated attempts to write or to ask, by what did not answer.", "target")
+	m.retried["redis"] = retried.WithLabelValues("redis")
+	for _, s := range sinks {
+		m.retried[s.Name] = retried.WithLabelValues(s.Name)
+	}
+	for _, d := range push.Outcomes() {
+		m.decisions.WithLabelValues(string(d.Decision), string(d.Reason))
+	}
+	return m
+}
+
+// hitsOf creates the series of every rule a set can report, so that they exist
+// at zero before the first hit.
+func (m *metrics) hitsOf(set *rules.Set) {
+	for _, r := range set.Rules() {
+		m.hitsTotal.WithLabelValues(r.Category, r.Severity.String())
+	}
+}
+
+func (m *metrics) hits(list []rules.Hit) {
+	for i := range list {
+		m.hitsTotal.WithLabelValues(list[i].Rule.Category, list[i].Rule.Severity.String()).Inc()
+	}
+}
+
+func (m *metrics) decision(d *push.Decision) {
+	m.decisions.WithLabelValues(string(d.Decision), string(d.Reason)).Inc()
+}
+
+func (m *metrics) deadLetter(r Reason) {
+	if c := m.dead[r]; c != nil {
+		c.Inc()
+	}
+}
+
+func (m *metrics) retries(target string) {
+	if c := m.retried[target]; c != nil {
+		c.Inc()
+	}
+}
+
+func (m *metrics) judged(k event.Kind, d time.Duration, n int) {
+	if h := m.durations[k]; h != nil && n > 0 {
+		h.Observe(d.Seconds() / float64(n))
+	}
+}
+
+func (m *metrics) age(k event.Kind, d time.Duration) {
+	if h := m.ages[k]; h != nil {
+		h.Observe(max(0, d.Seconds()))
+	}
+}
+
+func (m *metrics) count(k event.Kind, c Counts) {
+	row := m.messages[k]
+	if row == nil {
+		return
+	}
+	row[Passed].Add(float64(c.Passed))
+	row[Flagged].Add(float64(c.Flagged))
+	row[DeadLettered].Add(float64(c.DeadLettered))
+	row[Skipped].Add(float64(c.Skipped))
+}

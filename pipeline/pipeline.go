@@ -1,0 +1,85 @@
+// Package pipeline is the heart of Weir: messages in, verdicts out.
+//
+// A [Source] delivers batches of records to a [Handler]; the [Pipeline] is that
+// handler: it decodes each record, judges it under one rule set and one policy,
+// and hands what must be kept to its sinks in order, evidence first. Within a
+// partition there are only plain function calls, so order, errors and
+// back-pressure need no machinery. What it is not: it knows no Kafka client and
+// no Redis; [Source] and [Sink] stand for them.
+//
+// The one thing to know: [Handler.Handle] returns nil only when every effect of
+// the batch is durable, and only [Handler.Checkpoint] after it allows an offset
+// to be committed. A process may die anywhere between; the batch is then judged
+// again, and every effect carries an id that makes its repetition harmless.
+package pipeline
+
+import (
+	"context"
+	"time"
+
+	"github.com/weir-moderation/weir/pipeline/event"
+)
+
+// Source delivers batches to a Handler: those of one partition one after
+// another, those of different partitions concurrently. A batch whose Handle
+// failed is never passed over: the source delivers it again or Run returns the
+// error. Run returns nil when ctx ends, after the calls in progress have
+// returned and finished offsets are committed.
+type Source interface {
+	Run(ctx context.Context, h Handler) error
+}
+
+// Handler is what the pipeline is to a source.
+type Handler interface {
+	// Handle judges one batch. When it returns nil every effect of the batch is
+	// durable; on an error nothing of it may be committed and it must be
+	// delivered again, to this process or another. The batch and its bytes
+	// belong to the handler only until Handle returns.
+	Handle(ctx context.Context, b *Batch) error
+
+	// Checkpoint makes the account of finished ranges durable (the ledger's
+	// coverage record). Only after it returned nil may the offsets of those
+	// ranges be committed. A range covers whole batches, each handled before.
+	Checkpoint(ctx context.Context, done []Range) error
+}
+
+// Sink makes an output durable. When Write returns nil the output survives a
+// crash of this process. The same output may be written again after one: every
+// effect is keyed by the event, so that writing twice is harmless.
+//
+// An error wrapped by [Permanent] ends the daemon, a [*Refused] names the parts
+// of the output that can never be written (all others then are durable); after
+// any other error the same output is written again.
+type Sink interface {
+	Write(ctx context.Context, out *Output) error
+}
+
+// Record is one message of a batch.
+type Record struct {
+	Offset  int64
+	Time    time.Time // the message's timestamp
+	Key     []byte    // nil for none
+	Value   []byte    // nil for none: a tombstone, or an empty message
+	Headers []event.Header
+	// Corrupt, if not empty, says why these bytes are not a record the broker's
+	// format allows (Value then holds the raw bytes): it goes to the dead letters.
+	Corrupt Reason
+}
+
+// Batch is what one fetch gave for one partition: the offsets First up to and
+// not including Next.
+type Batch struct {
+	Kind        event.Kind // what the topic carries
+	Topic       string
+	Partition   int32
+	First, Next int64
+	Records     []Record // ascending offsets
+	Skipped     int64    // control records and records of aborted transactions
+}
+
+// Range is a run of offsets of one partition, First up to and not including Next.
+type Range struct {
+	Topic       string
+	Partition   int32
+	First, Next int64
+}

@@ -1,0 +1,118 @@
+package pipelinetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/weir-moderation/weir/pipeline"
+)
+
+// Entry is what a sink keeps of one part of an output.
+type Entry struct {
+	ID      pipeline.ID
+	Topic   string
+	Part    int32
+	Offset  int64
+	Outcome pipeline.Outcome
+	Reason  pipeline.Reason
+	EventID string // empty for a dead letter
+}
+
+// Sink keeps entries in memory. It survives the pipelines that write to it, as
+// a disk survives a process.
+type Sink struct {
+	// Effect, if set, stands between the sink and the world: it is called
+	// around every part that is written, and what it returns is Write's error.
+	Effect func(name string, do func() error) error
+	Name   string
+	// Limit refuses verdicts whose message is longer; 0 means no limit.
+	Limit int
+
+	mu       sync.Mutex
+	entries  []Entry
+	coverage []pipeline.Coverage
+}
+
+// Write keeps every part of the output, one effect each.
+func (s *Sink) Write(ctx context.Context, out *pipeline.Output) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var refused pipeline.Refused
+	for i := range out.Verdicts {
+		v := &out.Verdicts[i]
+		if s.Limit > 0 && len(v.Record.Value) > s.Limit {
+			refused.Verdicts = append(refused.Verdicts, i)
+			refused.Err = fmt.Errorf("longer than %d bytes", s.Limit)
+			continue
+		}
+		err := s.keep(Entry{v.ID, v.Origin.Topic, v.Origin.Partition, v.Record.Offset, v.Outcome(), v.Reason, string(v.Event.ID)})
+		if err != nil {
+			return err
+		}
+	}
+	for i := range out.DeadLetters {
+		d := &out.DeadLetters[i]
+		err := s.keep(Entry{d.ID, d.Origin.Topic, d.Origin.Partition, d.Record.Offset, pipeline.DeadLettered, d.Reason, ""})
+		if err != nil {
+			return err
+		}
+	}
+	if len(out.Coverage) > 0 {
+		err := s.effect("coverage", func() {
+			s.coverage = append(s.coverage, out.Coverage...)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(refused.Verdicts) > 0 {
+		return &refused
+	}
+	return nil
+}
+
+func (s *Sink) keep(e Entry) error {
+	return s.effect("entry", func() { s.entries = append(s.entries, e) })
+}
+
+func (s *Sink) effect(name string, f func()) error {
+	do := func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		f()
+		return nil
+	}
+	if s.Effect != nil {
+		return s.Effect(s.Name+" "+name, do)
+	}
+	return do()
+}
+
+// Entries returns what the sink has, in the order it came, repetitions included.
+func (s *Sink) Entries() []Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.entries)
+}
+
+// Coverage returns the coverage accounts the sink has.
+func (s *Sink) Coverage() []pipeline.Coverage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.coverage)
+}
+
+// IDs returns the ids of all entries and of nothing else, each once, sorted.
+func (s *Sink) IDs() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ids []string
+	for _, e := range s.entries {
+		ids = append(ids, e.ID.String())
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}

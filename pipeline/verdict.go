@@ -1,0 +1,174 @@
+package pipeline
+
+import (
+	"time"
+
+	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules"
+)
+
+// Verdict is what Weir says of one event: an action on its content, for a push
+// also the decision whether this user gets it now, and why. It borrows the
+// bytes of its batch and is valid only while that batch is handled.
+type Verdict struct {
+	ID     ID
+	Origin Origin
+	Record *Record
+	Event  *event.Event
+
+	Action   rules.Action   // what the content calls for
+	Decision *push.Decision // of a push; nil for a post and where no policy was asked
+	Reason   Reason
+	Hits     []rules.Hit
+
+	Rules  string // digest of the rule set it was judged under
+	Policy string // digest of the push policy; empty for a post
+}
+
+// Origin is the place a message came from.
+type Origin struct {
+	Source    string // the name of this deployment
+	Topic     string
+	Partition int32
+}
+
+// Outcome is where a message ends in the ledger.
+type Outcome uint8
+
+// The outcomes of a message. Each message has exactly one.
+const (
+	Passed       Outcome = iota // let through: a post that passes, a push that is allowed, a change that is applied
+	Flagged                     // something stood against it: review, reject, defer, deny
+	DeadLettered                // it can never be judged
+	Skipped                     // not a message: control records, records of aborted transactions
+	numOutcomes
+)
+
+var outcomeNames = [numOutcomes]string{"passed", "flagged", "dead_lettered", "skipped"}
+
+// String returns the outcome's word in metrics and records.
+func (o Outcome) String() string { return outcomeNames[o] }
+
+// Outcome tells where the verdict's message ends in the ledger.
+func (v *Verdict) Outcome() Outcome {
+	if v.Action != rules.Pass || v.Decision != nil && v.Decision.Decision != push.Allow {
+		return Flagged
+	}
+	return Passed
+}
+
+// matters reports whether the verdict leaves a trace: every hit does (also one
+// of a shadow rule, which changes nothing), and every push decision.
+//
+// Clause: push-record
+// One evidence record is written for each evaluation of a push, with every input that led to the decision.
+func (v *Verdict) matters() bool {
+	return v.Action != rules.Pass || v.Decision != nil || len(v.Hits) > 0
+}
+
+// Report is a verdict as other programs read it: one line of `weir judge`, and
+// the core of every verdict on a topic.
+type Report struct {
+	EventID  string      `json:"event_id"`
+	Kind     string      `json:"kind"`
+	Action   string      `json:"action"`
+	Decision string      `json:"decision,omitempty"`
+	Reason   Reason      `json:"reason"`
+	Hits     []HitReport `json:"hits"`
+	Rules    string      `json:"rules"`
+	Policy   string      `json:"policy,omitempty"`
+}
+
+// HitReport is a hit as other programs read it. Start and End count bytes of
+// the field's UTF-8 text; Text is what stood there.
+type HitReport struct {
+	Rule     string `json:"rule"`
+	Category string `json:"category"`
+	Severity string `json:"severity"`
+	State    string `json:"state,omitempty"` // only of a shadow rule
+	Field    string `json:"field"`
+	Start    int    `json:"start"`
+	End      int    `json:"end"`
+	Text     string `json:"text"`
+	Form     string `json:"form"`
+}
+
+// Report copies what others may see of the verdict.
+func (v *Verdict) Report() Report {
+	r := Report{
+		EventID: string(v.Event.ID),
+		Kind:    v.Event.Kind.String(),
+		Action:  v.Action.String(),
+		Reason:  v.Reason,
+		Hits:    make([]HitReport, len(v.Hits)),
+		Rules:   v.Rules,
+		Policy:  v.Policy,
+	}
+	if v.Decision != nil {
+		r.Decision = string(v.Decision.Decision)
+	}
+	for i := range v.Hits {
+		h := &v.Hits[i]
+		f := &v.Event.Fields[h.Field]
+		r.Hits[i] = HitReport{
+			Rule:     h.Rule.ID,
+			Category: h.Rule.Category,
+			Severity: h.Rule.Severity.String(),
+			Field:    string(f.Name),
+			Start:    h.Start,
+			End:      h.End,
+			Text:     string(f.Text[h.Start:h.End]),
+			Form:     h.Form.String(),
+		}
+		if h.Rule.State == rules.Shadow {
+			r.Hits[i].State = h.Rule.State.String()
+		}
+	}
+	return r
+}
+
+// DeadLetter is a message that can never be judged. It borrows the bytes of its batch.
+type DeadLetter struct {
+	ID     ID
+	Origin Origin
+	Record *Record
+	Kind   event.Kind // what its topic carries
+	Stage  Stage
+	Reason Reason
+	// Detail says more, in Weir's own words and names: never content.
+	Detail string
+	Rules  string // digest of the rule set in force
+}
+
+// Stage is the step at which a message was given up.
+type Stage string
+
+// The stages at which a message can become a dead letter.
+const (
+	StageFetch  Stage = "fetch"  // the bytes are not a record
+	StageDecode Stage = "decode" // the record is not an event
+	StageJudge  Stage = "judge"  // the event cannot be judged
+	StageOutput Stage = "output" // the verdict cannot be written
+)
+
+// Output is what one batch leaves behind, for the sinks in their order.
+type Output struct {
+	Verdicts    []Verdict
+	DeadLetters []DeadLetter
+	Coverage    []Coverage
+}
+
+func (o *Output) empty() bool {
+	return len(o.Verdicts) == 0 && len(o.DeadLetters) == 0 && len(o.Coverage) == 0
+}
+
+// Coverage accounts for every offset of a range: how many messages were
+// fetched and where each of them ended, and under which rule set and policy.
+type Coverage struct {
+	Range
+	Counts
+	Rules  string
+	Policy string
+	Time   time.Time // when the account was closed
+}
