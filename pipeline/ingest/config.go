@@ -1,0 +1,140 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/pipeline/event"
+)
+
+// Config says what to read from Kafka, and as whom (section "input"). An empty
+// topic is not read.
+type Config struct {
+	Group    string `yaml:"group"`    // consumer group; all processes of a deployment share it
+	Posts    string `yaml:"posts"`    // topic of posts
+	Pushes   string `yaml:"pushes"`   // topic of pushes
+	Consent  string `yaml:"consent"`  // topic of consent changes, compacted
+	Outcomes string `yaml:"outcomes"` // topic of push outcomes
+
+	// Start is where a new group begins with posts and pushes: earliest or
+	// latest. Consent and outcomes are always read from the earliest message: a
+	// user's consent is as old as it is.
+	Start kafka.Start `yaml:"start"`
+	// OnGap says what to do when messages were deleted before they were read:
+	// earliest (report it, go on with the oldest there is) or stop (the partition
+	// waits for an operator).
+	OnGap kafka.GapPolicy `yaml:"on_gap"`
+	// ReadUncommitted reads what transactions wrote that are open or were aborted, too.
+	ReadUncommitted bool `yaml:"read_uncommitted"`
+
+	// SessionTimeout is after how long without a heartbeat the group gives our
+	// partitions to others. Brokers allow 6 s to 30 min unless told otherwise.
+	SessionTimeout time.Duration `yaml:"session_timeout"`
+	// RebalanceTimeout is how long the group waits for its members when
+	// partitions are given out anew; the same in every process.
+	RebalanceTimeout time.Duration `yaml:"rebalance_timeout"`
+	// DrainTimeout is how long a batch in hand may take when its partition is
+	// taken away.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
+	// MaxWait is how long a poll waits at the broker for a first message.
+	MaxWait time.Duration `yaml:"max_wait"`
+	// Pace is the least time between two polls of a partition that bring little:
+	// it gathers messages that trickle into batches.
+	Pace time.Duration `yaml:"pace"`
+}
+
+// DefaultConfig returns the usual settings: posts from weir.posts, nothing else.
+func DefaultConfig() Config {
+	return Config{
+		Group:            "weir",
+		Posts:            "weir.posts",
+		Start:            kafka.Earliest,
+		OnGap:            kafka.GapEarliest,
+		SessionTimeout:   10 * time.Second,
+		RebalanceTimeout: 30 * time.Second,
+		DrainTimeout:     5 * time.Second,
+		MaxWait:          250 * time.Millisecond,
+		Pace:             10 * time.Millisecond,
+	}
+}
+
+var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+
+// stream is a topic with what it carries.
+type stream struct {
+	field string
+	topic string
+	kind  event.Kind
+	start kafka.Start
+}
+
+// streams returns the topics to read.
+func (c *Config) streams() []stream {
+	var list []stream
+	for _, s := range [...]stream{
+		{"posts", c.Posts, event.Post, c.Start},
+		{"pushes", c.Pushes, event.Push, c.Start},
+		{"consent", c.Consent, event.Consent, kafka.Earliest},
+		{"outcomes", c.Outcomes, event.Outcome, kafka.Earliest},
+	} {
+		if s.topic != "" {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// Topics returns the names of all topics that are read.
+func (c *Config) Topics() []string {
+	var names []string
+	for _, s := range c.streams() {
+		names = append(names, s.topic)
+	}
+	return names
+}
+
+// Validate reports what is wrong with the section, each error beginning with
+// the field's name.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Group == "" {
+		bad("group: empty; name the consumer group, such as weir")
+	}
+	list := c.streams()
+	if len(list) == 0 {
+		bad("posts: no topic, and neither pushes nor consent nor outcomes has one; name at least one topic to read")
+	}
+	for i, s := range list {
+		if !topicName.MatchString(s.topic) || s.topic == "." || s.topic == ".." {
+			bad("%s: not a topic name; use 1 to 249 of the characters a-z A-Z 0-9 . _ -", s.field)
+		}
+		for _, before := range list[:i] {
+			if before.topic == s.topic {
+				bad("%s: the same topic as %s; each kind of event needs its own", s.field, before.field)
+			}
+		}
+	}
+	if c.Start != kafka.Earliest && c.Start != kafka.Latest {
+		bad("start: %q is not known; use earliest or latest", c.Start)
+	}
+	if c.OnGap != kafka.GapEarliest && c.OnGap != kafka.GapStop {
+		bad("on_gap: %q is not known; use earliest or stop", c.OnGap)
+	}
+	within := func(field string, d, lo, hi time.Duration) {
+		if d < lo || d > hi {
+			bad("%s: %v; use %v up to %v", field, d, lo, hi)
+		}
+	}
+	within("session_timeout", c.SessionTimeout, 6*time.Second, 30*time.Minute)
+	within("rebalance_timeout", c.RebalanceTimeout, 6*time.Second, time.Hour)
+	// While a batch is drained there are no heartbeats; what follows, a
+	// checkpoint and a commit, has to fit into the session as well.
+	within("drain_timeout", c.DrainTimeout, 100*time.Millisecond, min(c.SessionTimeout/2, c.RebalanceTimeout/3))
+	within("max_wait", c.MaxWait, time.Millisecond, 5*time.Second)
+	within("pace", c.Pace, time.Millisecond, time.Second)
+	return errors.Join(errs...)
+}

@@ -1,0 +1,104 @@
+package ingest
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/pipeline/event"
+)
+
+// metrics are what operators see of the source.
+type metrics struct {
+	records map[event.Kind]*[3]prometheus.Counter // in the order of fates
+	gaps    map[event.Kind]prometheus.Counter
+}
+
+// fates of a record that was fetched.
+var fates = [...]string{"delivered", "corrupt", "skipped"}
+
+func newMetrics(reg prometheus.Registerer, consumer *kafka.Consumer, list []stream) *metrics {
+	if reg == nil {
+		reg = prometheus.NewRegistry()
+	}
+	m := &metrics{records: make(map[event.Kind]*[3]prometheus.Counter), gaps: make(map[event.Kind]prometheus.Counter)}
+	records := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "weir_fetched_records_total",
+		Help: "Records read from Kafka: delivered to the pipeline, corrupt (a record batch that cannot be read, delivered as one record), or skipped (control records and aborted transactions).",
+	}, []string{"stream", "fate"})
+	gaps := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "weir_gap_records_total",
+		Help: "Offsets that Kafka's retention deleted before they were read.",
+	}, []string{"stream"})
+	reg.MustRegister(records, gaps)
+	for _, s := range list {
+		var row [3]prometheus.Counter
+		for i, f := range fates {
+			row[i] = records.WithLabelValues(s.kind.String(), f)
+		}
+		m.records[s.kind] = &row
+		m.gaps[s.kind] = gaps.WithLabelValues(s.kind.String())
+	}
+	if consumer != nil {
+		reg.MustRegister(newState(consumer))
+	}
+	return m
+}
+
+func (m *metrics) fetched(k event.Kind, delivered, corrupt int, skipped int64) {
+	row := m.records[k]
+	row[0].Add(float64(delivered))
+	row[1].Add(float64(corrupt))
+	row[2].Add(float64(skipped))
+}
+
+func (m *metrics) gap(k event.Kind, offsets int64) { m.gaps[k].Add(float64(offsets)) }
+
+// state reads the consumer's own books when somebody asks. Partitions that were
+// taken away vanish by themselves.
+type state struct {
+	consumer *kafka.Consumer
+
+	lag, assigned, stopped, rebalances, commits, polls *prometheus.Desc
+}
+
+func newState(c *kafka.Consumer) *state {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &state{
+		consumer:   c,
+		lag:        desc("weir_consumer_lag_messages", "Messages of a partition that are not handled yet.", "topic", "partition"),
+		assigned:   desc("weir_assigned_partitions", "Partitions that this process reads now."),
+		stopped:    desc("weir_stopped_partitions", "Assigned partitions that stand still until an operator sets their offset."),
+		rebalances: desc("weir_rebalances_total", "How often partitions were assigned anew, the first time included."),
+		commits:    desc("weir_commit_failures_total", "Commits of offsets that failed. They are repeated."),
+		polls:      desc("weir_poll_failures_total", "Polls of partitions that failed. They are repeated."),
+	}
+}
+
+// Describe names the metrics.
+func (s *state) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range [...]*prometheus.Desc{s.lag, s.assigned, s.stopped, s.rebalances, s.commits, s.polls} {
+		ch <- d
+	}
+}
+
+// Collect reads the books.
+func (s *state) Collect(ch chan<- prometheus.Metric) {
+	parts := s.consumer.Partitions()
+	stopped := 0
+	for _, p := range parts {
+		if p.Stopped {
+			stopped++
+		}
+		ch <- prometheus.MustNewConstMetric(s.lag, prometheus.GaugeValue, float64(p.Lag()), p.Topic, strconv.Itoa(int(p.Partition)))
+	}
+	st := s.consumer.Stats()
+	ch <- prometheus.MustNewConstMetric(s.assigned, prometheus.GaugeValue, float64(len(parts)))
+	ch <- prometheus.MustNewConstMetric(s.stopped, prometheus.GaugeValue, float64(stopped))
+	ch <- prometheus.MustNewConstMetric(s.rebalances, prometheus.CounterValue, float64(st.Generations))
+	ch <- prometheus.MustNewConstMetric(s.commits, prometheus.CounterValue, float64(st.CommitFailures))
+	ch <- prometheus.MustNewConstMetric(s.polls, prometheus.CounterValue, float64(st.PollFailures))
+}

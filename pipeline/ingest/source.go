@@ -1,0 +1,199 @@
+// Package ingest is where messages come in: it reads the topics of events as a
+// member of a consumer group and hands their batches to the pipeline.
+//
+// It is a thin adapter between [kafka.Consumer] and [pipeline.Source]: it knows
+// which topic carries which kind of event, and counts. What it is not: it looks
+// into no message.
+//
+// The one thing to know: nothing is copied on the way. The records it hands on
+// point into what the broker sent, and are gone when Handle returns.
+package ingest
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/event"
+)
+
+// Source reads events from Kafka. It is a [pipeline.Source].
+type Source struct {
+	consumer *kafka.Consumer
+	err      error // why there is no consumer
+	kinds    map[string]event.Kind
+	handler  pipeline.Handler // while Run runs
+	slabs    sync.Pool        // *slab
+	onGap    func(ctx context.Context, gap pipeline.Range) error
+	metrics  *metrics
+}
+
+// Options are the surroundings of a Source.
+type Options struct {
+	// OnGap records messages that were deleted before they were read, before
+	// anything behind them is delivered. An error ends Run. It may be nil.
+	OnGap      func(ctx context.Context, gap pipeline.Range) error
+	Logger     *slog.Logger          // nil: nowhere
+	Registerer prometheus.Registerer // nil: nowhere
+}
+
+// NewSource returns a source. It joins its group when Run is called.
+func NewSource(client *kafka.Client, c Config, o Options) *Source {
+	s := &Source{kinds: make(map[string]event.Kind), onGap: o.OnGap}
+	s.slabs.New = func() any { return &slab{names: make(map[string]string)} }
+	list := c.streams()
+	options := kafka.ConsumerOptions{
+		Group:           c.Group,
+		Gap:             c.OnGap,
+		ReadUncommitted: c.ReadUncommitted,
+		Session:         c.SessionTimeout,
+		Rebalance:       c.RebalanceTimeout,
+		Drain:           c.DrainTimeout,
+		MaxWait:         c.MaxWait,
+		Pace:            c.Pace,
+		Handle:          s.handle,
+		Checkpoint:      s.checkpoint,
+		OnGap:           s.gap,
+		Logger:          o.Logger,
+	}
+	for _, t := range list {
+		s.kinds[t.topic] = t.kind
+		options.Topics = append(options.Topics, kafka.Subscription{Topic: t.topic, Start: t.start})
+	}
+	if s.err = c.Validate(); s.err == nil {
+		s.consumer, s.err = client.NewConsumer(options)
+	}
+	s.metrics = newMetrics(o.Registerer, s.consumer, list)
+	return s
+}
+
+// Run reads until ctx ends and hands every batch to h. It may be called again
+// after it has returned.
+func (s *Source) Run(ctx context.Context, h pipeline.Handler) error {
+	if s.err != nil {
+		return s.err
+	}
+	s.handler = h
+	return s.consumer.Run(ctx)
+}
+
+// Ready returns nil while partitions are assigned, if only none because others
+// have them all, and every assigned partition can be read. Otherwise the error
+// says in words what is not so.
+func (s *Source) Ready() error {
+	if s.err != nil {
+		return s.err
+	}
+	return s.consumer.Ready()
+}
+
+// Partitions returns how far the source has come in each partition it reads now.
+func (s *Source) Partitions() []kafka.PartitionState {
+	if s.consumer == nil {
+		return nil
+	}
+	return s.consumer.Partitions()
+}
+
+// handle hands a batch on.
+func (s *Source) handle(ctx context.Context, b *kafka.Batch) error {
+	l := s.slabs.Get().(*slab)
+	defer func() {
+		l.reset()
+		s.slabs.Put(l)
+	}()
+	kind := s.kinds[b.Topic]
+	corrupt := l.fill(b, kind)
+	if err := s.handler.Handle(ctx, &l.batch); err != nil {
+		return err
+	}
+	s.metrics.fetched(kind, len(b.Records)-corrupt, corrupt, b.Skipped)
+	return nil
+}
+
+func (s *Source) checkpoint(ctx context.Context, done []kafka.Range) error {
+	ranges := make([]pipeline.Range, len(done))
+	for i, r := range done {
+		ranges[i] = pipeline.Range{Topic: r.Topic, Partition: r.Partition, First: r.First, Next: r.Next}
+	}
+	return s.handler.Checkpoint(ctx, ranges)
+}
+
+// gap counts messages that were deleted before they were read and has them
+// recorded. The consumer logs where.
+func (s *Source) gap(ctx context.Context, g kafka.Gap) error {
+	if s.onGap != nil {
+		if err := s.onGap(ctx, pipeline.Range(g)); err != nil {
+			return err
+		}
+	}
+	s.metrics.gap(s.kinds[g.Topic], g.Next-g.First)
+	return nil
+}
+
+// slab is the memory of one batch. It is used again when the batch is handled.
+type slab struct {
+	batch   pipeline.Batch
+	headers []event.Header
+	// names holds the header names seen, so that the few that all messages have
+	// are made once and not for each of them.
+	names map[string]string
+}
+
+// maxNames bounds the names a slab remembers; a producer may make up new ones
+// for ever.
+const maxNames = 256
+
+// fill makes the pipeline's batch of the consumer's and returns how many
+// records of it are corrupt.
+func (l *slab) fill(b *kafka.Batch, kind event.Kind) int {
+	records := l.batch.Records[:0]
+	corrupt := 0
+	for i := range b.Records {
+		from := &b.Records[i]
+		r := pipeline.Record{Offset: from.Offset, Key: from.Key, Value: from.Value}
+		if from.Time >= 0 {
+			r.Time = time.UnixMilli(from.Time)
+		}
+		if from.Corrupt != "" {
+			r.Corrupt = pipeline.Reason(from.Corrupt)
+			corrupt++
+		}
+		if from.HeaderCount() > 0 {
+			first := len(l.headers)
+			for k, v := range from.Headers {
+				l.headers = append(l.headers, event.Header{Key: l.name(k), Value: v})
+			}
+			r.Headers = l.headers[first:len(l.headers):len(l.headers)]
+		}
+		records = append(records, r)
+	}
+	l.batch = pipeline.Batch{
+		Kind: kind, Topic: b.Topic, Partition: b.Partition,
+		First: b.First, Next: b.Next, Records: records, Skipped: b.Skipped,
+	}
+	return corrupt
+}
+
+func (l *slab) name(b []byte) string {
+	if s, ok := l.names[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	if len(l.names) < maxNames && len(s) <= 64 {
+		l.names[s] = s
+	}
+	return s
+}
+
+// reset lets go of what the batch pointed to.
+func (l *slab) reset() {
+	clear(l.batch.Records)
+	clear(l.headers)
+	l.headers = l.headers[:0]
+}
