@@ -239,7 +239,7 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 			dead(StageDecode, Reason(e.Reason), e.Error())
 			return
 		}
-		dead(StageDecode, ReasonPanic, err.Error())
+		dead(StageJudge, ReasonPanic, "judging it failed in a way nobody thought of")
 		return
 	}
 	waits := e.Kind != event.Post && p.store != nil

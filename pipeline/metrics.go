@@ -84,7 +84,7 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
 		m.durations[k] = durations.WithLabelValues(k.String())
 	}
 	dead := vec("weir_dead_letter_messages_total", "Messages that can never be judged, by reason.", "reason")
-	for _, r := range Reasons() {
+	for _, r := range DeadLetterReasons() {
 		m.dead[r.Reason] = dead.WithLabelValues(string(r.Reason))
 	}
 	retried := vec("weir_retries_total", "Repeated attempts to write or to ask, by what did not answer.", "target")

@@ -23,12 +23,18 @@ const (
 // Reasons returns every reason a verdict or a dead letter can carry with one
 // line that explains it, in a fixed order.
 func Reasons() []ReasonText {
+	var list []ReasonText
+	for _, r := range push.Reasons() {
+		list = append(list, ReasonText{Reason(r.Reason), r.Text})
+	}
+	return append(list, DeadLetterReasons()...)
+}
+
+// DeadLetterReasons returns the reasons only a dead letter carries.
+func DeadLetterReasons() []ReasonText {
 	list := []ReasonText{
 		{ReasonPanic, "judging the message broke Weir, and again when it was judged alone"},
 		{ReasonOutputTooLarge, "the verdict is larger than its output topic takes"},
-	}
-	for _, r := range push.Reasons() {
-		list = append(list, ReasonText{Reason(r.Reason), r.Text})
 	}
 	for _, r := range event.Reasons() {
 		list = append(list, ReasonText{Reason(r), r.Description()})

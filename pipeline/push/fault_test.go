@@ -63,12 +63,23 @@ func seeded() []fault {
 // The program that tries all faults: it is compiled once, with all of them.
 const faultProgram = `package push
 
-import "testing"
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+)
 
 func TestSeededFaults(t *testing.T) {
-	try := func() error {
+	try := func() (err error) {
+		defer func() { // a fault that makes the engine panic is caught, too
+			if r := recover(); r != nil {
+				err = fmt.Errorf("panic: %v", r)
+			}
+		}()
+		starts := slices.Sorted(maps.Values(modelStarts()))
 		for seed := range int64(20) {
-			for _, start := range modelStarts() {
+			for _, start := range starts {
 				p := loadPolicy(t, "testdata/model.good.yaml")
 				if _, err := runModel(newMemory(), p, seed, 200, start); err != nil {
 					return err

@@ -63,7 +63,8 @@ type Grant struct {
 // which must not be lost because of a misspelt zone. What the policy does not
 // know is kept where it can be (group, zone) and decided on conservatively, or
 // left out where it cannot (a class or channel, which nothing can be sent of
-// under this policy anyway).
+// under this policy anyway; when it is added later, only consent events with a
+// newer version bring its grants).
 func ProfileFrom(p *Policy, e *event.Event) (Profile, error) {
 	c := &e.Consent
 	if e.Kind != event.Consent || c.Version == 0 {
