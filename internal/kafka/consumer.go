@@ -201,8 +201,8 @@ func (c *Client) NewConsumer(o ConsumerOptions) (*Consumer, error) {
 }
 
 // Run is a member of the group until ctx ends, a call of Handle, Checkpoint or
-// OnGap fails, or the group can never work. It returns nil if ctx has ended,
-// after the batches in hand are finished and committed and the group has been left.
+// OnGap fails, or the client is closed. It returns nil if ctx has ended, after
+// the batches in hand are finished and committed and the group has been left.
 //
 // Brokers that are away, coordinators that move and topics that do not exist
 // yet are waited for; [Consumer.Ready] tells about them.
@@ -213,7 +213,10 @@ func (k *Consumer) Run(ctx context.Context) error {
 	}
 	defer k.wait("stopped")
 	if err := k.awaitTopics(ctx, topics); err != nil {
-		return nil // ctx has ended, or the client was closed under us
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
 	}
 	k.transport = k.client.transport(topics)
 	defer k.client.release(k.transport)
@@ -292,6 +295,9 @@ func (k *Consumer) serve(ctx context.Context, group *kafkago.ConsumerGroup) erro
 		if ctx.Err() != nil {
 			// A generation may have come at the same moment; leave ends it.
 			return nil
+		}
+		if errors.Is(err, ErrClosed) {
+			return err
 		}
 		if err != nil {
 			// Normal on a fresh cluster, while a coordinator moves and when a broker

@@ -386,7 +386,7 @@ func TestStopWhileJoining(t *testing.T) {
 	e.produce(topic, 0, "x")
 	begun, finish := make(chan struct{}), make(chan struct{})
 	o := quick(group, topic)
-	o.Rebalance, o.Drain = 25*time.Second, 20*time.Second
+	o.Session, o.Rebalance, o.Drain = 30*time.Second, 25*time.Second, 20*time.Second
 	o.Handle = func(context.Context, *Batch) error {
 		close(begun)
 		<-finish
@@ -563,6 +563,58 @@ func TestLatest(t *testing.T) {
 	}
 }
 
+// As long as the start at the latest message cannot be committed, nothing is
+// read: a crash would make the next "latest" pass over what was not.
+func TestLatestIsCommittedFirst(t *testing.T) {
+	e := setupFake(t, 1)
+	topic, group := e.topic(1), unique("g")
+	var broken atomic.Bool
+	broken.Store(true)
+	tried := make(chan struct{}, 1)
+	e.fake.ControlKey(int16(kmsg.OffsetCommit), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		e.fake.KeepControl()
+		if !broken.Load() {
+			return nil, nil, false
+		}
+		select {
+		case tried <- struct{}{}:
+		default:
+		}
+		return refuseCommit(r, kerr.CoordinatorLoadInProgress.Code), nil, true
+	})
+	o := quick(group, topic)
+	o.Topics[0].Start = Latest
+	m := e.start(e.client, o)
+	<-tried
+	e.produce(topic, 0, numbered(0, 10)...)
+	for range 3 {
+		<-tried
+	}
+	if got := len(m.of(topic, 0)); got != 0 {
+		t.Errorf("%d records were read before the start was committed", got)
+	}
+	broken.Store(false)
+	m.reach(topic, 0, 10)
+}
+
+// refuseCommit answers a commit with an error for every partition.
+func refuseCommit(r kmsg.Request, code int16) kmsg.Response {
+	req := r.(*kmsg.OffsetCommitRequest)
+	resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
+	resp.Version = req.Version
+	for _, rt := range req.Topics {
+		t := kmsg.NewOffsetCommitResponseTopic()
+		t.Topic, t.TopicID = rt.Topic, rt.TopicID
+		for _, rp := range rt.Partitions {
+			p := kmsg.NewOffsetCommitResponseTopicPartition()
+			p.Partition, p.ErrorCode = rp.Partition, code
+			t.Partitions = append(t.Partitions, p)
+		}
+		resp.Topics = append(resp.Topics, t)
+	}
+	return resp
+}
+
 // A partition that is added while a group runs is read from its start, also if
 // the group began with the latest message: all in it came after that.
 func TestPartitionAddedWhileRunning(t *testing.T) {
@@ -708,20 +760,7 @@ func TestBrokerErrors(t *testing.T) {
 			return nil, nil, false
 		}
 		e.fake.KeepControl()
-		req := r.(*kmsg.OffsetCommitRequest)
-		resp := req.ResponseKind().(*kmsg.OffsetCommitResponse)
-		resp.Version = req.Version
-		for _, rt := range req.Topics {
-			t := kmsg.NewOffsetCommitResponseTopic()
-			t.Topic = rt.Topic
-			for _, rp := range rt.Partitions {
-				p := kmsg.NewOffsetCommitResponseTopicPartition()
-				p.Partition, p.ErrorCode = rp.Partition, kerr.CoordinatorLoadInProgress.Code
-				t.Partitions = append(t.Partitions, p)
-			}
-			resp.Topics = append(resp.Topics, t)
-		}
-		return resp, nil, true
+		return refuseCommit(r, kerr.CoordinatorLoadInProgress.Code), nil, true
 	})
 	failing.Store(false)
 	m.reach(topic, 0, 10)
@@ -737,11 +776,15 @@ func TestBrokerErrors(t *testing.T) {
 
 // freezer is a network whose connections can be frozen: they stay open and
 // nothing comes through, as when a broker hangs.
-type freezer struct{ frozen atomic.Bool }
+type freezer struct {
+	frozen atomic.Bool
+	open   atomic.Int32
+}
 
 type freezing struct {
 	net.Conn
-	f *freezer
+	f    *freezer
+	once *sync.Once
 }
 
 func (c freezing) Read(b []byte) (int, error) {
@@ -761,7 +804,13 @@ func (f *freezer) dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	return freezing{c, f}, nil
+	f.open.Add(1)
+	return freezing{c, f, new(sync.Once)}, nil
+}
+
+func (c freezing) Close() error {
+	c.once.Do(func() { c.f.open.Add(-1) })
+	return c.Conn.Close()
 }
 
 // Brokers that hang cost a request's deadline: nothing waits for them for ever,
@@ -808,6 +857,12 @@ func TestFrozenBrokers(t *testing.T) {
 	}
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("Close took %v", took)
+	}
+	if n := f.open.Load(); n != 0 {
+		t.Errorf("%d connections are open after Close", n)
+	}
+	if err := m.ended(); !errors.Is(err, ErrClosed) {
+		t.Errorf("the consumer of a closed client ended with %v", err)
 	}
 	if err := <-late; !errors.Is(err, ErrClosed) {
 		t.Errorf("what was under way when the client was closed: %v", err)

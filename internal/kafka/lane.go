@@ -217,7 +217,9 @@ func (p *Producer) send(ctx context.Context, leader int32, lanes []*lane) (time.
 	if err != nil || len(sent) == 0 {
 		return 0, err
 	}
-	r, err := p.client.roundTrip(ctx, p.transport, requestTimeout, &produceRequest{leader, w.request})
+	// A large request on a slow line may take longer: a second for each mebibyte.
+	limit := requestTimeout + time.Duration(len(w.request)>>20)*time.Second
+	r, err := p.client.roundTrip(ctx, p.transport, limit, &produceRequest{leader, w.request})
 	if err != nil {
 		return 0, err // the connection may still be reading the request: it is not used again
 	}
