@@ -203,7 +203,7 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 	origin := Origin{Source: p.source, Topic: b.Topic, Partition: b.Partition}
 	dead := func(stage Stage, reason Reason, detail string) {
 		w.out.DeadLetters = append(w.out.DeadLetters, DeadLetter{
-			ID:     NewID(p.source, b.Topic, b.Partition, r.Offset, "deadletter", 0, force.Rules.Digest()),
+			ID:     deadLetterID(origin, r, reason, force.Rules.Digest()),
 			Origin: origin, Record: r, Kind: b.Kind,
 			Stage: stage, Reason: reason, Detail: detail, Rules: force.Rules.Digest(),
 		})
@@ -270,13 +270,16 @@ func (p *Pipeline) panicked(err error, b *Batch, r *Record) {
 // users' send logs and nothing else is; judged again, they are recognised by
 // their ids and consume nothing.
 func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
+	now := p.now()
 	reqs := make([]push.Request, 0, len(w.pushes))
 	asked := make([]int, 0, len(w.pushes))
 	for _, i := range w.pushes {
 		v := &w.out.Verdicts[i]
 		v.Policy = force.Policy.Digest()
 		if v.Action != rules.Pass {
-			v.Decision = &push.Decision{Decision: push.Deny, Reason: push.ReasonContent}
+			d := push.DenyContent(now, force.Policy)
+			v.Decision = &d
+			p.metrics.decision(&d)
 			continue
 		}
 		reqs = append(reqs, push.NewRequest(v.Event))
@@ -287,7 +290,7 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 	}
 	var decisions []push.Decision
 	err := p.persist(ctx, "redis", func() (err error) {
-		decisions, err = p.store.Decide(ctx, force.Policy, p.now(), reqs)
+		decisions, err = p.store.Decide(ctx, force.Policy, now, reqs)
 		return err
 	})
 	if err != nil {
@@ -347,6 +350,7 @@ func (p *Pipeline) write(ctx context.Context, w *worker, out *Output) error {
 		if err := p.write(ctx, w, p.bury(w, out, refused)); err != nil {
 			return err
 		}
+		out = out.without(refused.Verdicts)
 	}
 	return nil
 }
@@ -360,7 +364,7 @@ func (p *Pipeline) bury(w *worker, out *Output, refused *Refused) *Output {
 		w.counts.add(DeadLettered, 1)
 		p.metrics.deadLetter(ReasonOutputTooLarge)
 		dead.DeadLetters = append(dead.DeadLetters, DeadLetter{
-			ID:     NewID(v.Origin.Source, v.Origin.Topic, v.Origin.Partition, v.Record.Offset, "deadletter", 0, v.Rules),
+			ID:     deadLetterID(v.Origin, v.Record, ReasonOutputTooLarge, v.Rules),
 			Origin: v.Origin, Record: v.Record, Kind: v.Event.Kind,
 			Stage: StageOutput, Reason: ReasonOutputTooLarge,
 			Detail: "its verdict is larger than the output topic takes", Rules: v.Rules,

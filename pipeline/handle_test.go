@@ -236,6 +236,45 @@ func TestRefusedVerdictBecomesADeadLetter(t *testing.T) {
 	}
 }
 
+// What a sink refused does not reach the sinks after it, and is counted once.
+func TestRefusedVerdictGoesNoFurther(t *testing.T) {
+	first, second := &pipelinetest.Sink{Limit: 300}, &pipelinetest.Sink{Limit: 300}
+	p := newPipeline(t, first, second)
+	b := batchOf(post("large", "forbiddenstuff"+strings.Repeat("!", 500)), post("small", "forbiddenstuff"))
+	if err := p.Handle(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Checkpoint(t.Context(), []pipeline.Range{{Topic: "posts", Next: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*pipelinetest.Sink{first, second} {
+		got := make(map[string]int)
+		for _, e := range s.Entries() {
+			got[fmt.Sprint(e.Offset, " ", e.Outcome)]++
+		}
+		if diff := cmp.Diff(map[string]int{"0 dead_lettered": 1, "1 flagged": 1}, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	}
+	if c := second.Coverage(); len(c) != 1 || !c[0].Balanced() || c[0].DeadLettered != 1 || c[0].Flagged != 1 {
+		t.Errorf("coverage %+v, want one flagged and one dead letter", c)
+	}
+}
+
+// A hit is quoted up to a limit, whatever a hostile text puts between its
+// letters; its span stays exact.
+func TestLongHitIsQuotedUpToALimit(t *testing.T) {
+	text := "forbidden" + strings.Repeat("\u200b", 3000) + "stuff"
+	v, err := pipeline.NewJudge(event.DefaultConfig()).Judge(ruleSet(t), event.Post, nil, []byte(post("a", text)), new(event.Event))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := v.Report().Hits[0]
+	if h.End-h.Start != len(text) || len(h.Text) > pipeline.MaxQuote || !strings.HasPrefix(text, h.Text) || len(h.Text) < pipeline.MaxQuote-3 {
+		t.Errorf("span of %d bytes quoted with %d; want %d and almost %d", h.End-h.Start, len(h.Text), len(text), pipeline.MaxQuote)
+	}
+}
+
 // A batch is judged under the rule set that was in force when it began, and its
 // account names that set.
 func TestBatchNeverMixesTwoRuleSets(t *testing.T) {

@@ -32,3 +32,10 @@ func NewID(source, topic string, partition int32, offset int64, kind string, ord
 
 // String returns the id as 32 hex digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// deadLetterID is the id of a dead letter. The reason is part of it: under other
+// limits or by another version the same message may be given up for another one,
+// and that is another effect.
+func deadLetterID(o Origin, r *Record, reason Reason, rules string) ID {
+	return NewID(o.Source, o.Topic, o.Partition, r.Offset, "deadletter "+string(reason), 0, rules)
+}

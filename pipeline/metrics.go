@@ -24,6 +24,7 @@ type metrics struct {
 	dead       map[Reason]prometheus.Counter
 	retried    map[string]prometheus.Counter
 	hitsTotal  *prometheus.CounterVec
+	shadowHits *prometheus.CounterVec
 	decisions  *prometheus.CounterVec
 }
 
@@ -66,7 +67,8 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
 		unbalanced: counter("weir_ledger_unbalanced_total", "Batches whose messages do not each have exactly one outcome."),
 		dead:       make(map[Reason]prometheus.Counter),
 		retried:    make(map[string]prometheus.Counter),
-		hitsTotal:  vec("weir_hits_total", "Hits of live and shadow rules.", "category", "severity"),
+		hitsTotal:  vec("weir_hits_total", "Hits of live rules.", "category", "severity"),
+		shadowHits: vec("weir_shadow_hits_total", "Hits of shadow rules, which change nothing.", "category", "severity"),
 		decisions:  vec("weir_push_decisions_total", "Decisions on pushes.", "decision", "reason"),
 	}
 	messages := vec("weir_messages_total", "Messages by where they ended.", "stream", "outcome")
@@ -102,14 +104,24 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
 // at zero before the first hit.
 func (m *metrics) hitsOf(set *rules.Set) {
 	for _, r := range set.Rules() {
-		m.hitsTotal.WithLabelValues(r.Category, r.Severity.String())
+		m.hit(r)
 	}
 }
 
 func (m *metrics) hits(list []rules.Hit) {
 	for i := range list {
-		m.hitsTotal.WithLabelValues(list[i].Rule.Category, list[i].Rule.Severity.String()).Inc()
+		m.hit(list[i].Rule).Inc()
 	}
+}
+
+// hit returns the counter of a rule's hits. A shadow rule has another one than
+// the live rules: whatever pages on weir_hits_total{severity="critical"} must
+// not be woken by a rule on trial.
+func (m *metrics) hit(r *rules.Rule) prometheus.Counter {
+	if r.State == rules.Shadow {
+		return m.shadowHits.WithLabelValues(r.Category, r.Severity.String())
+	}
+	return m.hitsTotal.WithLabelValues(r.Category, r.Severity.String())
 }
 
 func (m *metrics) decision(d *push.Decision) {

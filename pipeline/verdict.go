@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
@@ -81,7 +83,7 @@ type Report struct {
 }
 
 // HitReport is a hit as other programs read it. Start and End count bytes of
-// the field's UTF-8 text; Text is what stood there.
+// the field's UTF-8 text; Text is what stood there, its first MaxQuote bytes.
 type HitReport struct {
 	Rule     string `json:"rule"`
 	Category string `json:"category"`
@@ -118,7 +120,7 @@ func (v *Verdict) Report() Report {
 			Field:    string(f.Name),
 			Start:    h.Start,
 			End:      h.End,
-			Text:     string(f.Text[h.Start:h.End]),
+			Text:     string(quote(f.Text[h.Start:h.End])),
 			Form:     h.Form.String(),
 		}
 		if h.Rule.State == rules.Shadow {
@@ -126,6 +128,22 @@ func (v *Verdict) Report() Report {
 		}
 	}
 	return r
+}
+
+// MaxQuote is how many bytes of what stood at a hit are quoted. A term is short;
+// what makes a hit longer are invisible characters, of which a hostile text can
+// have a megabyte, around every hit anew.
+const MaxQuote = 4096
+
+func quote(text []byte) []byte {
+	if len(text) <= MaxQuote {
+		return text
+	}
+	n := MaxQuote
+	for !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
 }
 
 // DeadLetter is a message that can never be judged. It borrows the bytes of its batch.
@@ -161,6 +179,17 @@ type Output struct {
 
 func (o *Output) empty() bool {
 	return len(o.Verdicts) == 0 && len(o.DeadLetters) == 0 && len(o.Coverage) == 0
+}
+
+// without returns the output less the verdicts at these indices.
+func (o *Output) without(verdicts []int) *Output {
+	rest := &Output{DeadLetters: o.DeadLetters, Coverage: o.Coverage}
+	for i := range o.Verdicts {
+		if !slices.Contains(verdicts, i) {
+			rest.Verdicts = append(rest.Verdicts, o.Verdicts[i])
+		}
+	}
+	return rest
 }
 
 // Coverage accounts for every offset of a range: how many messages were

@@ -146,7 +146,14 @@ func (d *decider) setDeadline() {
 	if latest := d.request.Time.UTC().Add(d.policy.maxAge); d.Deadline.IsZero() || latest.Before(d.Deadline) && !d.request.Time.IsZero() {
 		d.Deadline = latest
 	}
+	if d.Deadline.Unix() > lastSecond {
+		d.Deadline = time.Unix(lastSecond, 0).UTC()
+	}
 }
+
+// lastSecond is 9999-12-31T23:59:59Z, the last that RFC 3339 can write. An event
+// may be dated that late, and its deadline lies after it.
+const lastSecond = 253402300799
 
 // expired reports whether the deadline has passed at a second.
 func (d *decider) expired(t int64) bool {

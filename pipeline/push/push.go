@@ -246,3 +246,9 @@ func (f Flags) Words() []string {
 
 // MarshalJSON writes the flags as a list of words.
 func (f Flags) MarshalJSON() ([]byte, error) { return json.Marshal(f.Words()) }
+
+// DenyContent is the decision on a push whose content was hit: nothing else was
+// asked about it, and it consumes nothing.
+func DenyContent(now time.Time, p *Policy) Decision {
+	return Decision{Decision: Deny, Reason: ReasonContent, At: now.UTC().Truncate(time.Second), PolicyVersion: p.version}
+}

@@ -1,0 +1,100 @@
+// Package sinks makes verdicts durable: in the evidence log, and on the topics
+// that reviewers, senders and operators read.
+//
+// [Evidence] and [Kafka] are thin adapters between package pipeline and the
+// packages that do the work. What they add is the shape of what others read:
+// the bodies of evidence records and the values and headers of messages. The
+// JSON Schemas in docs/schemas and docs/asyncapi.yaml describe all of it.
+//
+// The one thing to know: everything written here carries an id computed from
+// the message's place in Kafka and the rule set, so a repeated batch writes the
+// same ids again and readers drop what they have.
+package sinks
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+)
+
+// Config names the output topics (section "output"). An empty name turns a topic off.
+type Config struct {
+	Review     string `yaml:"review"`     // flagged items for reviewers
+	Decisions  string `yaml:"decisions"`  // every push decision and every post that does not pass
+	Cleared    string `yaml:"cleared"`    // pushes to send now
+	Deferred   string `yaml:"deferred"`   // pushes to decide again later
+	DeadLetter string `yaml:"deadletter"` // messages that can never be judged
+
+	// MaxMessageBytes is the largest message the output topics take, key and
+	// headers included: at most their max.message.bytes, by Kafka's default
+	// 1,048,588. Larger ones are made smaller where that makes sense, else refused.
+	MaxMessageBytes int `yaml:"max_message_bytes"`
+}
+
+// DefaultConfig returns the default topic names for posts; the topics of pushes
+// are off until they are named.
+func DefaultConfig() Config {
+	return Config{
+		Review:          "weir.review",
+		DeadLetter:      "weir.deadletter",
+		MaxMessageBytes: 1_000_000,
+	}
+}
+
+// Bounds of MaxMessageBytes: a dead letter without its value must fit, and a
+// request must stay well below a broker's socket.request.max.bytes of 100 MiB,
+// above which it is not refused but cut off.
+const (
+	minMessageBytes = 10_000
+	maxMessageBytes = 64 << 20
+)
+
+var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+
+// output is a topic with the name of its field.
+type output struct{ field, topic string }
+
+// outputs returns the topics that are on.
+func (c *Config) outputs() []output {
+	return slices.DeleteFunc([]output{
+		{"review", c.Review}, {"decisions", c.Decisions}, {"cleared", c.Cleared}, {"deferred", c.Deferred}, {"deadletter", c.DeadLetter},
+	}, func(o output) bool { return o.topic == "" })
+}
+
+// Validate reports what is wrong with the section, each error beginning with
+// the field's name.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Review == "" {
+		bad("review: no topic; name the one reviewers read, such as weir.review")
+	}
+	if c.DeadLetter == "" {
+		bad("deadletter: no topic; without one a message that cannot be judged would be lost, name one such as weir.deadletter")
+	}
+	list := c.outputs()
+	for i, o := range list {
+		if !topicName.MatchString(o.topic) || o.topic == "." || o.topic == ".." {
+			bad("%s: not a topic name; use 1 to 249 of the characters a-z A-Z 0-9 . _ -", o.field)
+		}
+		for _, before := range list[:i] {
+			if before.topic == o.topic {
+				bad("%s: the same topic as %s; who reads one would take messages of the other for his own, so give each its own", o.field, before.field)
+			}
+		}
+	}
+	if c.MaxMessageBytes < minMessageBytes || c.MaxMessageBytes > maxMessageBytes {
+		bad("max_message_bytes: %d; use %d up to %d, at most the topics' max.message.bytes", c.MaxMessageBytes, minMessageBytes, maxMessageBytes)
+	}
+	return errors.Join(errs...)
+}
+
+// Topics returns the names of all output topics that are on.
+func (c *Config) Topics() []string {
+	var names []string
+	for _, o := range c.outputs() {
+		names = append(names, o.topic)
+	}
+	return names
+}

@@ -1,0 +1,152 @@
+package sinks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules"
+)
+
+// Kafka writes verdicts to the topics people and programs read. Messages are
+// keyed by the user's id, so that one user's items stay in order.
+type Kafka struct {
+	Config   Config
+	Producer *kafka.Producer
+	// Origin is the origin of the evidence log, told to readers of the topics so
+	// that they can find the record behind a message.
+	Origin string
+}
+
+// Write produces the messages of an output and returns when every broker that
+// must have them has them (acks=all). A verdict is refused when one of its
+// messages is too large for its topic; the others of it are written all the
+// same: what stops a message must not wait for what explains it.
+//
+// If the process dies in here, some messages are out and others are not; the
+// batch is judged again and all of them are produced again under the same ids.
+//
+// Clause: cmp-stop
+// A post to review or to reject is on the topics of reviewers and of decisions before the next batch of its partition is judged.
+func (s *Kafka) Write(ctx context.Context, out *pipeline.Output) error {
+	w := writing{sink: s}
+	for i := range out.Verdicts {
+		w.verdict(i, &out.Verdicts[i])
+	}
+	for i := range out.DeadLetters {
+		w.deadLetter(&out.DeadLetters[i])
+	}
+	if err := w.produce(ctx); err != nil {
+		return err
+	}
+	if len(w.refused.Verdicts) > 0 {
+		return &w.refused
+	}
+	return nil
+}
+
+// writing is one call of Write: the messages, and what each of them is about.
+type writing struct {
+	sink     *Kafka
+	messages []kafka.Message
+	about    []part
+	refused  pipeline.Refused // each verdict once
+}
+
+// part is a part of an output.
+type part struct {
+	verdict int                  // index of the verdict
+	dead    *pipeline.DeadLetter // or the dead letter, if not nil
+}
+
+// fits reports whether the output topics take a message, as far as we know;
+// the broker has the last word.
+func (s *Kafka) fits(m *kafka.Message) bool {
+	return batch.HeadSize+batch.Size(m.Key, m.Value, m.Headers) <= s.Config.MaxMessageBytes
+}
+
+// add adds a message of verdict i, or refuses the verdict.
+func (w *writing) add(i int, m kafka.Message, err error) {
+	switch {
+	case err != nil:
+		w.refuse(i, err)
+	case !w.sink.fits(&m):
+		w.refuse(i, errTooLarge)
+	default:
+		w.messages = append(w.messages, m)
+		w.about = append(w.about, part{verdict: i})
+	}
+}
+
+var errTooLarge = errors.New("a message is larger than its topic takes")
+
+// refuse refuses a verdict, which may happen for several of its messages.
+func (w *writing) refuse(i int, err error) {
+	if !slices.Contains(w.refused.Verdicts, i) {
+		w.refused.Verdicts, w.refused.Err = append(w.refused.Verdicts, i), err
+	}
+}
+
+// verdict adds the messages of one verdict. One that only a shadow rule hit has
+// none: it is in the evidence and nowhere else.
+func (w *writing) verdict(i int, v *pipeline.Verdict) {
+	s := w.sink
+	if v.Action != rules.Pass {
+		m, err := s.review(v)
+		w.add(i, m, err)
+	}
+	if s.Config.Decisions != "" && (v.Decision != nil || v.Action != rules.Pass) {
+		m, err := s.decision(v)
+		w.add(i, m, err)
+	}
+	if v.Decision == nil {
+		return
+	}
+	switch v.Decision.Decision {
+	case push.Allow:
+		if s.Config.Cleared != "" {
+			w.add(i, s.forward(s.Config.Cleared, "cleared", v), nil)
+		}
+	case push.Defer:
+		if s.Config.Deferred != "" {
+			w.add(i, s.forward(s.Config.Deferred, "deferred", v), nil)
+		}
+	}
+}
+
+func (w *writing) deadLetter(d *pipeline.DeadLetter) {
+	m := w.sink.whole(d)
+	if !w.sink.fits(&m) {
+		m = w.sink.withoutValue(d)
+	}
+	w.messages = append(w.messages, m)
+	w.about = append(w.about, part{dead: d})
+}
+
+// produce sends the messages and deals with those the broker finds too large: a
+// verdict is refused, a dead letter goes again without its value.
+func (w *writing) produce(ctx context.Context) error {
+	err := w.sink.Producer.Produce(ctx, w.messages)
+	large, ok := errors.AsType[*kafka.TooLargeError](err)
+	if !ok {
+		return err
+	}
+	var again []kafka.Message
+	for _, i := range large.Index {
+		if d := w.about[i].dead; d != nil {
+			again = append(again, w.sink.withoutValue(d))
+		} else {
+			w.refuse(w.about[i].verdict, errTooLarge)
+		}
+	}
+	err = w.sink.Producer.Produce(ctx, again)
+	if _, ok := errors.AsType[*kafka.TooLargeError](err); ok {
+		return pipeline.Permanent(fmt.Errorf("topic %s refuses dead letters even without their values: raise its max.message.bytes", w.sink.Config.DeadLetter))
+	}
+	return err
+}

@@ -1,0 +1,181 @@
+package sinks
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules"
+)
+
+// reviewMessage is the value of a message on the review topic: everything a
+// human needs to decide. Where the user was and by what device stays in the
+// evidence: no reviewer needs it for that.
+type reviewMessage struct {
+	ID string `json:"id"`
+	pipeline.Report
+	subject
+	Queue  string `json:"queue"`
+	Fields []text `json:"fields"`
+	// FieldsOmitted says that the texts were left out because the message
+	// would be too large; the hits still quote what was found.
+	FieldsOmitted bool        `json:"fields_omitted,omitempty"`
+	Evidence      evidenceRef `json:"evidence"`
+	Origin        origin      `json:"origin"`
+}
+
+// text is one named text of an event.
+type text struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+// decisionMessage is the value of a message on the decisions topic.
+type decisionMessage struct {
+	ID string `json:"id"`
+	pipeline.Report
+	User     user        `json:"user"`
+	Time     string      `json:"time"`
+	Push     *pushBody   `json:"push,omitempty"`
+	Evidence evidenceRef `json:"evidence"`
+	Origin   origin      `json:"origin"`
+}
+
+// evidenceRef says where the evidence of a verdict is.
+type evidenceRef struct {
+	Log    string `json:"log"`    // origin of the log
+	Record string `json:"record"` // id of the record
+}
+
+// review makes the message for reviewers. If it is too large it goes without
+// the event's texts.
+func (s *Kafka) review(v *pipeline.Verdict) (kafka.Message, error) {
+	value := reviewMessage{
+		ID: v.ID.String(), Report: v.Report(), subject: subjectOf(v.Event, public(v.Decision)),
+		Queue: queue(v.Hits), Fields: texts(v.Event),
+		Evidence: evidenceRef{s.Origin, v.ID.String()}, Origin: originOf(v.Origin, v.Record),
+	}
+	m, err := s.cloudEvent(s.Config.Review, "review", v, value)
+	if err == nil && !s.fits(&m) {
+		value.Fields, value.FieldsOmitted = []text{}, true
+		m, err = s.cloudEvent(s.Config.Review, "review", v, value)
+	}
+	return m, err
+}
+
+func texts(e *event.Event) []text {
+	out := make([]text, len(e.Fields))
+	for i := range e.Fields {
+		out[i] = text{string(e.Fields[i].Name), string(e.Fields[i].Text)}
+	}
+	return out
+}
+
+// queue is the review queue a verdict belongs to. A shadow rule has no effect
+// on it, as on anything else.
+//
+// Clause: cmp-major
+// An item that a rule of severity critical hit goes to a review queue of its own.
+func queue(hits []rules.Hit) string {
+	for i := range hits {
+		if r := hits[i].Rule; r.Severity == rules.Critical && r.State == rules.Live {
+			return "critical"
+		}
+	}
+	return "standard"
+}
+
+// decision makes the message that tells programs what was decided.
+func (s *Kafka) decision(v *pipeline.Verdict) (kafka.Message, error) {
+	who := subjectOf(v.Event, public(v.Decision))
+	return s.cloudEvent(s.Config.Decisions, "decision", v, decisionMessage{
+		ID: v.ID.String(), Report: v.Report(), User: who.User, Time: who.Time, Push: who.Push,
+		Evidence: evidenceRef{s.Origin, v.ID.String()}, Origin: originOf(v.Origin, v.Record),
+	})
+}
+
+// public returns a decision without the user's name in Redis. Beside the user's
+// id on a topic it would tell whoever reads Redis whose records those are.
+func public(d *push.Decision) *push.Decision {
+	if d == nil {
+		return nil
+	}
+	c := *d
+	c.Pseudonym, c.PseudonymKey = "", ""
+	return &c
+}
+
+// cloudEvent makes a message of a value: a CloudEvent in binary mode, keyed by
+// the user. Its id is the same whenever the same message is judged again under
+// the same rule set.
+func (s *Kafka) cloudEvent(topic, kind string, v *pipeline.Verdict, value any) (kafka.Message, error) {
+	b, err := encode(value)
+	if err != nil {
+		return kafka.Message{}, fmt.Errorf("encode %s: %w", kind, err)
+	}
+	headers := []kafka.Header{
+		header("ce_specversion", "1.0"),
+		header("ce_id", v.ID.String()+":"+kind),
+		header("ce_type", "weir."+kind),
+		header("ce_source", "/weir/"+v.Origin.Source),
+		header("content-type", "application/json"),
+	}
+	if t := stamp(v.Record.Time); t != "" {
+		headers = append(headers, header("ce_time", t))
+	}
+	// A trace leads on to what it caused.
+	for _, name := range [...]string{"traceparent", "tracestate"} {
+		i := slices.IndexFunc(v.Record.Headers, func(h event.Header) bool { return h.Key == name })
+		if i >= 0 && len(v.Record.Headers[i].Value) <= maxTrace {
+			headers = append(headers, kafka.Header(v.Record.Headers[i]))
+		}
+	}
+	return kafka.Message{Topic: topic, Key: v.Event.User.ID, Value: b, Headers: headers}, nil
+}
+
+// maxTrace is how long a header of W3C Trace Context may be to be passed on; the
+// specification asks for no more.
+const maxTrace = 512
+
+// forward passes a push on exactly as it was received, with what its sender
+// needs to know in headers: the decision's id and when it holds.
+func (s *Kafka) forward(topic, kind string, v *pipeline.Verdict) kafka.Message {
+	d := v.Decision
+	headers := append(received(v.Record),
+		header("weir-id", v.ID.String()+":"+kind),
+		header("weir-decision", string(d.Decision)),
+		header("weir-reason", string(d.Reason)),
+	)
+	if !d.NotBefore.IsZero() {
+		headers = append(headers, header("weir-not-before", stamp(d.NotBefore)))
+	}
+	if !d.NotAfter.IsZero() {
+		headers = append(headers, header("weir-not-after", stamp(d.NotAfter)))
+	}
+	if d.Replay {
+		headers = append(headers, header("weir-replay", "true"))
+	}
+	return kafka.Message{Topic: topic, Key: v.Event.User.ID, Value: v.Record.Value, Headers: headers}
+}
+
+// ownPrefix is how the headers begin that only Weir writes.
+const ownPrefix = "weir-"
+
+// received returns the headers of a message as they were received, save those
+// that only Weir writes: from an earlier pass through Weir or made up by a
+// producer, a sender would take them for what was decided now.
+func received(r *pipeline.Record) []kafka.Header {
+	headers := make([]kafka.Header, 0, len(r.Headers)+16)
+	for _, h := range r.Headers {
+		if !strings.HasPrefix(h.Key, ownPrefix) {
+			headers = append(headers, kafka.Header(h))
+		}
+	}
+	return headers
+}
+
+func header(key, value string) kafka.Header { return kafka.Header{Key: key, Value: []byte(value)} }
