@@ -1,0 +1,52 @@
+# Each target says what it does; "make" alone lists them.
+
+# Empty outside a tagged checkout: then weir version says what the Go tool recorded of the build.
+VERSION ?= $(shell git describe --tags --dirty 2>/dev/null)
+GO      ?= go
+FUZZTIME ?= 30s
+
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race lint integration kafka fuzz bench generate check-generated demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the static binary bin/weir
+	$(GO) build -trimpath -tags timetzdata -ldflags '-s -w -X main.release=$(VERSION)' -o bin/weir ./cmd/weir
+
+test: ## all tests, with nothing installed
+	$(GO) test ./...
+
+race: ## all tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+lint: ## gofmt, go vet and golangci-lint
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	golangci-lint run ./...
+
+integration: ## the tests against a real Kafka and Redis (see scripts/integration)
+	scripts/integration
+
+kafka: ## fetch the jars of the Kafka that integration starts (needs Maven, once)
+	scripts/kafka/kafkactl fetch
+
+fuzz: ## every fuzz target for FUZZTIME (30s) each
+	scripts/fuzz $(FUZZTIME)
+
+bench: ## all benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+generate: ## write generated files afresh
+	$(GO) generate ./...
+
+check-generated: ## fail if a generated file is stale
+	scripts/check-generated
+
+demo: ## the whole daemon on this machine, nothing needed
+	$(GO) run ./cmd/weir demo
+
+clean: ## remove what was built
+	rm -rf bin coverage.out

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/weir-moderation/weir/internal/app"
+)
+
+type checkCmd struct {
+	Config string `default:"weir.yaml" help:"The configuration file." type:"path"`
+	Online bool   `help:"Also ask the brokers and Redis whether they are there and have what Weir needs."`
+}
+
+// Run says what it found, not just that it is well.
+func (c *checkCmd) Run(ctx context.Context, s streams) error {
+	cfg, err := loadConfig(c.Config)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "configuration  %s\n", c.Config)
+	force, err := app.LoadForce(cfg)
+	if err != nil {
+		return err
+	}
+	for _, line := range app.Describe(cfg, force) {
+		fmt.Fprintln(s.out, line)
+	}
+	if c.Online {
+		if err := app.CheckOnline(ctx, cfg); err != nil {
+			return err
+		}
+		answer := "brokers and topics answer"
+		if cfg.PushesOn() {
+			answer = "brokers, topics and Redis answer"
+		}
+		fmt.Fprintf(s.out, "%-14s %s\n", "online", answer)
+	}
+	return nil
+}

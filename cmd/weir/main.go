@@ -1,0 +1,146 @@
+// Command weir judges streams of user posts and push notifications.
+//
+// This package holds the verbs, their flags, exit codes and the voice in which
+// they speak; everything else is in the packages below. Exit codes: 0 fine,
+// 1 failed, 2 misuse.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/weir-moderation/weir/internal/strictyaml"
+)
+
+// cli is the command line: one field per verb.
+type cli struct {
+	Run      runCmd      `cmd:"" help:"Judge what comes in from Kafka until told to stop."`
+	Demo     demoCmd     `cmd:"" help:"Show all of Weir with nothing installed: an embedded broker and Redis, and a small city that posts and is pushed to."`
+	Check    checkCmd    `cmd:"" help:"Say what is wrong with a configuration, its rules and its push policy, without starting anything."`
+	Judge    judgeCmd    `cmd:"" help:"Judge events, one JSON object a line, and write a verdict a line."`
+	Evidence evidenceCmd `cmd:"" help:"Look at evidence."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
+}
+
+// streams are the process's own input and outputs, passed down so that tests
+// can give others.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	// Only main exits, and only here are signals listened to: the first asks
+	// Weir to finish what it has in hand, the second ends it at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// Exit codes.
+const (
+	exitFine   = 0
+	exitFailed = 1
+	exitMisuse = 2
+)
+
+// run is main without the process around it. It returns the exit code.
+func run(ctx context.Context, args []string, s streams) int {
+	var c cli
+	exited := -1
+	parser, err := kong.New(&c,
+		kong.Name("weir"),
+		kong.Description("A streaming content-moderation daemon. Start with: weir demo"),
+		kong.Writers(s.out, s.err),
+		kong.Exit(func(code int) { exited = code }),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		return s.fail(err)
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 { // --help
+		return exited
+	}
+	if err != nil {
+		// The parser calls the end of the line by its own name for it.
+		said := strings.Replace(err.Error(), `but got "EOL" (<EOL>)`, "but got nothing", 1)
+		fmt.Fprintf(s.err, "weir: error: %s\n", said)
+		s.hint("weir --help lists the verbs, weir VERB --help the flags of one")
+		return exitMisuse
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	parsed.Bind(s)
+	if err := parsed.Run(); err != nil {
+		return s.fail(err)
+	}
+	return exitFine
+}
+
+// errSaid is the error of a verb that has already said what is wrong.
+var errSaid = errors.New("already said")
+
+// codeError is an error with an exit code of its own.
+type codeError struct {
+	error
+	code int
+}
+
+func (e *codeError) Unwrap() error { return e.error }
+
+// hintError is an error with the next command to type.
+type hintError struct {
+	error
+	hint string
+}
+
+func (e *hintError) Unwrap() error { return e.error }
+
+// fail says what is wrong and returns the exit code for it.
+func (s streams) fail(err error) int {
+	if errors.Is(err, errSaid) {
+		return exitFailed
+	}
+	var problems strictyaml.Problems
+	if errors.As(err, &problems) {
+		// Every problem is a line of its own, in the form editors can jump to.
+		for _, p := range problems {
+			fmt.Fprintf(s.err, "weir: error: %v\n", p)
+		}
+	} else {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			fmt.Fprintf(s.err, "weir: error: %s\n", line)
+		}
+	}
+	if h, ok := errors.AsType[*hintError](err); ok {
+		s.hint(h.hint)
+	}
+	if c, ok := errors.AsType[*codeError](err); ok {
+		return c.code
+	}
+	return exitFailed
+}
+
+// count returns a number with what it counts, such as "1 line" or "2 lines".
+func count[N int | int64](n N, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
+
+func (s streams) hint(text string) { fmt.Fprintf(s.err, "weir: hint: %s\n", text) }

@@ -1,0 +1,205 @@
+// Package app wires Weir: it builds every component from the configuration,
+// runs them together, swaps the rule set on reload and stops everything in
+// reverse order.
+//
+// What it is not: it judges nothing and knows no flags. The one thing to know:
+// the first component that fails ends all of them, because a daemon that runs
+// on half of its parts would lose what the other half is for.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weir-moderation/weir/internal/config"
+	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/ingest"
+	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/sinks"
+	"github.com/weir-moderation/weir/sinks/evidence"
+)
+
+// Options is what Run needs beside the configuration.
+type Options struct {
+	// Config is the configuration to start with.
+	Config *config.Config
+	// Load reads the configuration again; it is called for every reload.
+	Load func() (*config.Config, error)
+	// Reload asks for a reload each time something arrives (SIGHUP).
+	Reload <-chan struct{}
+	// Listen is the address of the admin listener; empty turns it off.
+	Listen string
+	// Build is the version shown in metrics and start records.
+	Build string
+	// Status gets one line for each component that is up; nil drops them.
+	Status io.Writer
+	// Up, if not nil, is called once everything is built and begins to run.
+	Up     func()
+	Logger *slog.Logger
+}
+
+// daemon is a running Weir.
+type daemon struct {
+	o        Options
+	cfg      *config.Config
+	registry *prometheus.Registry
+	log      *slog.Logger
+
+	evidence *evidence.Log
+	client   *kafka.Client
+	store    *push.Store
+	pipeline *pipeline.Pipeline
+	source   *ingest.Source
+	reloader *reloader
+
+	stops stopStack
+}
+
+// Run runs Weir until ctx ends or a component fails. When ctx ends it stops
+// fetching, finishes the batches in hand, commits them, leaves the group and
+// returns nil.
+func Run(ctx context.Context, o Options) (err error) {
+	d := &daemon{o: o, cfg: o.Config, log: o.Logger, registry: newRegistry(o.Build)}
+	// Stopping has its own time: ctx has ended when it begins.
+	defer func() {
+		stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+		defer cancel()
+		err = errors.Join(err, d.stops.run(stopCtx))
+	}()
+	if err := d.build(ctx); err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil // told to stop before it was up: nothing was begun
+		}
+		return err
+	}
+	return d.run(ctx)
+}
+
+// build makes every component, in the order in which each needs the ones before.
+func (d *daemon) build(ctx context.Context) error {
+	force, err := LoadForce(d.cfg)
+	if err != nil {
+		return err
+	}
+	d.say("rules", "%d rules, digest %.12s", len(force.Rules.Rules()), force.Rules.Digest())
+
+	d.evidence, err = evidence.Open(evidence.Options{
+		Dir:             d.cfg.Evidence.Dir,
+		KeyFile:         d.cfg.Evidence.KeyFile,
+		Origin:          fmt.Sprintf("%s/evidence/%s/%s", d.cfg.Source, d.cfg.Instance, d.cfg.Evidence.Generation),
+		CheckpointEvery: d.cfg.Evidence.CheckpointEvery,
+		SegmentBytes:    d.cfg.Evidence.SegmentBytes,
+		Logger:          d.log,
+		Registerer:      d.registry,
+	})
+	if err != nil {
+		return err
+	}
+	d.stops.push("evidence log", func(context.Context) error { return d.evidence.Close() })
+	d.say("evidence", "%d records, origin %s", d.evidence.Size(), d.evidence.Origin())
+
+	d.client, err = kafka.NewClient(d.cfg.Kafka, kafka.Options{})
+	if err != nil {
+		return err
+	}
+	d.stops.push("kafka client", func(context.Context) error { return d.client.Close() })
+	if err := CheckKafka(ctx, d.client, d.cfg); err != nil {
+		return err
+	}
+	d.say("kafka", "%d brokers named, topics found", len(d.cfg.Kafka.Brokers))
+
+	if d.cfg.PushesOn() {
+		d.store, err = push.NewStore(push.Options{Config: d.cfg.Push, Logger: d.log, Registerer: d.registry})
+		if err != nil {
+			return err
+		}
+		d.stops.push("redis client", func(context.Context) error { return d.store.Close() })
+		if err := d.store.Check(ctx); err != nil {
+			return fmt.Errorf("redis: %w", err)
+		}
+		d.say("redis", "answers; policy %s, digest %.12s", force.Policy.Version(), force.Policy.Digest())
+	}
+
+	ev := &sinks.Evidence{Log: d.evidence}
+	producer := d.client.NewProducer(kafka.ProducerOptions{Topics: d.cfg.Output.Topics(), MaxMessageBytes: d.cfg.Output.MaxMessageBytes})
+	d.pipeline, err = pipeline.New(pipeline.Options{
+		Source: d.cfg.Source,
+		Force:  force,
+		Events: d.cfg.Events,
+		Store:  d.store,
+		// Evidence first: no topic shows what is not on record.
+		Sinks: []pipeline.NamedSink{
+			{Name: "evidence", Sink: ev},
+			{Name: "kafka", Sink: &sinks.Kafka{Config: d.cfg.Output, Producer: producer, Origin: d.evidence.Origin()}},
+		},
+		Logger:     d.log,
+		Registerer: d.registry,
+	})
+	if err != nil {
+		return err
+	}
+	d.reloader = newReloader(d.cfg, d.o.Load, d.pipeline, d.evidence, d.log, d.registry)
+	if err := d.reloader.record(ctx, evidence.KindStart, force, d.o.Build); err != nil {
+		return fmt.Errorf("record the start: %w", err)
+	}
+	// The last record of an orderly life: a start without it tells of a crash.
+	d.stops.push("stop record", func(ctx context.Context) error {
+		if d.evidence.Err() != nil {
+			return nil // the log is dead and has said so
+		}
+		return d.reloader.record(ctx, evidence.KindStop, d.pipeline.InForce(), d.o.Build)
+	})
+	d.source = ingest.NewSource(d.client, d.cfg.Input, ingest.Options{OnGap: ev.Gap, Logger: d.log, Registerer: d.registry})
+	return nil
+}
+
+// run runs everything that has work to do. The first error ends all.
+func (d *daemon) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.evidence.Run(ctx) })
+	g.Go(func() error {
+		if err := d.source.Run(ctx, d.pipeline); err != nil {
+			return fmt.Errorf("consume: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-d.o.Reload:
+				// A failed reload is logged and on a metric; the old set stays in force.
+				_ = d.reloader.reload(ctx)
+			}
+		}
+	})
+	if d.o.Listen != "" {
+		admin, err := newAdmin(d)
+		if err != nil {
+			return err
+		}
+		d.say("admin", "http://%s  /metrics  /-/healthy  /-/ready  /-/reload", admin.addr())
+		g.Go(func() error { return admin.run(ctx) })
+	}
+	if d.o.Up != nil {
+		d.o.Up()
+	}
+	return g.Wait()
+}
+
+// say prints one line for a component that is up.
+func (d *daemon) say(component, format string, args ...any) {
+	if d.o.Status != nil {
+		fmt.Fprintf(d.o.Status, "  %-9s "+format+"\n", append([]any{component}, args...)...)
+	}
+	d.log.Info("component is up", "component", component, "detail", fmt.Sprintf(format, args...))
+}

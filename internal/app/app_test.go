@@ -1,0 +1,377 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+
+	"github.com/weir-moderation/weir/internal/app"
+	"github.com/weir-moderation/weir/internal/config"
+	"github.com/weir-moderation/weir/internal/demo"
+	"github.com/weir-moderation/weir/sinks/evidence"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A daemon with everything on, in a world with an embedded broker and Redis:
+// what comes in goes where it belongs, the admin listener tells, a reload takes
+// up new rules and refuses broken ones, and the end commits what is finished.
+func TestDaemon(t *testing.T) {
+	d := startDaemon(t)
+	d.rules(t, "违禁测试词")
+	d.await(t, "/-/ready", http.StatusOK, "consumer: ready")
+
+	now := time.Now().UTC().Format(time.RFC3339)
+	user := func(id string) map[string]any { return map[string]any{"id": id} }
+	post := func(id, text string) map[string]any {
+		return map[string]any{"id": id, "time": now, "user": user("u1"), "fields": map[string]string{"text": text}}
+	}
+	push := func(id, to, class, text string) map[string]any {
+		return map[string]any{"id": id, "time": now, "user": user(to), "class": class, "channel": "app", "label": "广告",
+			"expires": time.Now().Add(time.Hour).UTC().Format(time.RFC3339), "fields": map[string]string{"body": text}}
+	}
+
+	t.Run("a flagged post goes to reviewers", func(t *testing.T) {
+		d.send(t, "weir.posts", "u1", post("p1", "一条普通的消息"))
+		d.send(t, "weir.posts", "u1", post("p2", "这里有违禁测试词"))
+		m := d.find(t, "weir.review", "p2")
+		if m["action"] != "review" || m["reason"] != "content" {
+			t.Errorf("review item %v", m)
+		}
+		hit := m["hits"].([]any)[0].(map[string]any)
+		if hit["text"] != "违禁测试词" {
+			t.Errorf("hit %v", hit)
+		}
+	})
+	t.Run("what cannot be read goes to the dead letters as it came", func(t *testing.T) {
+		d.produce(t, "weir.posts", "u1", []byte(`{"id":"broken`))
+		r := d.record(t, "weir.deadletter", func(r *kgo.Record) bool { return string(r.Value) == `{"id":"broken` })
+		if got := header(r, "weir-reason"); got != "truncated" {
+			t.Errorf("reason %q, want truncated", got)
+		}
+		if got := header(r, "__connect.errors.topic"); got != "weir.posts" {
+			t.Errorf("topic %q", got)
+		}
+	})
+	t.Run("a push without consent is denied, a service push is cleared as it came", func(t *testing.T) {
+		d.send(t, "weir.pushes", "u2", push("n1", "u2", "marketing", "sale"))
+		if m := d.find(t, "weir.decisions", "n1"); m["decision"] != "deny" || m["reason"] != "no-consent" {
+			t.Errorf("decision %v", m)
+		}
+		d.send(t, "weir.pushes", "u2", push("n2", "u2", "service", "your parcel is here"))
+		if m := d.find(t, "weir.decisions", "n2"); m["decision"] != "allow" {
+			t.Errorf("decision %v", m)
+		}
+		d.record(t, "weir.cleared", func(r *kgo.Record) bool {
+			return strings.Contains(string(r.Value), `"n2"`) && header(r, "weir-decision") == "allow"
+		})
+	})
+	t.Run("a push with prohibited content is denied and reviewed", func(t *testing.T) {
+		d.send(t, "weir.pushes", "u2", push("n3", "u2", "service", "违禁测试词"))
+		if m := d.find(t, "weir.decisions", "n3"); m["decision"] != "deny" || m["reason"] != "content" {
+			t.Errorf("decision %v", m)
+		}
+		d.find(t, "weir.review", "n3")
+	})
+	t.Run("consent given lets a push pass, withdrawn stops it", func(t *testing.T) {
+		consent := func(version int, granted bool) map[string]any {
+			return map[string]any{"id": fmt.Sprint("c", version), "time": now, "user": user("u3"), "version": version, "zone": dayZone(),
+				"grants": []any{map[string]any{"class": "marketing", "channel": "app", "granted": granted, "time": now, "method": "settings", "text_version": "1"}}}
+		}
+		d.send(t, "weir.consent", "u3", consent(1, true))
+		d.send(t, "weir.posts", "u3", post("after-consent", "违禁测试词"))
+		d.find(t, "weir.review", "after-consent")
+		d.decideUntil(t, "allow", func(id string) map[string]any { return push(id, "u3", "marketing", "sale") })
+		d.send(t, "weir.consent", "u3", consent(2, false))
+		d.decideUntil(t, "withdrawn", func(id string) map[string]any { return push(id, "u3", "marketing", "sale") })
+	})
+	t.Run("a reload takes up new rules and refuses broken ones", func(t *testing.T) {
+		d.rules(t, "新的测试词")
+		d.reload(t, http.StatusOK, "reloaded")
+		d.send(t, "weir.posts", "u1", post("p3", "违禁测试词 passes now, 新的测试词 does not"))
+		if m := d.find(t, "weir.review", "p3"); m["hits"].([]any)[0].(map[string]any)["text"] != "新的测试词" {
+			t.Errorf("review item %v", m)
+		}
+		d.write(t, "rules/gambling.yaml", "pack: gambling\nrules:\n  - id: gambling.x\n    categroy: gambling\n")
+		d.reload(t, http.StatusUnprocessableEntity, "categroy")
+		d.await(t, "/metrics", http.StatusOK, "weir_ruleset_last_load_successful 0")
+		d.send(t, "weir.posts", "u1", post("p4", "新的测试词"))
+		d.find(t, "weir.review", "p4")
+	})
+	t.Run("metrics tell and keep secrets", func(t *testing.T) {
+		text := d.await(t, "/metrics", http.StatusOK, `weir_messages_total{outcome="dead_lettered",stream="post"} 1`)
+		for _, secret := range []string{"u3", "测试词", "parcel"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%q is in the metrics", secret)
+			}
+		}
+	})
+
+	d.stop(t)
+	report, err := evidence.Verify(d.world.EvidenceDir(), evidence.VerifyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !report.OK() {
+		t.Errorf("evidence does not verify: %v", report.Findings)
+	}
+	for _, secret := range []string{"u2", "u3", "测试词", "parcel", "sale"} {
+		if strings.Contains(d.log.String(), secret) {
+			t.Errorf("%q is in the log", secret)
+		}
+	}
+}
+
+// dayZone is a time zone where it is around noon, so that rest hours stand in
+// nobody's way.
+func dayZone() string {
+	offset := (12 - time.Now().UTC().Hour() + 24) % 24
+	if offset > 12 {
+		offset -= 24
+	}
+	if offset == 0 {
+		return "Etc/GMT"
+	}
+	return fmt.Sprintf("Etc/GMT%+d", -offset) // POSIX signs: Etc/GMT-8 is east
+}
+
+// running is a daemon with its world.
+type running struct {
+	world  *demo.World
+	dir    string
+	url    string
+	client *kgo.Client
+	log    *lockedBuffer
+	cancel context.CancelFunc
+	done   chan error
+	seen   []*kgo.Record
+	count  int
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func startDaemon(t *testing.T) *running {
+	t.Helper()
+	d := &running{dir: filepath.Join(t.TempDir(), "demo"), log: new(lockedBuffer), done: make(chan error, 1)}
+	var err error
+	if d.world, err = demo.Start(t.Context(), demo.Options{Dir: d.dir, Rate: -1}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.world.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	_, out := d.world.Topics()
+	if d.client, err = kgo.NewClient(kgo.SeedBrokers(d.world.Brokers()...), kgo.ConsumeTopics(out...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.client.Close)
+
+	file := filepath.Join(d.dir, "with-rules.yaml")
+	d.write(t, "with-rules.yaml", string(d.world.Config())+"\nrules:\n  dir: rules\n")
+	d.rules(t, "违禁测试词")
+	cfg, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ctx context.Context
+	ctx, d.cancel = context.WithCancel(context.Background())
+	status, up := new(lockedBuffer), make(chan struct{})
+	go func() {
+		d.done <- app.Run(ctx, app.Options{
+			Config: cfg, Load: func() (*config.Config, error) { return config.Load(file) },
+			Listen: "127.0.0.1:0", Build: "test", Status: status, Up: func() { close(up) },
+			Logger: slog.New(slog.NewJSONHandler(d.log, nil)),
+		})
+	}()
+	t.Cleanup(d.cancel)
+	select {
+	case <-up:
+	case err := <-d.done:
+		t.Fatalf("weir ended at once: %v", err)
+	case <-time.After(time.Minute):
+		t.Fatal("weir is not up")
+	}
+	d.url = regexp.MustCompile(`http://[0-9.:]+`).FindString(status.String())
+	return d
+}
+
+func (d *running) stop(t *testing.T) {
+	t.Helper()
+	d.cancel()
+	select {
+	case err := <-d.done:
+		if err != nil {
+			t.Errorf("weir ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("weir does not end")
+	}
+}
+
+func (d *running) write(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join(d.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d *running) rules(t *testing.T, term string) {
+	d.write(t, "rules/gambling.yaml", fmt.Sprintf(
+		"pack: gambling\nrules:\n  - {id: gambling.x, category: gambling, severity: low, action: review, state: live, terms: [%s]}\n", term))
+}
+
+func (d *running) send(t *testing.T, topic, key string, event map[string]any) {
+	t.Helper()
+	b, err := json.Marshal(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.produce(t, topic, key, b)
+}
+
+func (d *running) produce(t *testing.T, topic, key string, value []byte) {
+	t.Helper()
+	r := &kgo.Record{Topic: topic, Key: []byte(key), Value: value}
+	if err := d.client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// find waits for the message about an event on a topic.
+func (d *running) find(t *testing.T, topic, event string) map[string]any {
+	t.Helper()
+	r := d.record(t, topic, func(r *kgo.Record) bool {
+		var m struct {
+			EventID string `json:"event_id"`
+		}
+		return json.Unmarshal(r.Value, &m) == nil && m.EventID == event
+	})
+	var m map[string]any
+	if err := json.Unmarshal(r.Value, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (d *running) record(t *testing.T, topic string, is func(*kgo.Record) bool) *kgo.Record {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	from := 0
+	for {
+		for _, r := range d.seen[from:] {
+			if r.Topic == topic && is(r) {
+				return r
+			}
+		}
+		from = len(d.seen)
+		f := d.client.PollFetches(ctx)
+		if err := f.Err(); err != nil {
+			t.Fatalf("no such message on %s: %v\nlog: %s", topic, err, d.log)
+		}
+		d.seen = append(d.seen, f.Records()...)
+	}
+}
+
+// decideUntil sends pushes until one is decided as wanted: a consent change
+// travels on another topic and may arrive a moment later.
+func (d *running) decideUntil(t *testing.T, want string, push func(id string) map[string]any) {
+	t.Helper()
+	var m map[string]any
+	for range 50 {
+		d.count++
+		id := fmt.Sprint("try", d.count)
+		d.send(t, "weir.pushes", "u3", push(id))
+		m = d.find(t, "weir.decisions", id)
+		if m["decision"] == want || m["reason"] == want {
+			return
+		}
+	}
+	t.Errorf("never %s, at last %v", want, m)
+}
+
+// await asks the admin listener until it answers as wanted.
+func (d *running) await(t *testing.T, path string, status int, text string) string {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		code, body := d.ask(t, http.MethodGet, path)
+		if code == status && strings.Contains(body, text) {
+			return body
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %d %s", path, code, body)
+		}
+		time.Sleep(50 * time.Millisecond) // between two questions, not for an effect
+	}
+}
+
+func (d *running) reload(t *testing.T, status int, text string) {
+	t.Helper()
+	if code, body := d.ask(t, http.MethodPost, "/-/reload"); code != status || !strings.Contains(body, text) {
+		t.Errorf("reload: %d %s; want %d with %q", code, body, status, text)
+	}
+}
+
+func (d *running) ask(t *testing.T, method, path string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, d.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func header(r *kgo.Record, key string) string {
+	for _, h := range r.Headers {
+		if h.Key == key {
+			return string(h.Value)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weir-moderation/weir/internal/config"
+	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/pipeline/push"
+)
+
+// CheckKafka asks the brokers whether Weir can talk to them and whether every
+// topic it reads or writes is there.
+func CheckKafka(ctx context.Context, client *kafka.Client, c *config.Config) error {
+	if err := client.Preflight(ctx); err != nil {
+		return err
+	}
+	names := slices.Concat(c.Input.Topics(), c.Output.Topics())
+	topics, err := client.Topics(ctx, names...)
+	if err != nil {
+		return fmt.Errorf("ask kafka for its topics: %w", err)
+	}
+	var missing []string
+	for _, t := range topics {
+		switch {
+		case errors.Is(t.Err, kafka.ErrNoTopic):
+			missing = append(missing, t.Name)
+		case t.Err != nil:
+			return fmt.Errorf("topic %s: %w", t.Name, t.Err)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("kafka has no topic %s; create it, or correct the name in the configuration", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// CheckOnline asks everything outside the process that a configuration names
+// whether it is there, and returns all that is wrong.
+func CheckOnline(ctx context.Context, c *config.Config) error {
+	var errs []error
+	client, err := kafka.NewClient(c.Kafka, kafka.Options{})
+	if err != nil {
+		errs = append(errs, err)
+	} else {
+		errs = append(errs, CheckKafka(ctx, client, c), client.Close())
+	}
+	if c.PushesOn() {
+		errs = append(errs, checkRedis(ctx, c))
+	}
+	return errors.Join(errs...)
+}
+
+func checkRedis(ctx context.Context, c *config.Config) (err error) {
+	store, err := push.NewStore(push.Options{Config: c.Push})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := store.Check(ctx); err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
+	return nil
+}

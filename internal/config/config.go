@@ -1,0 +1,158 @@
+// Package config reads Weir's one configuration file: strict YAML composed of
+// the Config of each package that has settings.
+//
+// What it is not: it interprets nothing. Every package says what its section
+// means and what is wrong with it; this package adds the line and column. The
+// one thing to know: all problems of a file are reported at once.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/strictyaml"
+	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/pipeline/ingest"
+	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules"
+	"github.com/weir-moderation/weir/sinks"
+	"github.com/weir-moderation/weir/sinks/evidence"
+)
+
+// Config is the whole file.
+type Config struct {
+	// Source names this deployment: it is part of every id and of the evidence
+	// log's origin, so it must not change while offsets are kept.
+	Source string `yaml:"source"`
+	// Instance names this process among those of the deployment; each has an
+	// evidence log of its own.
+	Instance string `yaml:"instance"`
+
+	Kafka    kafka.Config    `yaml:"kafka"`
+	Input    ingest.Config   `yaml:"input"`
+	Output   sinks.Config    `yaml:"output"`
+	Events   event.Config    `yaml:"events"`
+	Rules    rules.Config    `yaml:"rules"`
+	Push     push.Config     `yaml:"push"`
+	Evidence evidence.Config `yaml:"evidence"`
+}
+
+// Default returns the configuration before the file is read.
+func Default() Config {
+	return Config{
+		Source:   "weir",
+		Instance: "0",
+		Kafka:    kafka.DefaultConfig(),
+		Input:    ingest.DefaultConfig(),
+		Output:   sinks.DefaultConfig(),
+		Events:   event.DefaultConfig(),
+		Rules:    rules.DefaultConfig(),
+		Push:     push.DefaultConfig(),
+		Evidence: evidence.DefaultConfig(),
+	}
+}
+
+// Load reads the file at path. Relative paths inside it are relative to its folder.
+func Load(path string) (*Config, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return Parse(path, src)
+}
+
+// Parse reads a configuration. The file name is used in messages and to resolve
+// relative paths. The error, if any, lists every problem found.
+func Parse(file string, src []byte) (*Config, error) {
+	c := Default()
+	doc, err := strictyaml.Decode(file, src, &c)
+	problems, _ := errors.AsType[strictyaml.Problems](err)
+	unread := len(problems)
+	for _, p := range c.problems(doc) {
+		// Where a value could not be read its default still stands; what is wrong
+		// with that is not what the user wrote.
+		if !slices.ContainsFunc(problems[:unread], func(u *strictyaml.Problem) bool { return u.Path == p.Path && u.Line == p.Line }) {
+			problems = append(problems, p)
+		}
+	}
+	if len(problems) > 0 {
+		problems.Sort()
+		return nil, problems
+	}
+	c.resolve(filepath.Dir(file))
+	return &c, nil
+}
+
+// problems asks every section what is wrong with it.
+func (c *Config) problems(doc *strictyaml.Document) strictyaml.Problems {
+	var list strictyaml.Problems
+	add := func(section string, err error) { list = append(list, doc.Located(section, err)...) }
+	add("", c.validate())
+	add("kafka", c.Kafka.Validate())
+	add("input", c.Input.Validate())
+	add("output", c.Output.Validate())
+	add("events", c.Events.Validate())
+	add("rules", c.Rules.Validate())
+	add("evidence", c.Evidence.Validate())
+	if c.PushesOn() {
+		add("push", c.Push.Validate())
+	}
+	return list
+}
+
+var nameShape = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
+
+// validate looks at what no section can see alone.
+func (c *Config) validate() error {
+	var errs []error
+	if !nameShape.MatchString(c.Source) {
+		errs = append(errs, errors.New("source: not a name; use 1 to 63 of a-z 0-9 . - beginning with a letter or digit"))
+	}
+	if !nameShape.MatchString(c.Instance) {
+		errs = append(errs, errors.New("instance: not a name; use 1 to 63 of a-z 0-9 . - beginning with a letter or digit"))
+	}
+	if c.PushesOn() {
+		if c.Output.Cleared == "" {
+			errs = append(errs, errors.New("output.cleared: no topic; pushes are on (input.pushes), so name the topic allowed pushes go to, such as weir.cleared"))
+		}
+		if c.Output.Deferred == "" {
+			errs = append(errs, errors.New("output.deferred: no topic; pushes are on (input.pushes), so name the topic deferred pushes go to, such as weir.deferred"))
+		}
+		if c.Output.Decisions == "" {
+			errs = append(errs, errors.New("output.decisions: no topic; pushes are on (input.pushes), so name the topic of all decisions, such as weir.decisions"))
+		}
+	} else if c.Input.Consent != "" || c.Input.Outcomes != "" {
+		errs = append(errs, errors.New("input.pushes: no topic, but input.consent or input.outcomes has one; name the topic of pushes or remove the others"))
+	}
+	for _, in := range []struct{ field, topic string }{
+		{"posts", c.Input.Posts}, {"pushes", c.Input.Pushes}, {"consent", c.Input.Consent}, {"outcomes", c.Input.Outcomes},
+	} {
+		if in.topic != "" && slices.Contains(c.Output.Topics(), in.topic) {
+			errs = append(errs, fmt.Errorf("input.%s: the topic %s is also an output: Weir would read what it writes; name another topic", in.field, in.topic))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// PushesOn reports whether a topic of pushes is named; everything about pushes
+// is off until then.
+func (c *Config) PushesOn() bool { return c.Input.Pushes != "" }
+
+// resolve makes relative paths relative to the configuration's folder, so that
+// it does not matter where Weir is started.
+func (c *Config) resolve(dir string) {
+	for _, p := range []*string{
+		&c.Evidence.Dir, &c.Evidence.KeyFile, &c.Rules.Dir, &c.Rules.Categories, &c.Push.Policy, &c.Push.PseudonymKeyFile,
+		&c.Push.Redis.PasswordFile, &c.Push.Redis.TLS.CAFile, &c.Push.Redis.TLS.CertFile, &c.Push.Redis.TLS.KeyFile,
+		&c.Kafka.SASL.PasswordFile, &c.Kafka.TLS.CAFile, &c.Kafka.TLS.CertFile, &c.Kafka.TLS.KeyFile,
+	} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+}

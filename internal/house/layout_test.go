@@ -1,0 +1,193 @@
+package house
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The house as it stands. ARCHITECTURE.md shows the same list to people; a test
+// below keeps the two equal.
+var house = plan{
+	// Data flows down the list, imports point up it. "x/..." is x and all below
+	// it: rooms of one package, which may use one another.
+	order: []string{
+		"internal/strictjson",
+		"internal/strictyaml",
+		"internal/kafka/...",
+		"sinks/evidence",
+		"configs",
+		"rules/fold",
+		"rules/automaton",
+		"pipeline/event",
+		"rules",
+		"pipeline/push",
+		"pipeline",
+		"pipeline/pipelinetest",
+		"pipeline/ingest",
+		"sinks",
+		"internal/config",
+		"internal/demo",
+		"internal/app",
+		"cmd/weir",
+	},
+
+	// Tools and checks: they may look anywhere, nothing may lean on them.
+	beside: []string{"internal/house/...", "scripts/..."},
+
+	// Written for tests: only test files may import these.
+	forTests: []string{"pipeline/pipelinetest"},
+
+	// A third-party module belongs to the packages named; a change of it, or its
+	// end, then is the matter of one package.
+	owners: []owner{
+		{module: "github.com/segmentio/kafka-go", packages: []string{"internal/kafka/..."}},
+		{module: "github.com/klauspost/compress", packages: []string{"internal/kafka/..."}},
+		{module: "github.com/pierrec/lz4", packages: []string{"internal/kafka/..."}},
+		{module: "github.com/redis/go-redis", packages: []string{"pipeline/push"}, tests: true},
+		{module: "github.com/cloudflare/ahocorasick", packages: []string{"rules/automaton"}, tests: true},
+		{module: "github.com/goccy/go-yaml", packages: []string{"internal/strictyaml"}},
+		{module: "github.com/alecthomas/kong", packages: []string{"cmd/weir"}},
+		{module: "golang.org/x/mod", packages: []string{"sinks/evidence"}},
+		{module: "golang.org/x/text", packages: []string{"rules/fold"}},
+		{module: "github.com/twmb/franz-go", packages: []string{"internal/demo"}, tests: true}, // kfake, the embedded broker
+		{module: "github.com/alicebob/miniredis", packages: []string{"internal/demo"}, tests: true},
+
+		{module: "github.com/prometheus/client_golang", packages: []string{anywhere}},
+		{module: "github.com/prometheus/client_model", packages: []string{anywhere}, tests: true},
+		{module: "golang.org/x/sync", packages: []string{anywhere}},
+
+		{module: "github.com/go-json-experiment/json", tests: true},
+		{module: "github.com/google/go-cmp", tests: true},
+		{module: "github.com/rogpeppe/go-internal", tests: true},
+		{module: "github.com/santhosh-tekuri/jsonschema", tests: true},
+		{module: "go.uber.org/goleak", tests: true},
+	},
+
+	root: []string{
+		"cmd", "configs", "docs", "internal", "pipeline", "rules", "scripts", "sinks",
+		"ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "Dockerfile", "LICENSE", "Makefile", "NOTICE",
+		"README.md", "SECURITY.md", "go.mod", "go.sum",
+	},
+}
+
+// Every package of the repository stands where the plan says, imports only what
+// stands before it, and uses a third-party module only if it owns it.
+func TestLayout(t *testing.T) {
+	faults, err := house.check(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range faults {
+		t.Error(f)
+	}
+}
+
+// ARCHITECTURE.md shows the packages in the order that is enforced: a reader
+// and this test never see two different houses.
+func TestArchitectureShowsTheOrder(t *testing.T) {
+	text, err := os.ReadFile("../../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, ok := strings.Cut(string(text), "```text house\n")
+	if !ok {
+		t.Fatal("ARCHITECTURE.md has no block ```text house; the list of packages belongs into one")
+	}
+	list, _, _ = strings.Cut(list, "```")
+	var shown []string
+	for line := range strings.Lines(list) {
+		if name, _, _ := strings.Cut(strings.TrimSpace(line), " "); name != "" {
+			shown = append(shown, name)
+		}
+	}
+	var want []string
+	for _, place := range house.order {
+		want = append(want, strings.TrimSuffix(place, "/..."))
+	}
+	if !slices.Equal(shown, want) {
+		t.Errorf("ARCHITECTURE.md lists\n\t%s\nthe order enforced here is\n\t%s",
+			strings.Join(shown, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// The linter tells an author in the editor what TestLayout would tell later, so
+// it must know every module that has an owner among the packages.
+func TestLinterKnowsTheOwners(t *testing.T) {
+	text, err := os.ReadFile("../../.golangci.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range house.owners {
+		if slices.Contains(o.packages, anywhere) {
+			continue
+		}
+		if !strings.Contains(string(text), "pkg: "+o.module) {
+			t.Errorf(".golangci.yml has no depguard rule for %s; deny it outside %s", o.module, o.who())
+		}
+	}
+}
+
+// Whoever adds a dependency says why: each module that go.mod asks for itself is
+// named in a record of docs/decisions.
+func TestDependenciesAreExplained(t *testing.T) {
+	mod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var records strings.Builder
+	files, err := filepath.Glob("../../docs/decisions/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records.Write(text)
+	}
+	for line := range strings.Lines(string(mod)) {
+		module, version, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "require ")), " ")
+		if !strings.HasPrefix(version, "v") || strings.Contains(line, "// indirect") {
+			continue
+		}
+		if !strings.Contains(records.String(), "`"+module+"`") {
+			t.Errorf("go.mod requires %s, and no record in docs/decisions says why", module)
+		}
+	}
+}
+
+var mdLink = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+
+// Every file that a document of this repository links to is there.
+func TestLinksLeadSomewhere(t *testing.T) {
+	err := filepath.WalkDir("../..", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if base := d.Name(); d.IsDir() && (base == "testdata" || base == "cache" || strings.HasPrefix(base, ".") && base != "..") {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(name) != ".md" {
+			return nil
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		for _, m := range mdLink.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s links to %s, which is not there", name, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
