@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/weir-moderation/weir/internal/app"
@@ -20,7 +21,7 @@ func (c *checkCmd) Run(ctx context.Context, s streams) error {
 	}
 	fmt.Fprintf(s.out, "configuration  %s\n", c.Config)
 	force, err := app.LoadForce(cfg)
-	if err != nil {
+	if err := errors.Join(err, app.CheckFiles(cfg)); err != nil {
 		return err
 	}
 	for _, line := range app.Describe(cfg, force) {

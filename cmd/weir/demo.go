@@ -24,6 +24,14 @@ type demoCmd struct {
 	Listen   string        `default:"127.0.0.1:0" help:"Address of the admin listener; port 0 takes a free one."`
 }
 
+// Validate refuses what would mean to run for ever.
+func (c *demoCmd) Validate() error {
+	if c.Duration < 0 {
+		return fmt.Errorf("--duration: %s is over before it begins; give a time such as 20s, or take it out to run until Ctrl-C", c.Duration)
+	}
+	return nil
+}
+
 // Run starts a broker, Redis, a city and Weir in one process, and checks Weir's
 // evidence on the way out.
 func (c *demoCmd) Run(ctx context.Context, s streams) (err error) {

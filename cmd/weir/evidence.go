@@ -29,7 +29,11 @@ type verifyCmd struct {
 func (c *verifyCmd) Run(s streams) error {
 	key := c.Key
 	if b, err := os.ReadFile(key); key != "" && err == nil {
-		key = strings.TrimSpace(string(b))
+		// Without a key the one beside the log would be taken, and the answer be
+		// about something else than what was asked.
+		if key = strings.TrimSpace(string(b)); key == "" {
+			return &codeError{fmt.Errorf("--key: %s is empty; it must hold the log's public key, one line of the form <origin>+<hash>+<key>", c.Key), exitMisuse}
+		}
 	}
 	report, err := evidence.Verify(c.Dir, evidence.VerifyOptions{VerifierKey: key, Peers: c.Peer})
 	if err != nil {
@@ -65,7 +69,11 @@ func printReport(w io.Writer, r *evidence.Report) error {
 	}
 	say("records", "%d: %s", r.Records, strings.Join(kinds, ", "))
 	say("time", "%s to %s", r.From.UTC().Format(time.RFC3339), r.To.UTC().Format(time.RFC3339))
-	say("signed", "%d records by %d heads, the latest root %s", r.Signed, r.Heads, r.Root)
+	if r.Signed > 0 {
+		say("signed", "%d records by %d heads, the latest root %s", r.Signed, r.Heads, r.Root)
+	} else {
+		say("signed", "nothing")
+	}
 	if r.KeyFromLog {
 		say("key", "found beside the log: the log agrees with itself; to prove who wrote it give --key")
 	} else {

@@ -16,9 +16,9 @@ import (
 )
 
 type judgeCmd struct {
-	Rules      string `help:"Directory of packs; without it the starter packs in the binary." placeholder:"DIR" type:"path"`
-	Categories string `help:"The register of categories; without it the one in the binary." placeholder:"FILE" type:"path"`
-	Config     string `help:"Take rules and limits from this configuration file." placeholder:"FILE" type:"path" xor:"rules"`
+	Rules      string `help:"Directory of packs; without it the starter packs in the binary." placeholder:"DIR" type:"path" xor:"rules"`
+	Categories string `help:"The register of categories; without it the one in the binary." placeholder:"FILE" type:"path" xor:"categories"`
+	Config     string `help:"Take rules and limits from this configuration file." placeholder:"FILE" type:"path" xor:"rules,categories"`
 }
 
 // Help says what kong cannot know.
@@ -53,7 +53,18 @@ func (c *judgeCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	dead, err := judgeLines(ctx, set, cfg.Events, s.in, s.out)
+	var dead int
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		dead, err = judgeLines(ctx, set, cfg.Events, s.in, s.out)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		// Nothing can interrupt a read from a terminal, so it is left behind: the process ends.
+		return errors.New("interrupted")
+	}
 	if err != nil {
 		return err
 	}

@@ -16,8 +16,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-
-	"github.com/weir-moderation/weir/internal/strictyaml"
 )
 
 // cli is the command line: one field per verb.
@@ -115,16 +113,9 @@ func (s streams) fail(err error) int {
 	if errors.Is(err, errSaid) {
 		return exitFailed
 	}
-	var problems strictyaml.Problems
-	if errors.As(err, &problems) {
-		// Every problem is a line of its own, in the form editors can jump to.
-		for _, p := range problems {
-			fmt.Fprintf(s.err, "weir: error: %v\n", p)
-		}
-	} else {
-		for _, line := range strings.Split(err.Error(), "\n") {
-			fmt.Fprintf(s.err, "weir: error: %s\n", line)
-		}
+	// Every problem of a file is a line of its own, in the form editors can jump to.
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(s.err, "weir: error: %s\n", strings.TrimSuffix(line, "\n"))
 	}
 	if h, ok := errors.AsType[*hintError](err); ok {
 		s.hint(h.hint)

@@ -43,6 +43,14 @@ func newAdmin(d *daemon) (*admin, error) {
 	}}, nil
 }
 
+// close lets go of the address if run never did.
+func (a *admin) close() error {
+	if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
 func (a *admin) addr() string { return a.listener.Addr().String() }
 
 // run serves until ctx ends.

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,6 +60,7 @@ type daemon struct {
 	pipeline *pipeline.Pipeline
 	source   *ingest.Source
 	reloader *reloader
+	admin    *admin // nil where it is off
 
 	stops stopStack
 }
@@ -114,7 +116,7 @@ func (d *daemon) build(ctx context.Context) error {
 	if err := CheckKafka(ctx, d.client, d.cfg); err != nil {
 		return err
 	}
-	d.say("kafka", "%d brokers named, topics found", len(d.cfg.Kafka.Brokers))
+	d.say("kafka", "%s, all topics are there", strings.Join(d.cfg.Kafka.Brokers, ", "))
 
 	if d.cfg.PushesOn() {
 		d.store, err = push.NewStore(push.Options{Config: d.cfg.Push, Logger: d.log, Registerer: d.registry})
@@ -123,7 +125,7 @@ func (d *daemon) build(ctx context.Context) error {
 		}
 		d.stops.push("redis client", func(context.Context) error { return d.store.Close() })
 		if err := d.store.Check(ctx); err != nil {
-			return fmt.Errorf("redis: %w", err)
+			return err
 		}
 		d.say("redis", "answers; policy %s, digest %.12s", force.Policy.Version(), force.Policy.Digest())
 	}
@@ -145,6 +147,12 @@ func (d *daemon) build(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if d.o.Listen != "" {
+		if d.admin, err = newAdmin(d); err != nil {
+			return err
+		}
+		d.stops.push("admin listener", func(context.Context) error { return d.admin.close() })
 	}
 	d.reloader = newReloader(d.cfg, d.o.Load, d.pipeline, d.evidence, d.log, d.registry)
 	if err := d.reloader.record(ctx, evidence.KindStart, force, d.o.Build); err != nil {
@@ -182,13 +190,9 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		}
 	})
-	if d.o.Listen != "" {
-		admin, err := newAdmin(d)
-		if err != nil {
-			return err
-		}
-		d.say("admin", "http://%s  /metrics  /-/healthy  /-/ready  /-/reload", admin.addr())
-		g.Go(func() error { return admin.run(ctx) })
+	if d.admin != nil {
+		d.say("admin", "http://%s  /metrics  /-/healthy  /-/ready  /-/reload", d.admin.addr())
+		g.Go(func() error { return d.admin.run(ctx) })
 	}
 	if d.o.Up != nil {
 		d.o.Up()

@@ -33,9 +33,30 @@ func CheckKafka(ctx context.Context, client *kafka.Client, c *config.Config) err
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("kafka has no topic %s; create it, or correct the name in the configuration", strings.Join(missing, ", "))
+		return fmt.Errorf("kafka lacks the topics %s; create what is missing, or correct the names in the configuration", strings.Join(missing, ", "))
 	}
 	return nil
+}
+
+// CheckFiles reads the keys, passwords and certificates a configuration names,
+// as a start would, and connects to nobody.
+func CheckFiles(c *config.Config) error {
+	var errs []error
+	client, err := kafka.NewClient(c.Kafka, kafka.Options{})
+	if err != nil {
+		errs = append(errs, err)
+	} else {
+		errs = append(errs, client.Close())
+	}
+	if c.PushesOn() {
+		store, err := push.NewStore(push.Options{Config: c.Push})
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			errs = append(errs, store.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // CheckOnline asks everything outside the process that a configuration names
@@ -60,8 +81,5 @@ func checkRedis(ctx context.Context, c *config.Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := store.Check(ctx); err != nil {
-		return fmt.Errorf("redis: %w", err)
-	}
-	return nil
+	return store.Check(ctx)
 }

@@ -24,7 +24,11 @@ func Describe(c *config.Config, f pipeline.Force) []string {
 	}
 	say("rules", "%d in force of %d, from %s", len(f.Rules.Rules()), len(f.Rules.All()), from)
 	say("", "digest %s", f.Rules.Digest())
-	say("", "%d canaries, every one hits its rule", len(f.Rules.Canaries()))
+	if n := len(f.Rules.Canaries()); n > 0 {
+		say("", "%d canaries, every one hits its rule", n)
+	} else {
+		say("", "no canaries: every term was tried alone, but nothing harmless can be sent to see that the rules fire")
+	}
 	if f.Policy == nil {
 		say("pushes", "off: no topic of pushes is named")
 	} else {

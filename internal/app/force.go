@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -17,39 +18,29 @@ import (
 // lets the set judge its own canaries. It changes nothing: what it returns is
 // put in force by the caller, or not.
 func LoadForce(c *config.Config) (pipeline.Force, error) {
-	set, err := LoadRules(&c.Rules)
-	if err != nil {
-		return pipeline.Force{}, err
-	}
-	force := pipeline.Force{Rules: set}
+	var force pipeline.Force
+	var errs [2]error
+	force.Rules, errs[0] = LoadRules(&c.Rules)
 	if c.PushesOn() {
-		if force.Policy, err = LoadPolicy(&c.Push); err != nil {
-			return pipeline.Force{}, err
-		}
+		force.Policy, errs[1] = LoadPolicy(&c.Push)
+	}
+	// Both, so that whoever made two mistakes sees two.
+	if err := errors.Join(errs[:]...); err != nil {
+		return pipeline.Force{}, err
 	}
 	return force, nil
 }
 
 // LoadRules builds the rule set a configuration names, or the starter packs.
 func LoadRules(c *rules.Config) (*rules.Set, error) {
+	packs, dir, dirErr := openPacks(c.Dir)
 	name, src, err := read(c.Categories, "categories.yaml")
 	if err != nil {
-		return nil, fmt.Errorf("read categories: %w", err)
+		return nil, errors.Join(fmt.Errorf("rules.categories: %w", err), dirErr)
 	}
 	register, err := rules.ParseRegister(name, src)
-	if err != nil {
+	if err := errors.Join(err, dirErr); err != nil {
 		return nil, err
-	}
-	packs, dir := fs.FS(nil), c.Dir
-	if dir == "" {
-		if packs, err = fs.Sub(configs.FS, "rules"); err != nil {
-			return nil, err
-		}
-	} else {
-		if _, err := os.Stat(dir); err != nil {
-			return nil, fmt.Errorf("read rules: %w", err)
-		}
-		packs = os.DirFS(dir)
 	}
 	set, err := rules.Load(packs, register, rules.Options{Dir: dir, MemoryBudget: c.MemoryBudget, MaxHits: c.MaxHits})
 	if err != nil {
@@ -61,11 +52,26 @@ func LoadRules(c *rules.Config) (*rules.Set, error) {
 	return set, nil
 }
 
+// openPacks returns the directory of packs and the name it has in messages.
+func openPacks(dir string) (fs.FS, string, error) {
+	if dir == "" {
+		packs, err := fs.Sub(configs.FS, "rules")
+		return packs, "configs/rules", err
+	}
+	switch info, err := os.Stat(dir); {
+	case err != nil:
+		return nil, dir, fmt.Errorf("rules.dir: %w", err)
+	case !info.IsDir():
+		return nil, dir, fmt.Errorf("rules.dir: %s is a file; name the directory that holds the packs", dir)
+	}
+	return os.DirFS(dir), dir, nil
+}
+
 // LoadPolicy builds the push policy a configuration names, or the shipped one.
 func LoadPolicy(c *push.Config) (*push.Policy, error) {
 	name, src, err := read(c.Policy, "push.yaml")
 	if err != nil {
-		return nil, fmt.Errorf("read push policy: %w", err)
+		return nil, fmt.Errorf("push.policy: %w", err)
 	}
 	return push.ParsePolicy(name, src)
 }

@@ -95,6 +95,9 @@ func (m *mapper) want(n *node, path, right string) {
 		m.add(n, path, "%s is %s here; if it is meant as a text, write %q", short(n.plain), n.kind, short(n.plain))
 	case right == "a list" && n.kind == text:
 		m.add(n, path, "%q is a text; give a list, such as [%s]", short(n.plain), short(n.plain))
+	case n.kind == mapping && right == "a text":
+		// Inside { }, the parser takes even host:9092 for a mapping.
+		m.add(n, path, "is a mapping; give a text, in quotes if it has a colon")
 	case n.kind == list || n.kind == mapping:
 		m.add(n, path, "is %s; give %s", n.kind, right)
 	case n.kind == text && n.quoted && (right == "a whole number" || right == "a number" || right == "true or false"):

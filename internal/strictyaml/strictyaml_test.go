@@ -122,7 +122,7 @@ func TestProblems(t *testing.T) {
 		{"bool for text", "name: True\n", `a.yaml:1:7: name: True is true or false here; if it is meant as a text, write "True"`},
 		{"nothing for text", "name:\n", `a.yaml:1:1: name: is empty; give a text or take the line out`},
 		{"list for text", "name: [a]\n", `a.yaml:1:7: name: is a list; give a text`},
-		{"mapping for text", "name:\n  a: b\n", `a.yaml:2:3: name: is a mapping; give a text`},
+		{"mapping for text", "name:\n  a: b\n", `a.yaml:2:3: name: is a mapping; give a text, in quotes if it has a colon`},
 		{"text for list", "name: a\nwords: b\n", `a.yaml:2:8: words: "b" is a text; give a list, such as [b]`},
 		{"number for list", "name: a\nwords: 1\n", `a.yaml:2:8: words: 1 is a number; give a list`},
 		{"nothing for list", "name: a\nwords:\n", `a.yaml:2:1: words: is empty; give a list or take the line out`},

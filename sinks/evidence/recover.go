@@ -94,7 +94,7 @@ func (l *Log) readHeads() error {
 			return err
 		}
 		if l.signed, err = parseCheckpoint(last, l.key.verifier); err != nil {
-			return refuse("ALTERED: last checkpoint in %s: %w", historyFile, err)
+			return refuse("ALTERED: last checkpoint in %s: %w (if the key file was replaced, put the log's own key back)", historyFile, err)
 		}
 		l.latest = last
 	}
