@@ -28,7 +28,7 @@ func newAdmin(d *daemon) (*admin, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry, promhttp.HandlerOpts{Registry: d.registry, EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "healthy\n") })
-	mux.HandleFunc("GET /-/ready", d.serveReady)
+	mux.Handle("GET /-/ready", readiness(d.probes()))
 	mux.HandleFunc("POST /-/reload", d.serveReload)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -67,45 +67,6 @@ func (a *admin) run(ctx context.Context) error {
 		return fmt.Errorf("admin listener: %w", err)
 	}
 	return nil
-}
-
-// probe is one thing that must be well for Weir to do its work.
-type probe struct {
-	name string
-	ask  func(context.Context) error
-}
-
-func (d *daemon) probes() []probe {
-	list := []probe{
-		{"consumer", func(context.Context) error { return d.source.Ready() }},
-		// Rules that are loaded but do not fire are as good as none.
-		{"rules", func(context.Context) error { return d.pipeline.InForce().Rules.SelfTest() }},
-		{"evidence", func(context.Context) error { return d.evidence.Err() }},
-	}
-	if d.store != nil {
-		list = append(list, probe{"redis", d.store.Check})
-	}
-	return list
-}
-
-// serveReady answers 200 when every probe is well, else 503 and what is not.
-func (d *daemon) serveReady(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-	defer cancel()
-	var text string
-	ready := true
-	for _, p := range d.probes() {
-		if err := p.ask(ctx); err != nil {
-			ready = false
-			text += fmt.Sprintf("%s: not ready: %v\n", p.name, err)
-			continue
-		}
-		text += p.name + ": ready\n"
-	}
-	if !ready {
-		w.WriteHeader(http.StatusServiceUnavailable)
-	}
-	_, _ = io.WriteString(w, text)
 }
 
 func (d *daemon) serveReload(w http.ResponseWriter, r *http.Request) {

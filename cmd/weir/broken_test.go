@@ -1,0 +1,111 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-moderation/weir/sinks/evidence"
+)
+
+// Broken input of every kind, through a broker and the daemon: each becomes a
+// dead letter with its reason, nothing is lost, and the partition goes on to the
+// post behind it all.
+func TestBrokenInputOfEveryKindThroughKafka(t *testing.T) {
+	brokers, real := os.Getenv("WEIR_TEST_KAFKA"), true
+	if brokers == "" {
+		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "209715200"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		brokers, real = strings.Join(c.ListenAddrs(), ","), false
+	}
+	k := newKillRun(t, brokers)
+	whole := `{"id":"e","time":"2026-03-01T12:00:00Z","user":{"id":"u1"},"fields":{"text":"x"}}`
+	huge := strings.Replace(whole, `"x"`, `"`+strings.Repeat("x", 100<<20)+`"`, 1)
+	values := []struct {
+		reason string
+		value  []byte
+	}{
+		{"truncated", []byte(whole[:40])},
+		{"bad-number", []byte(strings.Replace(whole, `"e"`, `NaN`, 1))},
+		{"lone-surrogate", []byte(strings.Replace(whole, `"x"`, `"\ud800"`, 1))},
+		{"control-character", []byte(strings.Replace(whole, `"x"`, "\"\x00\"", 1))},
+		{"too-deep", []byte(strings.Replace(whole, `"x"`, strings.Repeat("[", 10_000)+strings.Repeat("]", 10_000), 1))},
+		{"empty-value", []byte{}},
+		{"null-value", nil},
+		{"encoding", []byte(whole)}, // with headers that say it is something else
+		// A hundred megabytes that travel as half of one: the batch is refused
+		// before it is unpacked.
+		{"batch-too-large", []byte(huge)},
+	}
+	if !real { // a broker takes no request above 100 MiB unless it is told to
+		values = append(values, struct {
+			reason string
+			value  []byte
+		}{"too-large", []byte(huge)})
+	}
+	var want []string
+	for _, v := range values {
+		codec := kgo.NoCompression()
+		if v.reason == "batch-too-large" {
+			codec = kgo.Lz4Compression()
+		}
+		r := &kgo.Record{Topic: k.in, Partition: 1, Value: v.value}
+		if v.reason == "encoding" {
+			r.Headers = []kgo.RecordHeader{{Key: "content-type", Value: []byte("avro/binary")}}
+		}
+		k.send(t, codec, r)
+		want = append(want, v.reason)
+	}
+	k.send(t, kgo.NoCompression(), &kgo.Record{Topic: k.in, Partition: 1, Value: []byte(strings.Replace(whole, `"x"`, `"新闻"`, 1))})
+
+	p := k.start(t)
+	p.waitFor(t, 2*time.Minute, int64(len(values)+1))
+	p.terminate(t)
+
+	var got []string
+	for _, r := range k.read(t, k.dead) {
+		got = append(got, header(r, "weir-reason"))
+		if omitted := header(r, "weir-value-omitted") != ""; omitted != (header(r, "weir-reason") == "too-large") {
+			t.Errorf("%s: value omitted: %v", header(r, "weir-reason"), omitted)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("reasons of the dead letters (-want +got):\n%s", diff)
+	}
+	if n := len(k.read(t, k.review)); n != 1 {
+		t.Errorf("%d items for reviewers, want the one post behind the broken ones", n)
+	}
+	report, err := evidence.Verify(filepath.Join(k.dir, "evidence"), evidence.VerifyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l := report.Ledger; !report.OK() || l.Fetched != int64(len(values)+1) || l.DeadLettered != int64(len(values)) || l.Flagged != 1 {
+		t.Errorf("ledger %+v, findings %v", l, report.Findings)
+	}
+}
+
+// send produces one record as it is, however large.
+func (k *killRun) send(t *testing.T, codec kgo.CompressionCodec, r *kgo.Record) {
+	t.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(k.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(codec), kgo.ProducerBatchMaxBytes(180<<20), kgo.BrokerMaxWriteBytes(200<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
