@@ -19,14 +19,14 @@ import (
 // dead letter with its reason, nothing is lost, and the partition goes on to the
 // post behind it all.
 func TestBrokenInputOfEveryKindThroughKafka(t *testing.T) {
-	brokers, real := os.Getenv("WEIR_TEST_KAFKA"), true
+	brokers, embedded := os.Getenv("WEIR_TEST_KAFKA"), false
 	if brokers == "" {
 		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "209715200"}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(c.Close)
-		brokers, real = strings.Join(c.ListenAddrs(), ","), false
+		brokers, embedded = strings.Join(c.ListenAddrs(), ","), true
 	}
 	k := newKillRun(t, brokers)
 	whole := `{"id":"e","time":"2026-03-01T12:00:00Z","user":{"id":"u1"},"fields":{"text":"x"}}`
@@ -47,7 +47,7 @@ func TestBrokenInputOfEveryKindThroughKafka(t *testing.T) {
 		// before it is unpacked.
 		{"batch-too-large", []byte(huge)},
 	}
-	if !real { // a broker takes no request above 100 MiB unless it is told to
+	if embedded { // a broker takes no request above 100 MiB unless it is told to
 		values = append(values, struct {
 			reason string
 			value  []byte
