@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-moderation/weir/configs"
+	"github.com/weir-moderation/weir/internal/dial"
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/strictyaml"
 )
@@ -31,7 +32,7 @@ func TestParse(t *testing.T) {
 	want.Source, want.Instance = "city", "7"
 	want.Kafka.Brokers = []string{"kafka-1.example.org:9093", "kafka-2.example.org:9093"}
 	want.Kafka.ClientID = "moderation"
-	want.Kafka.TLS = kafka.TLS{Enabled: true, CAFile: "/etc/weir/ca.pem", CertFile: "/etc/weir/weir.pem", KeyFile: "/etc/weir/weir.key", ServerName: "kafka.example.org"}
+	want.Kafka.TLS = dial.TLS{Enabled: true, CAFile: "/etc/weir/ca.pem", CertFile: "/etc/weir/weir.pem", KeyFile: "/etc/weir/weir.key", ServerName: "kafka.example.org"}
 	want.Kafka.SASL = kafka.SASL{Mechanism: "scram-sha-512", Username: "weir", PasswordFile: "/run/secrets/kafka"}
 	want.Input.Group = "moderation"
 	want.Input.Posts, want.Input.Pushes, want.Input.Consent, want.Input.Outcomes = "city.posts", "city.pushes", "city.consent", "city.outcomes"

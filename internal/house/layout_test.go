@@ -18,6 +18,7 @@ var house = plan{
 	order: []string{
 		"internal/strictjson",
 		"internal/strictyaml",
+		"internal/dial",
 		"internal/kafka/...",
 		"sinks/evidence",
 		"configs",

@@ -81,7 +81,7 @@ func NewClient(c Config, o Options) (*Client, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	tls, err := c.TLS.tlsConfig()
+	tls, err := c.TLS.Config("tls")
 	if err != nil {
 		return nil, err
 	}

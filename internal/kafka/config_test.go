@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weir-moderation/weir/internal/dial"
 )
 
 // Every mistake in the section is told at once, with the field and what would
@@ -23,8 +25,8 @@ func TestConfigValidate(t *testing.T) {
 		{"no port", func(c *Config) { c.Brokers = []string{"a:9092", "b", ":1", "c:0", "d:x"} }, []string{"brokers[1]: ", "brokers[2]: ", "brokers[3]: ", "brokers[4]: "}},
 		{"no name", func(c *Config) { c.ClientID = "" }, []string{"client_id: empty"}},
 		{"tls not enabled", func(c *Config) { c.TLS.CAFile = "ca.pem" }, []string{"tls.enabled: not set"}},
-		{"half a certificate", func(c *Config) { c.TLS = TLS{Enabled: true, CertFile: "c"} }, []string{"tls.key_file: empty"}},
-		{"the other half", func(c *Config) { c.TLS = TLS{Enabled: true, KeyFile: "k"} }, []string{"tls.cert_file: empty"}},
+		{"half a certificate", func(c *Config) { c.TLS = dial.TLS{Enabled: true, CertFile: "c"} }, []string{"tls.key_file: empty"}},
+		{"the other half", func(c *Config) { c.TLS = dial.TLS{Enabled: true, KeyFile: "k"} }, []string{"tls.cert_file: empty"}},
 		{"login without mechanism", func(c *Config) { c.SASL.Username = "u" }, []string{"sasl.mechanism: empty"}},
 		{"unknown mechanism", func(c *Config) { c.SASL.Mechanism = "gssapi" }, []string{`sasl.mechanism: "gssapi" is not known; use plain, scram-sha-256 or scram-sha-512`}},
 		{"nobody to log in", func(c *Config) { c.SASL.Mechanism = "plain" }, []string{"sasl.username: empty", "sasl.password_file: empty"}},
@@ -66,9 +68,9 @@ func TestConfigFiles(t *testing.T) {
 		c    Config
 		want string
 	}{
-		{"no authority file", Config{TLS: TLS{Enabled: true, CAFile: filepath.Join(dir, "none")}}, "tls.ca_file: "},
-		{"no authority in it", Config{TLS: TLS{Enabled: true, CAFile: file("ca", "nonsense")}}, "tls.ca_file: no certificate in it"},
-		{"no certificate", Config{TLS: TLS{Enabled: true, CertFile: file("c", "x"), KeyFile: file("k", "x")}}, "tls.cert_file: "},
+		{"no authority file", Config{TLS: dial.TLS{Enabled: true, CAFile: filepath.Join(dir, "none")}}, "tls.ca_file: "},
+		{"no authority in it", Config{TLS: dial.TLS{Enabled: true, CAFile: file("ca", "nonsense")}}, "tls.ca_file: no certificate in it"},
+		{"no certificate", Config{TLS: dial.TLS{Enabled: true, CertFile: file("c", "x"), KeyFile: file("k", "x")}}, "tls.cert_file: "},
 		{"no password file", Config{SASL: SASL{"plain", "u", filepath.Join(dir, "none")}}, "sasl.password_file: "},
 		{"empty password", Config{SASL: SASL{"scram-sha-256", "u", file("p", "\n")}}, "sasl.password_file: the file is empty"},
 	} {

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/weir-moderation/weir/internal/dial"
 )
 
 // Against a real broker: every login works, and what is wrong is said in clear
@@ -14,10 +16,10 @@ func TestLoginAtRealBroker(t *testing.T) {
 	if addr == "" || ca == "" {
 		t.Skip("WEIR_TEST_KAFKA_SASL and WEIR_TEST_KAFKA_CA are not set")
 	}
-	trust := TLS{Enabled: true, CAFile: ca}
+	trust := dial.TLS{Enabled: true, CAFile: ca}
 	for _, test := range []struct {
 		name string
-		tls  TLS
+		tls  dial.TLS
 		sasl SASL
 		want string
 	}{
@@ -28,8 +30,8 @@ func TestLoginAtRealBroker(t *testing.T) {
 		{"wrong PLAIN password", trust, SASL{"plain", "plain", secret(t, "wrong")}, "wrong user name or password"},
 		{"unknown user", trust, SASL{"scram-sha-256", "nobody", secret(t, "secret")}, "wrong user name or password"},
 		{"no login", trust, SASL{}, "it may want a login (sasl)"},
-		{"no TLS", TLS{}, SASL{}, "it may want TLS (tls.enabled)"},
-		{"unknown authority", TLS{Enabled: true}, SASL{}, "name the authority in tls.ca_file"},
+		{"no TLS", dial.TLS{}, SASL{}, "it may want TLS (tls.enabled)"},
+		{"unknown authority", dial.TLS{Enabled: true}, SASL{}, "name the authority in tls.ca_file"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c, err := NewClient(Config{Brokers: strings.Split(addr, ","), ClientID: "weir", TLS: test.tls, SASL: test.sasl}, Options{})

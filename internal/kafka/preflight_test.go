@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/weir-moderation/weir/internal/dial"
 )
 
 // certificate makes a certificate that has signed itself, and the file that
@@ -76,7 +78,7 @@ func TestPreflight(t *testing.T) {
 	encrypted := cluster(kfake.TLS(server))
 	guarded := cluster(users...)
 	both := cluster(append(users, kfake.TLS(server))...)
-	trust := TLS{Enabled: true, CAFile: ca, ServerName: "kafka.example.org"}
+	trust := dial.TLS{Enabled: true, CAFile: ca, ServerName: "kafka.example.org"}
 
 	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
 	if err != nil {
@@ -102,28 +104,28 @@ func TestPreflight(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		broker string
-		tls    TLS
+		tls    dial.TLS
 		sasl   SASL
 		want   string // empty: works
 	}{
-		{"open", open, TLS{}, SASL{}, ""},
+		{"open", open, dial.TLS{}, SASL{}, ""},
 		{"TLS", encrypted, trust, SASL{}, ""},
-		{"PLAIN", guarded, TLS{}, SASL{"plain", "plain", secret(t, "secret")}, ""},
+		{"PLAIN", guarded, dial.TLS{}, SASL{"plain", "plain", secret(t, "secret")}, ""},
 		{"SCRAM-SHA-256 over TLS", both, trust, SASL{"scram-sha-256", "s256", secret(t, "secret")}, ""},
 		{"SCRAM-SHA-512 over TLS", both, trust, SASL{"scram-sha-512", "s512", secret(t, "secret")}, ""},
 
-		{"nobody there", "127.0.0.1:1", TLS{}, SASL{}, "nobody listens there"},
-		{"no such host", "kafka.invalid:9092", TLS{}, SASL{}, "its name cannot be resolved"},
-		{"unknown authority", encrypted, TLS{Enabled: true, ServerName: "kafka.example.org"}, SASL{}, "name the authority in tls.ca_file"},
-		{"wrong name", encrypted, TLS{Enabled: true, CAFile: ca}, SASL{}, "set tls.server_name"},
+		{"nobody there", "127.0.0.1:1", dial.TLS{}, SASL{}, "nobody listens there"},
+		{"no such host", "kafka.invalid:9092", dial.TLS{}, SASL{}, "its name cannot be resolved"},
+		{"unknown authority", encrypted, dial.TLS{Enabled: true, ServerName: "kafka.example.org"}, SASL{}, "name the authority in tls.ca_file"},
+		{"wrong name", encrypted, dial.TLS{Enabled: true, CAFile: ca}, SASL{}, "set tls.server_name"},
 		{"TLS to a plain port", open, trust, SASL{}, "tls.enabled"},
-		{"plain to a TLS port", encrypted, TLS{}, SASL{}, "it may want TLS (tls.enabled) or a login (sasl)"},
-		{"no login", guarded, TLS{}, SASL{}, "a login (sasl)"},
-		{"wrong password", guarded, TLS{}, SASL{"plain", "plain", secret(t, "wrong")}, "wrong user name or password"},
+		{"plain to a TLS port", encrypted, dial.TLS{}, SASL{}, "it may want TLS (tls.enabled) or a login (sasl)"},
+		{"no login", guarded, dial.TLS{}, SASL{}, "a login (sasl)"},
+		{"wrong password", guarded, dial.TLS{}, SASL{"plain", "plain", secret(t, "wrong")}, "wrong user name or password"},
 		{"wrong SCRAM password", both, trust, SASL{"scram-sha-512", "s512", secret(t, "wrong")}, "wrong user name or password"},
 		{"unknown user", both, trust, SASL{"scram-sha-256", "nobody", secret(t, "secret")}, "wrong user name or password"},
-		{"hangs up", rude.Addr().String(), TLS{}, SASL{}, "it closed the connection"},
-		{"says nothing", mute.Addr().String(), TLS{}, SASL{}, "no answer"},
+		{"hangs up", rude.Addr().String(), dial.TLS{}, SASL{}, "it closed the connection"},
+		{"says nothing", mute.Addr().String(), dial.TLS{}, SASL{}, "no answer"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,18 +1,14 @@
 package push
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/weir-moderation/weir/internal/dial"
 )
 
 // Config is section "push" of the configuration.
@@ -29,21 +25,12 @@ type Config struct {
 // RedisConfig says where Redis is. Several addresses, or cluster: true, are a
 // Redis Cluster.
 type RedisConfig struct {
-	Addrs        []string  `yaml:"addrs"`
-	Cluster      bool      `yaml:"cluster"`
-	Username     string    `yaml:"username"`
-	PasswordFile string    `yaml:"password_file"` // its content without the newline at the end
-	DB           int       `yaml:"db"`
-	TLS          TLSConfig `yaml:"tls"`
-}
-
-// TLSConfig says how connections to Redis are encrypted.
-type TLSConfig struct {
-	Enabled    bool   `yaml:"enabled"`
-	CAFile     string `yaml:"ca_file"`     // PEM; who may sign Redis's certificates; empty: the system's authorities
-	CertFile   string `yaml:"cert_file"`   // PEM; our own certificate, if Redis wants one
-	KeyFile    string `yaml:"key_file"`    // PEM; its key
-	ServerName string `yaml:"server_name"` // the name in Redis's certificate; empty: the host it is reached by
+	Addrs        []string `yaml:"addrs"`
+	Cluster      bool     `yaml:"cluster"`
+	Username     string   `yaml:"username"`
+	PasswordFile string   `yaml:"password_file"` // its content without the newline at the end
+	DB           int      `yaml:"db"`
+	TLS          dial.TLS `yaml:"tls"`
 }
 
 // DefaultConfig returns a Redis on this machine, without TLS and login.
@@ -67,7 +54,7 @@ func (c *Config) Validate() error {
 		bad("redis.addrs: none given; name at least one host:port")
 	}
 	for i, a := range r.Addrs {
-		if !hostPort(a) {
+		if !dial.IsHostPort(a) {
 			bad("redis.addrs[%d]: %q is not host:port; write it like redis-1.example.org:6379", i, a)
 		}
 	}
@@ -80,30 +67,13 @@ func (c *Config) Validate() error {
 	if r.Username != "" && r.PasswordFile == "" {
 		bad("redis.password_file: empty, but redis.username is set; name the file that holds the password")
 	}
-	t := &r.TLS
-	if !t.Enabled && *t != (TLSConfig{}) {
-		bad("redis.tls.enabled: not set, but other fields of tls are; set it to true or remove them")
-	}
-	if (t.CertFile == "") != (t.KeyFile == "") {
-		field, other := "cert_file", "key_file"
-		if t.KeyFile == "" {
-			field, other = other, field
-		}
-		bad("redis.tls.%s: empty, but redis.tls.%s is set; give both or none", field, other)
+	if err := r.TLS.Validate("redis.tls"); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
 func (c *RedisConfig) isCluster() bool { return c.Cluster || len(c.Addrs) > 1 }
-
-func hostPort(s string) bool {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil || host == "" {
-		return false
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && n > 0
-}
 
 // How long Redis is waited for. With go-redis's own settings one call on a
 // frozen Redis hangs for 20 s, and a context's deadline does not reach the socket.
@@ -137,44 +107,14 @@ func (c *RedisConfig) client() (redis.UniversalClient, error) {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		DisableIdentity:          true,
 	}
+	var err error
 	if c.PasswordFile != "" {
-		b, err := os.ReadFile(c.PasswordFile)
-		if err != nil {
-			return nil, fmt.Errorf("redis.password_file: %w", err)
-		}
-		if o.Password = strings.TrimRight(string(b), "\r\n"); o.Password == "" {
-			return nil, errors.New("redis.password_file: the file is empty; it must hold the password")
+		if o.Password, err = dial.Password("redis.password_file", c.PasswordFile); err != nil {
+			return nil, err
 		}
 	}
-	var err error
-	if o.TLSConfig, err = c.TLS.config(); err != nil {
+	if o.TLSConfig, err = c.TLS.Config("redis.tls"); err != nil {
 		return nil, err
 	}
 	return redis.NewUniversalClient(o), nil
-}
-
-// config reads the files of the section.
-func (c *TLSConfig) config() (*tls.Config, error) {
-	if !c.Enabled {
-		return nil, nil
-	}
-	t := &tls.Config{ServerName: c.ServerName, MinVersion: tls.VersionTLS12}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("redis.tls.ca_file: %w", err)
-		}
-		t.RootCAs = x509.NewCertPool()
-		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, errors.New("redis.tls.ca_file: no certificate in it; it must hold PEM blocks of type CERTIFICATE")
-		}
-	}
-	if c.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("redis.tls.cert_file: %w", err)
-		}
-		t.Certificates = []tls.Certificate{pair}
-	}
-	return t, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-moderation/weir/internal/dial"
 	"github.com/weir-moderation/weir/internal/strictyaml"
 )
 
@@ -64,7 +65,7 @@ redis.tls.key_file: empty, but redis.tls.cert_file is set; give both or none`
 		"redis.addrs: none given":         func(c *Config) { c.Redis.Addrs = nil },
 		"redis.db: -1 is no database":     func(c *Config) { c.Redis.DB = -1 },
 		"redis.db: a cluster has only":    func(c *Config) { c.Redis.Cluster, c.Redis.DB = true, 1 },
-		"redis.tls.cert_file: empty, but": func(c *Config) { c.Redis.TLS = TLSConfig{Enabled: true, KeyFile: "k"} },
+		"redis.tls.cert_file: empty, but": func(c *Config) { c.Redis.TLS = dial.TLS{Enabled: true, KeyFile: "k"} },
 	} {
 		c := good
 		want(&c)
@@ -88,9 +89,9 @@ func TestSecretsComeFromFiles(t *testing.T) {
 		{"nothing set", func(c *Config) { c.PseudonymKeyFile = "" }, "push: pseudonym_key_file: none given"},
 		{"no password", func(c *Config) { c.Redis.PasswordFile = "nowhere" }, "push.redis.password_file: open nowhere"},
 		{"empty password", func(c *Config) { c.Redis.PasswordFile = write(t, "empty", "\r\n") }, "push.redis.password_file: the file is empty; it must hold the password"},
-		{"no authorities", func(c *Config) { c.Redis.TLS = TLSConfig{Enabled: true, CAFile: "nowhere"} }, "push.redis.tls.ca_file: open nowhere"},
-		{"no certificate", func(c *Config) { c.Redis.TLS = TLSConfig{Enabled: true, CAFile: write(t, "ca", "x")} }, "push.redis.tls.ca_file: no certificate in it"},
-		{"no own certificate", func(c *Config) { c.Redis.TLS = TLSConfig{Enabled: true, CertFile: "nowhere", KeyFile: "nowhere"} }, "push.redis.tls.cert_file: open nowhere"},
+		{"no authorities", func(c *Config) { c.Redis.TLS = dial.TLS{Enabled: true, CAFile: "nowhere"} }, "push.redis.tls.ca_file: open nowhere"},
+		{"no certificate", func(c *Config) { c.Redis.TLS = dial.TLS{Enabled: true, CAFile: write(t, "ca", "x")} }, "push.redis.tls.ca_file: no certificate in it"},
+		{"no own certificate", func(c *Config) { c.Redis.TLS = dial.TLS{Enabled: true, CertFile: "nowhere", KeyFile: "nowhere"} }, "push.redis.tls.cert_file: open nowhere"},
 	} {
 		config := configFor(t, "127.0.0.1:1")
 		c.change(&config)
@@ -140,14 +141,14 @@ func TestTLS(t *testing.T) {
 	ca := write(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 	for _, c := range []struct {
 		name string
-		tls  TLSConfig
+		tls  dial.TLS
 		ok   bool
 	}{
-		{"with its authority", TLSConfig{Enabled: true, CAFile: ca}, true},
-		{"with its authority and a name", TLSConfig{Enabled: true, CAFile: ca, ServerName: "redis.test"}, true},
-		{"with another name", TLSConfig{Enabled: true, CAFile: ca, ServerName: "kafka.test"}, false},
-		{"with the system's authorities", TLSConfig{Enabled: true}, false},
-		{"without encryption", TLSConfig{}, false},
+		{"with its authority", dial.TLS{Enabled: true, CAFile: ca}, true},
+		{"with its authority and a name", dial.TLS{Enabled: true, CAFile: ca, ServerName: "redis.test"}, true},
+		{"with another name", dial.TLS{Enabled: true, CAFile: ca, ServerName: "kafka.test"}, false},
+		{"with the system's authorities", dial.TLS{Enabled: true}, false},
+		{"without encryption", dial.TLS{}, false},
 	} {
 		config := configFor(t, m.Addr())
 		config.Redis.TLS = c.tls
