@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
@@ -134,6 +136,39 @@ func TestDaemon(t *testing.T) {
 			t.Errorf("%q is in the log", secret)
 		}
 	}
+}
+
+// When the evidence is gone nothing goes on: the daemon ends with an error, what
+// came in is not committed, and the next one judges it.
+func TestDeadEvidenceEndsTheDaemon(t *testing.T) {
+	d := startDaemon(t)
+	d.await(t, "/-/ready", http.StatusOK, "evidence: ready")
+	segments, err := filepath.Glob(filepath.Join(d.world.EvidenceDir(), "log", "*", "seg", "*.seg"))
+	if err != nil || len(segments) != 1 {
+		t.Fatal(segments, err)
+	}
+	if err := os.Remove(segments[0]); err != nil {
+		t.Fatal(err)
+	}
+	d.send(t, "weir.posts", "u1", map[string]any{"id": "p1", "time": "2026-03-01T12:00:00Z",
+		"user": map[string]any{"id": "u1"}, "fields": map[string]string{"text": "违禁测试词"}})
+	select {
+	case err := <-d.done:
+		if !errors.Is(err, evidence.ErrBroken) {
+			t.Errorf("weir ended with %v, want that the evidence log is broken", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("weir goes on without evidence")
+	}
+	offsets, err := kadm.NewClient(d.client).FetchOffsets(t.Context(), "weir-demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	offsets.Each(func(o kadm.OffsetResponse) {
+		if o.Topic == "weir.posts" && o.At > 0 {
+			t.Errorf("offset %d of %s/%d is committed without evidence", o.At, o.Topic, o.Partition)
+		}
+	})
 }
 
 // dayZone is a time zone where it is around noon, so that rest hours stand in
