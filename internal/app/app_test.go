@@ -35,7 +35,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestDaemon(t *testing.T) {
 	d := startDaemon(t)
 	d.rules(t, "违禁测试词")
-	d.await(t, "/-/ready", http.StatusOK, "consumer: ready")
+	d.await(t, "/-/ready", "consumer: ready")
 
 	now := time.Now().UTC().Format(time.RFC3339)
 	user := func(id string) map[string]any { return map[string]any{"id": id} }
@@ -110,12 +110,12 @@ func TestDaemon(t *testing.T) {
 		}
 		d.write(t, "rules/gambling.yaml", "pack: gambling\nrules:\n  - id: gambling.x\n    categroy: gambling\n")
 		d.reload(t, http.StatusUnprocessableEntity, "categroy")
-		d.await(t, "/metrics", http.StatusOK, "weir_ruleset_last_load_successful 0")
+		d.await(t, "/metrics", "weir_ruleset_last_load_successful 0")
 		d.send(t, "weir.posts", "u1", post("p4", "新的测试词"))
 		d.find(t, "weir.review", "p4")
 	})
 	t.Run("metrics tell and keep secrets", func(t *testing.T) {
-		text := d.await(t, "/metrics", http.StatusOK, `weir_messages_total{outcome="dead_lettered",stream="post"} 1`)
+		text := d.await(t, "/metrics", `weir_messages_total{outcome="dead_lettered",stream="post"} 1`)
 		for _, secret := range []string{"u3", "测试词", "parcel"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%q is in the metrics", secret)
@@ -142,7 +142,7 @@ func TestDaemon(t *testing.T) {
 // came in is not committed, and the next one judges it.
 func TestDeadEvidenceEndsTheDaemon(t *testing.T) {
 	d := startDaemon(t)
-	d.await(t, "/-/ready", http.StatusOK, "evidence: ready")
+	d.await(t, "/-/ready", "evidence: ready")
 	segments, err := filepath.Glob(filepath.Join(d.world.EvidenceDir(), "log", "*", "seg", "*.seg"))
 	if err != nil || len(segments) != 1 {
 		t.Fatal(segments, err)
@@ -361,12 +361,12 @@ func (d *running) decideUntil(t *testing.T, want string, push func(id string) ma
 }
 
 // await asks the admin listener until it answers as wanted.
-func (d *running) await(t *testing.T, path string, status int, text string) string {
+func (d *running) await(t *testing.T, path, text string) string {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		code, body := d.ask(t, http.MethodGet, path)
-		if code == status && strings.Contains(body, text) {
+		if code == http.StatusOK && strings.Contains(body, text) {
 			return body
 		}
 		if time.Now().After(deadline) {
