@@ -84,7 +84,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 		if i%2 == 0 {
 			p.waitFor(t, time.Duration(r.IntN(800))*time.Millisecond, -1)
 		} else {
-			p.waitFor(t, time.Minute, int64(posts)*int64(i+1)/int64(kills+2)+int64(r.IntN(posts/(4*kills))))
+			p.waitFor(t, 3*time.Minute, int64(posts)*int64(i+1)/int64(kills+2)+int64(r.IntN(posts/(4*kills))))
 		}
 		p.kill(t)
 	}

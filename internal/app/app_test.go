@@ -348,7 +348,7 @@ func (d *running) record(t *testing.T, topic string, is func(*kgo.Record) bool) 
 func (d *running) decideUntil(t *testing.T, want string, push func(id string) map[string]any) {
 	t.Helper()
 	var m map[string]any
-	for range 50 {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		d.count++
 		id := fmt.Sprint("try", d.count)
 		d.send(t, "weir.pushes", "u3", push(id))

@@ -34,6 +34,9 @@ func Describe(c *config.Config, f pipeline.Force) []string {
 	} else {
 		say("pushes", "policy %s, digest %s", f.Policy.Version(), f.Policy.Digest())
 		say("", "at most %d pushes of a user are remembered", f.Policy.LogBound())
+		if c.Input.Consent == "" {
+			say("", "no topic of consent is read: classes that need consent are denied to users Redis does not know")
+		}
 	}
 	say("evidence", "%s", c.Evidence.Dir)
 	return lines
