@@ -290,7 +290,9 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 	}
 	var decisions []push.Decision
 	err := p.persist(ctx, "redis", func() (err error) {
-		decisions, err = p.store.Decide(ctx, force.Policy, now, reqs)
+		// Now, not when the batch came: after an hour without Redis a deadline may
+		// have passed and a night begun.
+		decisions, err = p.store.Decide(ctx, force.Policy, p.now(), reqs)
 		return err
 	})
 	if err != nil {

@@ -70,11 +70,11 @@ func TestDaemon(t *testing.T) {
 		}
 	})
 	t.Run("a push without consent is denied, a service push is cleared as it came", func(t *testing.T) {
-		d.send(t, "weir.pushes", "u2", push("n1", "u2", "marketing", "sale"))
+		d.send(t, "weir.pushes", "user-number-two", push("n1", "user-number-two", "marketing", "spring sale now"))
 		if m := d.find(t, "weir.decisions", "n1"); m["decision"] != "deny" || m["reason"] != "no-consent" {
 			t.Errorf("decision %v", m)
 		}
-		d.send(t, "weir.pushes", "u2", push("n2", "u2", "service", "your parcel is here"))
+		d.send(t, "weir.pushes", "user-number-two", push("n2", "user-number-two", "service", "your parcel is here"))
 		if m := d.find(t, "weir.decisions", "n2"); m["decision"] != "allow" {
 			t.Errorf("decision %v", m)
 		}
@@ -83,7 +83,7 @@ func TestDaemon(t *testing.T) {
 		})
 	})
 	t.Run("a push with prohibited content is denied and reviewed", func(t *testing.T) {
-		d.send(t, "weir.pushes", "u2", push("n3", "u2", "service", "违禁测试词"))
+		d.send(t, "weir.pushes", "user-number-two", push("n3", "user-number-two", "service", "违禁测试词"))
 		if m := d.find(t, "weir.decisions", "n3"); m["decision"] != "deny" || m["reason"] != "content" {
 			t.Errorf("decision %v", m)
 		}
@@ -91,15 +91,15 @@ func TestDaemon(t *testing.T) {
 	})
 	t.Run("consent given lets a push pass, withdrawn stops it", func(t *testing.T) {
 		consent := func(version int, granted bool) map[string]any {
-			return map[string]any{"id": fmt.Sprint("c", version), "time": now, "user": user("u3"), "version": version, "zone": dayZone(),
+			return map[string]any{"id": fmt.Sprint("c", version), "time": now, "user": user("user-number-three"), "version": version, "zone": dayZone(),
 				"grants": []any{map[string]any{"class": "marketing", "channel": "app", "granted": granted, "time": now, "method": "settings", "text_version": "1"}}}
 		}
-		d.send(t, "weir.consent", "u3", consent(1, true))
-		d.send(t, "weir.posts", "u3", post("after-consent", "违禁测试词"))
+		d.send(t, "weir.consent", "user-number-three", consent(1, true))
+		d.send(t, "weir.posts", "user-number-three", post("after-consent", "违禁测试词"))
 		d.find(t, "weir.review", "after-consent")
-		d.decideUntil(t, "allow", func(id string) map[string]any { return push(id, "u3", "marketing", "sale") })
-		d.send(t, "weir.consent", "u3", consent(2, false))
-		d.decideUntil(t, "withdrawn", func(id string) map[string]any { return push(id, "u3", "marketing", "sale") })
+		d.decideUntil(t, "allow", func(id string) map[string]any { return push(id, "user-number-three", "marketing", "spring sale now") })
+		d.send(t, "weir.consent", "user-number-three", consent(2, false))
+		d.decideUntil(t, "withdrawn", func(id string) map[string]any { return push(id, "user-number-three", "marketing", "spring sale now") })
 	})
 	t.Run("a reload takes up new rules and refuses broken ones", func(t *testing.T) {
 		d.rules(t, "新的测试词")
@@ -116,7 +116,7 @@ func TestDaemon(t *testing.T) {
 	})
 	t.Run("metrics tell and keep secrets", func(t *testing.T) {
 		text := d.await(t, "/metrics", `weir_messages_total{outcome="dead_lettered",stream="post"} 1`)
-		for _, secret := range []string{"u3", "测试词", "parcel"} {
+		for _, secret := range []string{"user-number-three", "测试词", "your parcel is here"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%q is in the metrics", secret)
 			}
@@ -131,7 +131,7 @@ func TestDaemon(t *testing.T) {
 	if !report.OK() {
 		t.Errorf("evidence does not verify: %v", report.Findings)
 	}
-	for _, secret := range []string{"u2", "u3", "测试词", "parcel", "sale"} {
+	for _, secret := range []string{"user-number-two", "user-number-three", "测试词", "your parcel is here", "spring sale now"} {
 		if strings.Contains(d.log.String(), secret) {
 			t.Errorf("%q is in the log", secret)
 		}
@@ -351,7 +351,7 @@ func (d *running) decideUntil(t *testing.T, want string, push func(id string) ma
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		d.count++
 		id := fmt.Sprint("try", d.count)
-		d.send(t, "weir.pushes", "u3", push(id))
+		d.send(t, "weir.pushes", "user-number-three", push(id))
 		m = d.find(t, "weir.decisions", id)
 		if m["decision"] == want || m["reason"] == want {
 			return
