@@ -24,12 +24,14 @@ type Pipeline struct {
 	store   *push.Store
 	sinks   []NamedSink
 	backoff Backoff
-	now     func() time.Time
-	log     *slog.Logger
-	metrics *metrics
-	ledger  ledger
-	workers sync.Pool // *worker
-	trap    func(*event.Event)
+	// maxForward is the largest push that can be forwarded, 0 for any.
+	maxForward int
+	now        func() time.Time
+	log        *slog.Logger
+	metrics    *metrics
+	ledger     ledger
+	workers    sync.Pool // *worker
+	trap       func(*event.Event)
 }
 
 // Force is what is in force: the rule set and, where pushes are judged, the
@@ -55,8 +57,11 @@ type Options struct {
 	// Store keeps send logs and consent; needed with a policy.
 	Store *push.Store
 	// Sinks are written in this order, each only after the one before it.
-	Sinks      []NamedSink
-	Backoff    Backoff          // zero: DefaultBackoff
+	Sinks   []NamedSink
+	Backoff Backoff // zero: DefaultBackoff
+	// MaxForward is the largest push, key, value and headers, that the outputs can
+	// pass on; a larger one becomes a dead letter before it takes a slot. 0: any.
+	MaxForward int
 	Now        func() time.Time // nil: time.Now
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: nowhere
@@ -85,14 +90,15 @@ func New(o Options) (*Pipeline, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Pipeline{
-		source:  o.Source,
-		events:  o.Events,
-		store:   o.Store,
-		sinks:   o.Sinks,
-		backoff: o.Backoff,
-		now:     o.Now,
-		log:     o.Logger,
-		metrics: newMetrics(o.Registerer, o.Sinks),
+		source:     o.Source,
+		events:     o.Events,
+		store:      o.Store,
+		sinks:      o.Sinks,
+		backoff:    o.Backoff,
+		maxForward: o.MaxForward,
+		now:        o.Now,
+		log:        o.Logger,
+		metrics:    newMetrics(o.Registerer, o.Sinks),
 	}
 	p.workers.New = func() any { return &worker{judge: p.newJudge()} }
 	p.Enforce(o.Force)
@@ -210,7 +216,11 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		p.metrics.deadLetter(reason)
 	}
 	if r.Corrupt != "" {
-		dead(StageFetch, r.Corrupt, "the bytes are not a record the broker's format allows")
+		detail := "the bytes are not a record the broker's format allows"
+		if r.Corrupt == ReasonHeaders {
+			detail = fmt.Sprintf("more than %d headers", MaxHeaders)
+		}
+		dead(StageFetch, r.Corrupt, detail)
 		return
 	}
 	var v Verdict
@@ -242,6 +252,11 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		dead(StageJudge, ReasonPanic, "judging it failed in a way nobody thought of")
 		return
 	}
+	if e.Kind == event.Push && p.maxForward > 0 && r.size() > p.maxForward {
+		// Before Redis is asked: a push that no topic can carry must not take a slot.
+		dead(StageOutput, ReasonOutputTooLarge, "the push is larger than the topic it would be forwarded to takes")
+		return
+	}
 	waits := e.Kind != event.Post && p.store != nil
 	if v.Action == rules.Pass && len(v.Hits) == 0 && !waits {
 		w.counts.add(Passed, 1)
@@ -254,6 +269,15 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		w.pushes = append(w.pushes, len(w.out.Verdicts))
 	}
 	w.out.Verdicts = append(w.out.Verdicts, v)
+}
+
+// size is about how many bytes the record takes when it is passed on.
+func (r *Record) size() int {
+	n := len(r.Key) + len(r.Value) + 32
+	for i := range r.Headers {
+		n += len(r.Headers[i].Key) + len(r.Headers[i].Value) + 10
+	}
+	return n
 }
 
 func (p *Pipeline) panicked(err error, b *Batch, r *Record) {
@@ -386,8 +410,12 @@ func (p *Pipeline) account(w *worker, force *Force, b *Batch) {
 		c.Policy = force.Policy.Digest()
 	}
 	p.metrics.count(b.Kind, w.counts)
-	if len(b.Records) > 0 {
-		p.metrics.age(b.Kind, p.now().Sub(b.Records[0].Time))
+	for i := range b.Records {
+		// Some producers send no time, and what cannot be read has none.
+		if t := b.Records[i].Time; !t.IsZero() {
+			p.metrics.age(b.Kind, p.now().Sub(t))
+			break
+		}
 	}
 	if !w.counts.Balanced() {
 		p.metrics.unbalanced.Inc()

@@ -275,6 +275,71 @@ func TestLongHitIsQuotedUpToALimit(t *testing.T) {
 	}
 }
 
+// A push that no topic could carry on becomes a dead letter before it takes a slot.
+func TestPushTooLargeToForwardTakesNoSlot(t *testing.T) {
+	store, redis := newStore(t)
+	s := new(pipelinetest.Sink)
+	o := options(t, s)
+	o.Force.Policy, o.Store, o.MaxForward = threeADayPolicy(t), store, 400
+	o.Now = func() time.Time { return noon }
+	p, err := pipeline.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	push := func(id, text string) string {
+		return fmt.Sprintf(`{"id":%q,"time":"2026-03-02T04:00:00Z","user":{"id":"u1"},"class":"service","channel":"app","fields":{"body":%q}}`, id, text)
+	}
+	b := batchOf(push("large", strings.Repeat("x", 400)))
+	b.Kind = event.Push
+	if err := p.Handle(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.Entries(); len(e) != 1 || e[0].Outcome != pipeline.DeadLettered || e[0].Reason != pipeline.ReasonOutputTooLarge {
+		t.Errorf("%+v, want a dead letter", e)
+	}
+	if keys := redis.Keys(); len(keys) != 0 {
+		t.Errorf("Redis has %d records of a push that was never sent", len(keys))
+	}
+	b = batchOf(push("small", "x"))
+	b.Kind = event.Push
+	if err := p.Handle(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if keys := redis.Keys(); len(keys) != 1 {
+		t.Errorf("Redis has %d records, want the send log of the push that was allowed", len(keys))
+	}
+}
+
+// A message without a timestamp says nothing of ages.
+func TestAgeIsOfMessagesThatHaveATime(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	o := options(t, new(pipelinetest.Sink))
+	o.Registerer = reg
+	p, err := pipeline.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := batchOf("{", post("a", "x"))
+	b.Records[0].Time = time.Time{}
+	b.Records[1].Time = time.Now()
+	if err := p.Handle(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "weir_message_age_seconds" {
+			for _, m := range f.GetMetric() {
+				if sum := m.GetHistogram().GetSampleSum(); sum > 3600 {
+					t.Errorf("ages add up to %v seconds", sum)
+				}
+			}
+		}
+	}
+}
+
 // A batch is judged under the rule set that was in force when it began, and its
 // account names that set.
 func TestBatchNeverMixesTwoRuleSets(t *testing.T) {

@@ -61,10 +61,16 @@ type Record struct {
 	Key     []byte    // nil for none
 	Value   []byte    // nil for none: a tombstone, or an empty message
 	Headers []event.Header
-	// Corrupt, if not empty, says why these bytes are not a record the broker's
-	// format allows (Value then holds the raw bytes): it goes to the dead letters.
+	// Corrupt, if not empty, says why this cannot be taken for a message: the
+	// bytes are not a record the broker's format allows (Value then holds them raw),
+	// or it has more than MaxHeaders headers (which then are left out). It goes to
+	// the dead letters.
 	Corrupt Reason
 }
+
+// MaxHeaders is how many headers of a message are read. Two bytes on the wire
+// make one, so that a small compressed message could fill the memory with them.
+const MaxHeaders = 128
 
 // Batch is what one fetch gave for one partition: the offsets First up to and
 // not including Next.

@@ -17,7 +17,8 @@ const (
 	ReasonContent = Reason(push.ReasonContent) // a live rule matched
 
 	ReasonPanic          Reason = "panic"            // judging it broke Weir twice; a bug of ours
-	ReasonOutputTooLarge Reason = "output-too-large" // its verdict is larger than the topic takes
+	ReasonOutputTooLarge Reason = "output-too-large" // what it comes to is larger than the topic takes
+	ReasonHeaders        Reason = "too-many-headers" // it has more than MaxHeaders headers
 )
 
 // Reasons returns every reason a verdict or a dead letter can carry with one
@@ -34,7 +35,8 @@ func Reasons() []ReasonText {
 func DeadLetterReasons() []ReasonText {
 	list := []ReasonText{
 		{ReasonPanic, "judging the message broke Weir, and again when it was judged alone"},
-		{ReasonOutputTooLarge, "the verdict is larger than its output topic takes"},
+		{ReasonOutputTooLarge, "its verdict, or the push to be forwarded, is larger than the output topic takes"},
+		{ReasonHeaders, "the message has more headers than Weir reads"},
 	}
 	for _, r := range event.Reasons() {
 		list = append(list, ReasonText{Reason(r), r.Description()})

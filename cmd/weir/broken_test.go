@@ -42,7 +42,8 @@ func TestBrokenInputOfEveryKindThroughKafka(t *testing.T) {
 		{"too-deep", []byte(strings.Replace(whole, `"x"`, strings.Repeat("[", 10_000)+strings.Repeat("]", 10_000), 1))},
 		{"empty-value", []byte{}},
 		{"null-value", nil},
-		{"encoding", []byte(whole)}, // with headers that say it is something else
+		{"encoding", []byte(whole)},         // with headers that say it is something else
+		{"too-many-headers", []byte(whole)}, // with a flood of them
 		// A hundred megabytes that travel as half of one: the batch is refused
 		// before it is unpacked.
 		{"batch-too-large", []byte(huge)},
@@ -62,6 +63,9 @@ func TestBrokenInputOfEveryKindThroughKafka(t *testing.T) {
 		r := &kgo.Record{Topic: k.in, Partition: 1, Value: v.value}
 		if v.reason == "encoding" {
 			r.Headers = []kgo.RecordHeader{{Key: "content-type", Value: []byte("avro/binary")}}
+		}
+		if v.reason == "too-many-headers" {
+			r.Headers = make([]kgo.RecordHeader, 100_000)
 		}
 		k.send(t, codec, r)
 		want = append(want, v.reason)

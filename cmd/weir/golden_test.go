@@ -129,6 +129,7 @@ func places() map[pipeline.Reason][]string {
 		pipeline.ReasonContent:        {"post: review, reject"},
 		pipeline.ReasonPanic:          {"dead letter: " + string(pipeline.StageJudge)},
 		pipeline.ReasonOutputTooLarge: {"dead letter: " + string(pipeline.StageOutput)},
+		pipeline.ReasonHeaders:        {"dead letter: " + string(pipeline.StageFetch)},
 	}
 	decisions := make(map[pipeline.Reason][]string)
 	for _, o := range push.Outcomes() {

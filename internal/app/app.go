@@ -137,6 +137,8 @@ func (d *daemon) build(ctx context.Context) error {
 		Force:  force,
 		Events: d.cfg.Events,
 		Store:  d.store,
+		// Weir's own headers take some hundred bytes of what the topic takes.
+		MaxForward: d.cfg.Output.MaxMessageBytes - 4096,
 		// Evidence first: no topic shows what is not on record.
 		Sinks: []pipeline.NamedSink{
 			{Name: "evidence", Sink: ev},

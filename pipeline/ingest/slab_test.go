@@ -6,6 +6,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 )
 
@@ -75,4 +76,37 @@ func BenchmarkFill(b *testing.B) {
 		l.reset()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/record")
+}
+
+// A message with a flood of headers, which costs next to nothing to send, is
+// handed on without them, and its memory is not kept.
+func TestFloodOfHeadersIsNotRead(t *testing.T) {
+	var w batch.Writer
+	w.Reset()
+	w.Add(nil, []byte("value"), make([]batch.Header, pipeline.MaxHeaders+1), 1)
+	w.Add(nil, []byte("value"), make([]batch.Header, pipeline.MaxHeaders), 1)
+	b, err := w.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := batch.NewReader(batch.NewInflater(1 << 20))
+	r.Reset(batch.Input{Data: b, End: 2})
+	var c batch.Chunk
+	if !r.Read(&c) {
+		t.Fatal("nothing read")
+	}
+	l := &slab{names: make(map[string]string)}
+	if n := l.fill(&kafka.Batch{Topic: "t", First: c.First, Next: c.Next, Records: c.Records}, event.Post); n != 1 {
+		t.Errorf("%d records are corrupt, want 1", n)
+	}
+	if r := l.batch.Records[0]; r.Corrupt != pipeline.ReasonHeaders || len(r.Headers) != 0 {
+		t.Errorf("reason %q with %d headers, want %q with none", r.Corrupt, len(r.Headers), pipeline.ReasonHeaders)
+	}
+	if r := l.batch.Records[1]; r.Corrupt != "" || len(r.Headers) != pipeline.MaxHeaders {
+		t.Errorf("reason %q with %d headers, want none with %d", r.Corrupt, len(r.Headers), pipeline.MaxHeaders)
+	}
+	l.headers = make([]event.Header, 0, maxPooled+1)
+	if l.reset(); cap(l.headers) > maxPooled {
+		t.Error("the memory of an unusual batch is kept")
+	}
 }

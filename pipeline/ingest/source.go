@@ -149,6 +149,9 @@ type slab struct {
 // for ever.
 const maxNames = 256
 
+// maxPooled bounds the headers a slab keeps room for between batches.
+const maxPooled = 32 << 10
+
 // fill makes the pipeline's batch of the consumer's and returns how many
 // records of it are corrupt.
 func (l *slab) fill(b *kafka.Batch, kind event.Kind) int {
@@ -164,7 +167,11 @@ func (l *slab) fill(b *kafka.Batch, kind event.Kind) int {
 			r.Corrupt = pipeline.Reason(from.Corrupt)
 			corrupt++
 		}
-		if from.HeaderCount() > 0 {
+		switch n := from.HeaderCount(); {
+		case n > pipeline.MaxHeaders && r.Corrupt == "":
+			r.Corrupt = pipeline.ReasonHeaders
+			corrupt++
+		case n > 0 && r.Corrupt == "":
 			first := len(l.headers)
 			for k, v := range from.Headers {
 				l.headers = append(l.headers, event.Header{Key: l.name(k), Value: v})
@@ -195,5 +202,7 @@ func (l *slab) name(b []byte) string {
 func (l *slab) reset() {
 	clear(l.batch.Records)
 	clear(l.headers)
-	l.headers = l.headers[:0]
+	if l.headers = l.headers[:0]; cap(l.headers) > maxPooled {
+		l.headers = nil // one unusual batch must not cost its memory for ever
+	}
 }
