@@ -223,20 +223,15 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		dead(StageFetch, r.Corrupt, detail)
 		return
 	}
-	var v Verdict
 	e := w.next()
-	judge := func() (err error) {
-		v, err = w.judge.Judge(force.Rules, b.Kind, r.Headers, r.Value, e)
-		return err
-	}
-	err := recovered(judge)
+	v, err := w.judge.Judge(force.Rules, b.Kind, r.Headers, r.Value, e)
 	if _, ok := errors.AsType[*panicError](err); ok {
 		p.panicked(err, b, r)
 		// Once more with fresh working memory, in case an earlier message left
 		// it in a state that breaks us. The old judge is kept alive by the
 		// verdicts that borrow from it.
 		w.judge = p.newJudge()
-		if err = recovered(judge); err != nil {
+		if v, err = w.judge.Judge(force.Rules, b.Kind, r.Headers, r.Value, e); err != nil {
 			if _, ok := errors.AsType[*panicError](err); ok {
 				p.panicked(err, b, r)
 				dead(StageJudge, ReasonPanic, "judging it broke Weir twice")

@@ -25,13 +25,22 @@ func NewJudge(c event.Config) *Judge {
 // Judge decodes one message into e and judges its content under the rule set.
 // Kind is what the message's topic carries, 0 where the message itself must
 // tell. The verdict borrows the message's bytes until Reset. An error is an
-// *event.Error: the message can never be judged.
+// *event.Error, and the message can never be judged; or judging it panicked, and
+// this Judge must not be used again.
 //
 // Clause: push-prereview
 // Every push is judged by a named rule set before anything else is asked about it.
 // Clause: cmp-names
 // All text fields of an event are judged; its operation tells a profile or a group name from a post.
-func (j *Judge) Judge(set *rules.Set, kind event.Kind, headers []event.Header, value []byte, e *event.Event) (Verdict, error) {
+func (j *Judge) Judge(set *rules.Set, kind event.Kind, headers []event.Header, value []byte, e *event.Event) (v Verdict, err error) {
+	err = recovered(func() error {
+		v, err = j.judge(set, kind, headers, value, e)
+		return err
+	})
+	return v, err
+}
+
+func (j *Judge) judge(set *rules.Set, kind event.Kind, headers []event.Header, value []byte, e *event.Event) (Verdict, error) {
 	if err := j.decoder.Decode(kind, headers, value, e); err != nil {
 		return Verdict{}, err
 	}

@@ -98,6 +98,9 @@ func judgeLines(ctx context.Context, set *rules.Set, limits event.Config, r io.R
 			d := deadLetter{Line: n, Stage: pipeline.StageDecode, Detail: err.Error()}
 			if refused, ok := errors.AsType[*event.Error](err); ok {
 				d.Reason = pipeline.Reason(refused.Reason)
+			} else {
+				d.Stage, d.Reason = pipeline.StageJudge, pipeline.ReasonPanic
+				judge = pipeline.NewJudge(limits)
 			}
 			err = enc.Encode(deadLine{d})
 		} else {
