@@ -14,8 +14,9 @@ package sinks
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
+
+	"github.com/weir-moderation/weir/internal/kafka"
 )
 
 // Config names the output topics (section "output"). An empty name turns a topic off.
@@ -50,8 +51,6 @@ const (
 	maxMessageBytes = 64 << 20
 )
 
-var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
-
 // output is a topic with the name of its field.
 type output struct{ field, topic string }
 
@@ -75,7 +74,7 @@ func (c *Config) Validate() error {
 	}
 	list := c.outputs()
 	for i, o := range list {
-		if !topicName.MatchString(o.topic) || o.topic == "." || o.topic == ".." {
+		if !kafka.IsTopicName(o.topic) {
 			bad("%s: not a topic name; use 1 to 249 of the characters a-z A-Z 0-9 . _ -", o.field)
 		}
 		for _, before := range list[:i] {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -209,4 +210,11 @@ func isolation(committed bool) int8 {
 		return 1
 	}
 	return 0
+}
+
+var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+
+// IsTopicName reports whether brokers take s as the name of a topic.
+func IsTopicName(s string) bool {
+	return topicName.MatchString(s) && s != "." && s != ".."
 }

@@ -3,7 +3,6 @@ package ingest
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
 
 	"github.com/weir-moderation/weir/internal/kafka"
@@ -61,8 +60,6 @@ func DefaultConfig() Config {
 	}
 }
 
-var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
-
 // stream is a topic with what it carries.
 type stream struct {
 	field string
@@ -109,7 +106,7 @@ func (c *Config) Validate() error {
 		bad("posts: no topic, and neither pushes nor consent nor outcomes has one; name at least one topic to read")
 	}
 	for i, s := range list {
-		if !topicName.MatchString(s.topic) || s.topic == "." || s.topic == ".." {
+		if !kafka.IsTopicName(s.topic) {
 			bad("%s: not a topic name; use 1 to 249 of the characters a-z A-Z 0-9 . _ -", s.field)
 		}
 		for _, before := range list[:i] {

@@ -1,7 +1,6 @@
 package pipelinetest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -490,15 +489,4 @@ func (s *spy) wait(t *testing.T, partition int32, n int) {
 		}
 		s.moved.Wait()
 	}
-}
-
-// DistinctIDs sorts ids and drops repetitions: what a reader keeps who drops
-// what he has seen.
-func DistinctIDs(ids [][]byte) []string {
-	out := make([]string, 0, len(ids))
-	for _, id := range ids {
-		out = append(out, string(bytes.TrimSpace(id)))
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }
