@@ -33,6 +33,8 @@ LABEL org.opencontainers.image.title="Weir" \
 # Authorities for TLS to brokers and Redis, where the base image has none.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY LICENSE NOTICE /licenses/
+COPY rules/fold/NOTICE /licenses/NOTICE.fold
+COPY rules/form/NOTICE /licenses/NOTICE.form
 COPY --from=build /out/etc /etc/weir
 COPY --from=build --chown=65532:65532 /out/lib /var/lib/weir
 COPY --from=build /out/weir /weir

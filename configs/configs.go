@@ -9,7 +9,7 @@ package configs
 
 import "embed"
 
-// FS holds categories.yaml, rules/*.yaml, push.yaml and weir.yaml.
+// FS holds categories.yaml, rules/*.yaml, push.yaml, weir.yaml and words/*.txt.
 //
-//go:embed categories.yaml rules/*.yaml push.yaml weir.yaml
+//go:embed categories.yaml rules/*.yaml push.yaml weir.yaml words/*.txt
 var FS embed.FS

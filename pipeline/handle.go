@@ -247,6 +247,9 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		dead(StageJudge, ReasonPanic, "judging it failed in a way nobody thought of")
 		return
 	}
+	if len(v.Diverged) > 0 {
+		p.disagreed(&v, b, r)
+	}
 	if e.Kind == event.Push && p.maxForward > 0 && r.size() > p.maxForward {
 		// Before Redis is asked: a push that no topic can carry must not take a slot.
 		dead(StageOutput, ReasonOutputTooLarge, "the push is larger than the topic it would be forwarded to takes")
@@ -273,6 +276,16 @@ func (r *Record) size() int {
 		n += len(r.Headers[i].Key) + len(r.Headers[i].Value) + 10
 	}
 	return n
+}
+
+// disagreed makes it known that the engines do not agree about a message. It is judged by what
+// either found.
+func (p *Pipeline) disagreed(v *Verdict, b *Batch, r *Record) {
+	p.metrics.diverged.Add(float64(len(v.Diverged)))
+	for _, rule := range v.Diverged {
+		p.log.Error("the engines disagree about a message",
+			"topic", b.Topic, "partition", b.Partition, "offset", r.Offset, "rule", rule.ID)
+	}
 }
 
 func (p *Pipeline) panicked(err error, b *Batch, r *Record) {

@@ -8,6 +8,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/rules"
+	"github.com/weir-moderation/weir/rules/fold"
 )
 
 // Verdict is what Weir says of one event: an action on its content, for a push
@@ -23,6 +24,9 @@ type Verdict struct {
 	Decision *push.Decision // of a push; nil for a post and where no policy was asked
 	Reason   Reason
 	Hits     []rules.Hit
+	// Diverged are the rules on which the engines found different hits, a bug of one of them;
+	// nil almost always. What either found is among the hits.
+	Diverged []*rules.Rule
 
 	Rules  string // digest of the rule set it was judged under
 	Policy string // digest of the push policy; empty for a post
@@ -79,21 +83,26 @@ type Report struct {
 	Reason   Reason      `json:"reason"`
 	Hits     []HitReport `json:"hits"`
 	Rules    string      `json:"rules"`
+	Fold     string      `json:"fold"` // version of the fold table
 	Policy   string      `json:"policy,omitempty"`
 }
 
 // HitReport is a hit as other programs read it. Start and End count bytes of
-// the field's UTF-8 text; Text is what stood there, its first MaxQuote bytes.
+// the field's UTF-8 text, the UTF16 ones its UTF-16 code units, as browsers do; Text
+// is what stood there, its first MaxQuote bytes.
 type HitReport struct {
-	Rule     string `json:"rule"`
-	Category string `json:"category"`
-	Severity string `json:"severity"`
-	State    string `json:"state,omitempty"` // only of a shadow rule
-	Field    string `json:"field"`
-	Start    int    `json:"start"`
-	End      int    `json:"end"`
-	Text     string `json:"text"`
-	Form     string `json:"form"`
+	Rule       string `json:"rule"`
+	Category   string `json:"category"`
+	Severity   string `json:"severity"`
+	State      string `json:"state,omitempty"` // only of a shadow rule
+	Field      string `json:"field"`
+	Start      int    `json:"start"`
+	End        int    `json:"end"`
+	StartUTF16 int    `json:"start_utf16"`
+	EndUTF16   int    `json:"end_utf16"`
+	Text       string `json:"text"`
+	Form       string `json:"form"`
+	Confidence string `json:"confidence"` // "high" or "low"
 }
 
 // Report copies what others may see of the verdict.
@@ -105,14 +114,17 @@ func (v *Verdict) Report() Report {
 		Reason:  v.Reason,
 		Hits:    make([]HitReport, len(v.Hits)),
 		Rules:   v.Rules,
+		Fold:    fold.Version,
 		Policy:  v.Policy,
 	}
 	if v.Decision != nil {
 		r.Decision = string(v.Decision.Decision)
 	}
+	var units utf16Counter
 	for i := range v.Hits {
 		h := &v.Hits[i]
 		f := &v.Event.Fields[h.Field]
+		start := units.at(f.Text, h.Start)
 		r.Hits[i] = HitReport{
 			Rule:     h.Rule.ID,
 			Category: h.Rule.Category,
@@ -122,12 +134,51 @@ func (v *Verdict) Report() Report {
 			End:      h.End,
 			Text:     string(quote(f.Text[h.Start:h.End])),
 			Form:     h.Form.String(),
+
+			StartUTF16: start,
+			EndUTF16:   start + utf16Length(f.Text[h.Start:h.End]),
+			Confidence: "high",
+		}
+		if h.Form.Weak() {
+			r.Hits[i].Confidence = "low"
 		}
 		if h.Rule.State == rules.Shadow {
 			r.Hits[i].State = h.Rule.State.String()
 		}
 	}
 	return r
+}
+
+// utf16Counter counts UTF-16 code units up to places in texts. Hits are sorted by field and
+// place, so a text is counted once, however many hits it has.
+type utf16Counter struct {
+	text      []byte
+	at8, at16 int
+}
+
+// at returns how many code units stand before a byte of the text.
+func (c *utf16Counter) at(text []byte, place int) int {
+	if len(text) != len(c.text) || len(text) > 0 && &text[0] != &c.text[0] || place < c.at8 {
+		*c = utf16Counter{text: text}
+	}
+	c.at16 += utf16Length(text[c.at8:place])
+	c.at8 = place
+	return c.at16
+}
+
+// utf16Length returns how many UTF-16 code units a text takes. A byte that is not UTF-8 takes
+// one, as a replacement character does.
+func utf16Length(text []byte) int {
+	n := 0
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		n++
+		if r > 0xFFFF {
+			n++
+		}
+		text = text[size:]
+	}
+	return n
 }
 
 // MaxQuote is how many bytes of what stood at a hit are quoted. A term is short;

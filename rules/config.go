@@ -15,9 +15,20 @@ type Config struct {
 	Dir string `yaml:"dir"`
 	// Categories is the category register; empty for the one in the binary.
 	Categories string `yaml:"categories"`
-	// MemoryBudget bounds the heap of the compiled set. A set that would take more
-	// is refused.
+	// MemoryBudget bounds the heap of the compiled set: about a mebibyte, and for each
+	// term some 100 bytes and as much again for each form that spells it otherwise. The
+	// ordinary words are not counted. A set that takes more is refused; while one is
+	// reloaded the old and the new one both exist.
 	MemoryBudget Bytes `yaml:"memory_budget"`
+	// Engine is what searches: weir, or cloudflare for a small set.
+	Engine Engine `yaml:"engine"`
+	// Words is a list of ordinary Chinese words, each with how often it was counted; empty
+	// for the one in the binary. A term that only such words make up is no hit.
+	Words string `yaml:"words"`
+	// Exclusions is a list of texts that are no hit by sound or by shape; empty for none.
+	Exclusions string `yaml:"exclusions"`
+	// SecondOpinion asks another engine about some events.
+	SecondOpinion SecondOpinion `yaml:"second_opinion"`
 	// MaxHits bounds the hits reported of one event. Beyond it only the first hit
 	// of each further rule is kept, so that a flood hides nothing.
 	MaxHits int `yaml:"max_hits"`
@@ -28,7 +39,43 @@ const DefaultMaxHits = 100
 
 // DefaultConfig returns the starter packs under the default limits.
 func DefaultConfig() Config {
-	return Config{MemoryBudget: automaton.DefaultMemoryBudget, MaxHits: DefaultMaxHits}
+	return Config{MemoryBudget: automaton.DefaultMemoryBudget, MaxHits: DefaultMaxHits,
+		SecondOpinion: SecondOpinion{Every: 1000, MemoryBudget: automaton.DefaultMemoryBudget}}
+}
+
+// SecondOpinion says how often the rules of severity critical are asked of a second engine,
+// which shares nothing with the first but the reading of texts.
+type SecondOpinion struct {
+	// Every is of how many posts and pushes one is looked at twice; 0 for none.
+	Every int `yaml:"every"`
+	// MemoryBudget bounds the heap of the second engine.
+	MemoryBudget Bytes `yaml:"memory_budget"`
+}
+
+// Engine is the name of what searches.
+type Engine string
+
+// The engines.
+const (
+	EngineWeir       Engine = "weir" // also the empty Engine
+	EngineCloudflare Engine = "cloudflare"
+)
+
+// UnmarshalText reads an engine's name.
+func (e *Engine) UnmarshalText(text []byte) error {
+	switch *e = Engine(text); *e {
+	case EngineWeir, EngineCloudflare:
+		return nil
+	}
+	return unknown("engine", string(text), []string{string(EngineWeir), string(EngineCloudflare)})
+}
+
+// engine is the automaton's.
+func (e Engine) engine() automaton.Engine {
+	if e == EngineCloudflare {
+		return automaton.Cloudflare
+	}
+	return automaton.Own
 }
 
 // Validate says what is wrong with the settings, all at once.
@@ -39,6 +86,12 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxHits < 1 || c.MaxHits > 10_000 {
 		errs = append(errs, fmt.Errorf("max_hits: %d is out of range; choose from 1 to 10000", c.MaxHits))
+	}
+	if c.SecondOpinion.Every < 0 {
+		errs = append(errs, fmt.Errorf("second_opinion.every: %d is less than none; give 0 to turn it off, or of how many events one is looked at twice", c.SecondOpinion.Every))
+	}
+	if c.SecondOpinion.Every > 0 && c.SecondOpinion.MemoryBudget < 1<<20 {
+		errs = append(errs, fmt.Errorf("second_opinion.memory_budget: %s is too little; give at least 1MiB, or every: 0 to turn it off", c.SecondOpinion.MemoryBudget))
 	}
 	return errors.Join(errs...)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/weir-moderation/weir/internal/strictyaml"
+	"github.com/weir-moderation/weir/rules/form"
 )
 
 // Options are what Load needs beside the packs.
@@ -15,6 +16,13 @@ type Options struct {
 	Dir          string
 	MemoryBudget Bytes // of the compiled set; 0 means the default
 	MaxHits      int   // of one event; 0 means DefaultMaxHits
+	Engine       Engine
+	// SecondOpinion asks another engine about some events; the zero one about none.
+	SecondOpinion SecondOpinion
+	// Words are ordinary words; a term that is only a part of them is no hit.
+	Words *form.Words
+	// Exclusions are texts that no term is found in by sound or by shape.
+	Exclusions []string
 }
 
 // Load reads, checks and compiles the packs at the root of fsys: every file whose

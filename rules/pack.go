@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules/automaton"
 	"github.com/weir-moderation/weir/rules/fold"
+	"github.com/weir-moderation/weir/rules/form"
 )
 
 // Limits of packs. What exceeds one is refused with its name.
@@ -40,11 +42,21 @@ type ruleFile struct {
 	State         State    `yaml:"state,required"`
 	Terms         []string `yaml:"terms,required"`
 	Except        []string `yaml:"except"`
+	Forms         formList `yaml:"forms"`
 	Fields        []string `yaml:"fields"`
 	Kinds         []string `yaml:"kinds"`
 	Description   string   `yaml:"description"`
 	DescriptionZH string   `yaml:"description_zh"`
 	Notes         string   `yaml:"notes"`
+}
+
+// formList is a list of forms, or the word all.
+type formList []string
+
+// UnmarshalText reads a single word.
+func (l *formList) UnmarshalText(text []byte) error {
+	*l = formList{string(text)}
+	return nil
 }
 
 var (
@@ -107,8 +119,61 @@ func (c *checker) rule(path string, pack *packFile, f *ruleFile, reg *Register) 
 	}
 	r.Kinds = c.kinds(path+".kinds", f.Kinds)
 	c.fields(path+".fields", f.Fields)
+	r.Forms = c.forms(path+".forms", f.Forms, r.Severity)
 	c.terms(path, f.Terms, f.Except)
 	return r
+}
+
+// allForms is the word for every form in a pack.
+const allForms = "all"
+
+// DefaultForms are the forms in which the terms of a rule are read that does not say. The
+// worse a term is, the harder people try to hide it, and the less a needless look at a post
+// weighs: by sound only what is critical is looked for. Forms that must be asked for
+// (initials, emoji, shape) read much into a text that is not there.
+func DefaultForms(s Severity) form.Form {
+	f := form.Fold | form.Squeeze | form.Repeat | form.Spaced | form.Decode
+	if s >= Medium {
+		f |= form.Leet | form.Digits
+	}
+	if s >= High {
+		f |= form.Split
+	}
+	if s >= Critical {
+		f |= form.Pinyin
+	}
+	return f
+}
+
+// forms reads a rule's list of forms.
+func (c *checker) forms(path string, words []string, s Severity) form.Form {
+	if len(words) == 0 {
+		if c.doc.Has(path) {
+			c.add(path, "is empty; name forms, write %s for every one, or take the line out for those that suit the severity", allForms)
+		}
+		return DefaultForms(s)
+	}
+	if len(words) == 1 && words[0] == allForms {
+		return form.All
+	}
+	forms := form.Fold
+	for i, w := range words {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if !c.doc.Has(at) {
+			at = path // a single word
+		}
+		f, err := form.Parse(w)
+		switch {
+		case w == allForms:
+			c.add(at, "%s stands alone; write forms: %s", allForms, allForms)
+		case err != nil:
+			c.add(at, "%s", unknown("form", w, append(form.Names(), allForms)))
+		case slices.Contains(words[:i], w):
+			c.add(at, "%s is given twice; keep one", w)
+		}
+		forms |= f
+	}
+	return forms
 }
 
 func (c *checker) id(path, pack, id string) {
@@ -181,7 +246,7 @@ func (c *checker) terms(path string, terms, except []string) {
 			if string(t) == string(e) {
 				c.add(at, "%q is the term %q itself, which could then never hit; give a longer phrase, or take one of them out", except[i], terms[j])
 			}
-			covered = covered || automaton.Contains(e, t, true)
+			covered = covered || form.Contains(string(e), string(t))
 		}
 		if !covered {
 			c.add(at, "%q covers no term of this rule; give a phrase that contains one as a whole, or take it out", except[i])
@@ -230,8 +295,11 @@ func checkPhrase(p string, folded []byte) error {
 	case n > MaxTermLength:
 		return fmt.Errorf("%d characters long after folding; at most %d (rules.MaxTermLength)", n, MaxTermLength)
 	}
-	if err := automaton.Check(folded); err != nil {
-		return fmt.Errorf("%q: %w", p, err)
+	if n == 0 {
+		return fmt.Errorf("%q: %w", p, automaton.ErrEmpty)
+	}
+	if bytes.ContainsRune(folded, fold.Replacement) {
+		return fmt.Errorf("%q: %w", p, automaton.ErrReplacement)
 	}
 	return nil
 }

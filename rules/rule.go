@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules/form"
 )
 
 // Rule is one rule of a set. It must not be changed.
@@ -16,6 +17,8 @@ type Rule struct {
 	State    State
 	Terms    []string // as written in the pack
 	Except   []string // phrases that cancel the occurrence of a term they cover
+	// Forms are those in which its terms and exceptions are read.
+	Forms form.Form
 	// Kinds are the kinds of events it applies to: event.Post, event.Push or both.
 	Kinds []event.Kind
 	// Fields are the names of the fields it applies to; none means all.
@@ -58,6 +61,8 @@ type Hit struct {
 	// Start and End are bytes of the field's text as it was received. What stands
 	// there reads, in the form, as the term.
 	Start, End int
-	Form       Form
+	Form       form.Form
 	Term       string // as written in the pack
+
+	pass int // of form.Hit
 }

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"unsafe"
 
 	"github.com/weir-moderation/weir/rules/automaton"
 	"github.com/weir-moderation/weir/rules/fold"
+	"github.com/weir-moderation/weir/rules/form"
 )
 
 // Set is a rule set: all packs, compiled. It is immutable and may be used by any
@@ -18,18 +20,21 @@ import (
 type Set struct {
 	all    []*Rule // by id
 	rules  []*Rule // live and shadow, by id
-	auto   *automaton.Automaton
-	uses   [][]use // of each pattern of the automaton
-	covers int     // number of exceptions
-	max    int     // hits of one event
+	forms  *form.Matcher
+	uses   []use // of each of its terms
+	covers int   // number of exceptions
+	max    int   // hits of one event
 	digest string
 	stats  Stats
+
+	second *Set // the critical rules, searched by another engine; nil for none
+	every  int  // of how many events one is asked of it
 }
 
-// use says what a pattern of the automaton is to one rule.
+// use says what a term of the matcher is to a rule.
 type use struct {
 	rule *Rule
-	term string
+	term string // as written; of an exception too
 	// exception is the number of an exception, -1 for a term.
 	exception int32
 	// by are the numbers of the exceptions that can cover this term.
@@ -41,24 +46,17 @@ type Stats struct {
 	Packs                        int
 	Live, Shadow, Draft, Retired int   // rules
 	Terms, Exceptions            int   // of live and shadow rules
-	Memory                       Bytes // about what the automaton takes
+	Memory                       Bytes // what the compiled terms take, the ordinary words left out
 }
 
 // compile builds the set of checked rules.
 func compile(all []*Rule, packs int, o Options) (*Set, error) {
 	s := &Set{all: all, max: cmp.Or(o.MaxHits, DefaultMaxHits), stats: Stats{Packs: packs}}
 	slices.SortFunc(s.all, func(a, b *Rule) int { return cmp.Compare(a.ID, b.ID) })
-	var patterns []automaton.Pattern
-	known := make(map[string]int) // folded text → pattern
-	add := func(folded []byte, u use) {
-		i, ok := known[string(folded)]
-		if !ok {
-			i = len(patterns)
-			known[string(folded)] = i
-			patterns = append(patterns, automaton.Pattern{Text: string(folded), Token: true})
-			s.uses = append(s.uses, nil)
-		}
-		s.uses[i] = append(s.uses[i], u)
+	var terms []form.Term
+	add := func(u use, f form.Form) {
+		terms = append(terms, form.Term{Text: u.term, Forms: f, Exception: u.exception >= 0})
+		s.uses = append(s.uses, u)
 	}
 	for _, r := range s.all {
 		s.stats.count(r)
@@ -67,29 +65,40 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 		}
 		r.index = len(s.rules)
 		s.rules = append(s.rules, r)
-		exceptions := make([][]byte, len(r.Except))
+		exceptions := make([]string, len(r.Except))
 		first := int32(s.covers)
 		for i, e := range r.Except {
-			exceptions[i] = fold.Append(nil, []byte(e))
-			add(exceptions[i], use{rule: r, exception: int32(s.covers)})
+			exceptions[i] = fold.String(e)
+			add(use{rule: r, term: e, exception: int32(s.covers)}, r.Forms)
 			s.covers++
 		}
 		for _, t := range r.Terms {
-			folded := fold.Append(nil, []byte(t))
 			u := use{rule: r, term: t, exception: -1}
-			for i, e := range exceptions {
-				if automaton.Contains(e, folded, true) {
-					u.by = append(u.by, first+int32(i))
+			if len(exceptions) > 0 {
+				folded := fold.String(t)
+				for i, e := range exceptions {
+					if form.Contains(e, folded) {
+						u.by = append(u.by, first+int32(i))
+					}
 				}
 			}
-			add(folded, u)
+			add(u, r.Forms)
 		}
 	}
+	budget := cmp.Or(int64(o.MemoryBudget), automaton.DefaultMemoryBudget)
 	var err error
-	if s.auto, err = automaton.New(patterns, automaton.Options{MemoryBudget: int64(o.MemoryBudget)}); err != nil {
+	if s.forms, err = form.New(terms, form.Options{Words: o.Words, Exclusions: o.Exclusions,
+		Automaton: automaton.Options{MemoryBudget: budget, Engine: o.Engine.engine()}}); err != nil {
 		return nil, fmt.Errorf("compile rules: %w", err)
 	}
-	s.stats.Memory = Bytes(s.auto.Memory())
+	memory := s.forms.Memory() + int64(cap(s.uses))*int64(unsafe.Sizeof(use{}))
+	if memory > budget {
+		return nil, fmt.Errorf("compile rules: %w", &automaton.BudgetError{Need: memory, Budget: budget, Engine: o.Engine.engine()})
+	}
+	s.stats.Memory = Bytes(memory)
+	if err := s.secondOpinion(o); err != nil {
+		return nil, err
+	}
 	s.digest = s.sum()
 	return s, nil
 }
@@ -112,16 +121,18 @@ func (st *Stats) count(r *Rule) {
 }
 
 // Digest returns the SHA-256, in hex, over everything that can change a verdict:
-// the compiled rules, the version of the fold and the limit of hits. Two sets with
-// one digest judge alike, in whatever files and order their rules are written.
+// the compiled rules with their forms, the versions of the fold and of the forms, the
+// ordinary words and exclusions, and the limit of hits. Two sets with one digest judge
+// alike, in whatever files and order their rules are written.
 func (s *Set) Digest() string { return s.digest }
 
 // sum computes the digest. Every part has its length before it, so that no two
 // different sets write the same bytes.
 func (s *Set) sum() string {
 	h := sha256.New()
-	text(h, "weir rule set 1")
+	text(h, "weir rule set 2")
 	text(h, fold.Version)
+	text(h, s.forms.Version())
 	number(h, s.max)
 	number(h, len(s.rules))
 	for _, r := range s.rules {
@@ -130,6 +141,7 @@ func (s *Set) sum() string {
 		text(h, r.Severity.String())
 		text(h, r.Action.String())
 		text(h, r.State.String())
+		text(h, r.Forms.String())
 		number(h, len(r.Kinds))
 		for _, k := range r.Kinds {
 			text(h, k.String())

@@ -76,18 +76,6 @@ func (s *State) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Form says how the text had to be read for a hit.
-type Form uint8
-
-// FormFold is the text as package fold reads it: width, case and compatibility
-// characters made plain, invisible characters dropped. Other forms will follow.
-const FormFold Form = 0
-
-var formWords = []string{"fold"}
-
-// String returns the form's word in verdicts and records.
-func (f Form) String() string { return wordOf(formWords, int(f)) }
-
 func wordOf(words []string, i int) string {
 	if i < len(words) {
 		return words[i]

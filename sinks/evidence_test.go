@@ -18,6 +18,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
@@ -94,13 +95,13 @@ func TestEvidenceOfAHit(t *testing.T) {
 	body := validate(t, schema(t, "evidence.json#/$defs/verdictRecord"), []byte(r.body))
 	holdsOriginal(t, body, v.Record.Value)
 	delete(body, "original")
-	hit := func(start, end int, text string) any {
+	hit := func(start, end, start16, end16 int, text string) any {
 		return map[string]any{"rule": "test.review", "category": "test", "severity": "low", "field": "text",
-			"start": float64(start), "end": float64(end), "text": text, "form": "fold"}
+			"start": float64(start), "end": float64(end), "start_utf16": float64(start16), "end_utf16": float64(end16), "text": text, "form": "fold", "confidence": "high"}
 	}
 	want := map[string]any{
-		"event_id": "post-1", "kind": "post", "action": "review", "reason": "content", "rules": d.set.Digest(),
-		"hits":      []any{hit(4, 18, "forbiddenstuff"), hit(23, 32, "违禁品")},
+		"event_id": "post-1", "kind": "post", "action": "review", "reason": "content", "rules": d.set.Digest(), "fold": fold.Version,
+		"hits":      []any{hit(4, 18, 4, 18, "forbiddenstuff"), hit(23, 32, 23, 26, "违禁品")},
 		"user":      map[string]any{"id": "user-1", "group": "minor", "verified": true},
 		"time":      "2026-11-24T04:00:00Z",
 		"operation": "comment",

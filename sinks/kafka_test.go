@@ -17,6 +17,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/sinks"
 )
 
@@ -68,9 +69,9 @@ func TestReviewItem(t *testing.T) {
 		t.Errorf("headers, -want +got:\n%s", diff)
 	}
 	want := map[string]any{
-		"id": v.ID.String(), "event_id": "post-1", "kind": "post", "action": "review", "reason": "content", "rules": d.set.Digest(),
+		"id": v.ID.String(), "event_id": "post-1", "kind": "post", "action": "review", "reason": "content", "rules": d.set.Digest(), "fold": fold.Version,
 		"hits": []any{map[string]any{"rule": "test.review", "category": "test", "severity": "low", "field": "text",
-			"start": 4., "end": 18., "text": "forbiddenstuff", "form": "fold"}},
+			"start": 4., "end": 18., "start_utf16": 4., "end_utf16": 18., "text": "forbiddenstuff", "form": "fold", "confidence": "high"}},
 		"user":      map[string]any{"id": "user-1", "group": "minor", "verified": true},
 		"time":      "2026-11-24T04:00:00Z",
 		"operation": "comment",
@@ -119,7 +120,7 @@ func TestDecision(t *testing.T) {
 	}
 	want := map[string]any{
 		"id": v.ID.String(), "event_id": "push-1", "kind": "push", "action": "pass", "decision": "allow", "reason": "none",
-		"hits": []any{}, "rules": d.set.Digest(), "policy": d.policy.Digest(),
+		"hits": []any{}, "rules": d.set.Digest(), "fold": fold.Version, "policy": d.policy.Digest(),
 		"user": map[string]any{"id": "user-1", "group": "default"},
 		"time": "2026-11-24T03:59:00Z",
 		"push": map[string]any{

@@ -6,12 +6,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/weir-moderation/weir/configs"
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/rules"
+	"github.com/weir-moderation/weir/rules/form"
 )
 
 // LoadForce builds the rule set and the push policy a configuration names and
@@ -42,7 +45,13 @@ func LoadRules(c *rules.Config) (*rules.Set, error) {
 	if err := errors.Join(err, dirErr); err != nil {
 		return nil, err
 	}
-	set, err := rules.Load(packs, register, rules.Options{Dir: dir, MemoryBudget: c.MemoryBudget, MaxHits: c.MaxHits})
+	words, wordsErr := loadWords(c.Words)
+	exclusions, err := loadExclusions(c.Exclusions)
+	if err := errors.Join(wordsErr, err); err != nil {
+		return nil, err
+	}
+	set, err := rules.Load(packs, register, rules.Options{Dir: dir, MemoryBudget: c.MemoryBudget, MaxHits: c.MaxHits,
+		Engine: c.Engine, SecondOpinion: c.SecondOpinion, Words: words, Exclusions: exclusions})
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +59,46 @@ func LoadRules(c *rules.Config) (*rules.Set, error) {
 		return nil, fmt.Errorf("the rule set fails its own test: %w", err)
 	}
 	return set, nil
+}
+
+// loadWords reads the ordinary words: the Chinese ones from a file or the binary, those in
+// Latin letters from the binary.
+func loadWords(file string) (*form.Words, error) {
+	name, han, err := read(file, "words/zh.txt")
+	if err != nil {
+		return nil, fmt.Errorf("rules.words: %w", err)
+	}
+	_, latin, err := read("", "words/en.txt")
+	if err != nil {
+		return nil, err
+	}
+	words, err := form.NewWords(name, han, latin)
+	if err != nil {
+		return nil, fmt.Errorf("rules.words: %w", err)
+	}
+	return words, nil
+}
+
+// loadExclusions reads texts that are no hit by sound or shape, one a line; lines that begin
+// with # are passed over.
+func loadExclusions(file string) ([]string, error) {
+	if file == "" {
+		return nil, nil
+	}
+	src, err := os.ReadFile(filepath.Clean(file))
+	if err != nil {
+		return nil, fmt.Errorf("rules.exclusions: %w", err)
+	}
+	if !utf8.Valid(src) {
+		return nil, fmt.Errorf("rules.exclusions: %s is not UTF-8; save it as UTF-8, a text a line", file)
+	}
+	var list []string
+	for line := range strings.Lines(string(src)) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
+			list = append(list, line)
+		}
+	}
+	return list, nil
 }
 
 // openPacks returns the directory of packs and the name it has in messages.

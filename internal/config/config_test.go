@@ -19,6 +19,7 @@ import (
 	"github.com/weir-moderation/weir/internal/dial"
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/strictyaml"
+	"github.com/weir-moderation/weir/rules"
 )
 
 // A file that says everything is read as it is written, its paths relative to its folder.
@@ -44,6 +45,8 @@ func TestParse(t *testing.T) {
 	want.Events.MaxBytes, want.Events.MaxDepth, want.Events.MaxFields, want.Events.MaxItems, want.Events.MaxWordBytes = 65536, 8, 16, 32, 128
 	want.Rules.Dir, want.Rules.Categories = "/etc/weir/rules", "/etc/weir/categories.yaml"
 	want.Rules.MemoryBudget, want.Rules.MaxHits = 512<<20, 50
+	want.Rules.Engine, want.Rules.SecondOpinion = rules.EngineCloudflare, rules.SecondOpinion{Every: 500, MemoryBudget: 64 << 20}
+	want.Rules.Words, want.Rules.Exclusions = "/etc/weir/words.txt", "/etc/weir/exclusions.txt"
 	want.Push.Policy, want.Push.PseudonymKeyFile = "/etc/weir/push.yaml", "/run/secrets/pseudonym"
 	want.Push.Redis.Addrs, want.Push.Redis.Cluster = []string{"redis-1.example.org:6379", "redis-2.example.org:6379"}, true
 	want.Push.Redis.Username, want.Push.Redis.PasswordFile = "weir", "/etc/redis.password"

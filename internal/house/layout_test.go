@@ -24,6 +24,7 @@ var house = plan{
 		"configs",
 		"rules/fold",
 		"rules/automaton",
+		"rules/form",
 		"pipeline/event",
 		"rules",
 		"pipeline/push",
@@ -54,7 +55,7 @@ var house = plan{
 		{module: "github.com/goccy/go-yaml", packages: []string{"internal/strictyaml"}},
 		{module: "github.com/alecthomas/kong", packages: []string{"cmd/weir"}},
 		{module: "golang.org/x/mod", packages: []string{"sinks/evidence"}},
-		{module: "golang.org/x/text", packages: []string{"rules/fold"}},
+		{module: "golang.org/x/text", tests: true},
 		{module: "github.com/twmb/franz-go", packages: []string{"internal/demo"}, tests: true}, // kfake, the embedded broker
 		{module: "github.com/alicebob/miniredis", packages: []string{"internal/demo"}, tests: true},
 

@@ -40,7 +40,8 @@ func (m *mapper) value(n *node, v reflect.Value, path string) {
 		m.duration(n, v, path)
 		return
 	}
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	// A list that can also be read from one word is, unless it is given as a list.
+	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok && (v.Kind() != reflect.Slice || n.kind != list) {
 		m.unmarshaler(n, u, path)
 		return
 	}

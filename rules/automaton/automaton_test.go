@@ -1,480 +1,625 @@
 package automaton
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
+	"math/rand"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 	"unicode/utf8"
-
-	"github.com/cloudflare/ahocorasick"
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-moderation/weir/rules/fold"
 )
 
-func build(tb testing.TB, token bool, texts ...string) *Automaton {
-	tb.Helper()
-	patterns := make([]Pattern, len(texts))
-	for i, t := range texts {
-		patterns[i] = Pattern{t, token}
+// occurrence is what a search reports, and what the naive one does.
+type occurrence struct {
+	pattern    uint32
+	start, end int // bytes of the original
+}
+
+// found returns what the automaton finds in a text.
+func found(a *Automaton, t *Text, sc *Scratch, text []byte) []occurrence {
+	a.Decode(t, text)
+	var list []occurrence
+	for a.Start(sc, t.Symbols); a.Next(sc); {
+		list = appendOccurrences(list, a, t, sc.Hits)
 	}
-	a, err := New(patterns, Options{})
+	return sorted(list)
+}
+
+func appendOccurrences(list []occurrence, a *Automaton, t *Text, hits []Hit) []occurrence {
+	for _, h := range hits {
+		start, end := t.Span(int(h.Start), int(h.End))
+		for _, p := range a.Patterns(h.Entry) {
+			list = append(list, occurrence{p, start, end})
+		}
+	}
+	return list
+}
+
+func sorted(list []occurrence) []occurrence {
+	slices.SortFunc(list, inOrder)
+	return list
+}
+
+func inOrder(a, b occurrence) int {
+	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end), cmp.Compare(a.pattern, b.pattern))
+}
+
+// naive is the specification: every occurrence of every pattern in the folded text.
+// An entry whose patterns disagree is restricted only if all of them are, so naive
+// looks at all patterns with one text.
+func naive(patterns []Pattern, text []byte) []occurrence {
+	type char struct {
+		r        rune
+		off, end int
+	}
+	var t []char
+	for i := 0; i < len(text); {
+		r, n := utf8.DecodeRune(text[i:])
+		if r == utf8.RuneError {
+			t = append(t, char{-1, i, i + n})
+		} else {
+			for _, f := range fold.String(string(r)) {
+				t = append(t, char{f, i, i + n})
+			}
+		}
+		i += n
+	}
+	token := func(i int) bool { return i >= 0 && i < len(t) && t[i].r >= 0 && fold.ClassOf(t[i].r) == fold.Token }
+	open := make(map[string]bool)
+	for _, p := range patterns {
+		open[p.Text] = open[p.Text] || p.Substring
+	}
+	var list []occurrence
+	for id, p := range patterns {
+		q := []rune(p.Text)
+	next:
+		for i := 0; i+len(q) <= len(t); i++ {
+			for d, r := range q {
+				if t[i+d].r != r {
+					continue next
+				}
+			}
+			j := i + len(q)
+			if !open[p.Text] && (token(i-1) && token(i) || token(j-1) && token(j)) {
+				continue
+			}
+			list = append(list, occurrence{uint32(id), t[i].off, t[j-1].end})
+		}
+	}
+	return sorted(list)
+}
+
+// compiled returns the automaton for patterns that are none to refuse.
+func compiled(tb testing.TB, patterns []Pattern, o Options) *Automaton {
+	tb.Helper()
+	a, err := New(patterns, o)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return a
 }
 
-// quote writes hits as pattern and text, in order.
-func quote(text string, hits []Hit) string {
-	var b strings.Builder
-	for i, h := range hits {
-		if i > 0 {
-			b.WriteByte(' ')
+// check compares a search with the naive one, also when patterns are done with after
+// their first occurrence, and when it is known where they begin.
+func check(t *testing.T, a *Automaton, patterns []Pattern, text []byte, tx *Text, sc *Scratch) {
+	t.Helper()
+	want := naive(patterns, text)
+	if got := found(a, tx, sc, text); !slices.Equal(got, want) {
+		t.Fatalf("patterns %+v\ntext %q\n got %v\nwant %v", patterns, text, got, want)
+	}
+	a.Decode(tx, text)
+	var places []uint32
+	hits := 0
+	seen := make(map[uint32]bool)
+	for a.Start(sc, tx.Symbols); a.Next(sc); {
+		for _, h := range sc.Hits {
+			start, end := tx.Span(int(h.Start), int(h.End))
+			for _, p := range a.Patterns(h.Entry) {
+				seen[p] = true
+				if _, ok := slices.BinarySearchFunc(want, occurrence{p, start, end}, inOrder); !ok {
+					t.Fatalf("patterns %+v\ntext %q\nno such occurrence: %v", patterns, text, h)
+				}
+			}
+			places = append(places, uint32(h.Start))
+			hits++
+			a.Done(sc, h.Entry)
 		}
-		fmt.Fprintf(&b, "%d@%d=%s", h.Pattern, h.Start, text[h.Start:h.End])
+	}
+	for _, o := range want {
+		if !seen[o.pattern] {
+			t.Fatalf("patterns %+v\ntext %q\npattern %d was lost when others were done with", patterns, text, o.pattern)
+		}
+	}
+	if len(tx.Symbols) > blockSize {
+		return // what was done with in the first block was not seen in the next
+	}
+	slices.Sort(places)
+	places = slices.Compact(places)
+	for a.StartAt(sc, tx.Symbols, places); a.Next(sc); {
+		hits -= len(sc.Hits)
+	}
+	if len(places) > 0 && hits != 0 {
+		t.Fatalf("patterns %+v\ntext %q\n%d hits more or less where all places are known", patterns, text, hits)
+	}
+}
+
+// alphabets are what random patterns and texts are made of: few characters, so that
+// much overlaps, with all that decoding and folding can meet.
+var alphabets = [][]string{
+	{"a", "b"}, {"a", "b", "c", " "}, {"中", "国", "人"}, {"哈"}, {"a", "B", " ", ".", "\x00"},
+	{"中", "國", "a", "é", "\u200B"}, {"😀", "中", "a", "\U000E0041"}, {"a", "\xff", "\xe4\xb8", "中"},
+	{"ﬁ", "f", "i", "㍿", "株", "式"}, {"𠮷", "中", "０", "0", "\uFFFD"},
+}
+
+func randomWord(r *rand.Rand, letters []string, n int) string {
+	var b strings.Builder
+	for range n {
+		b.WriteString(letters[r.Intn(len(letters))])
 	}
 	return b.String()
 }
 
-// Which occurrences there are, and where.
-func TestScan(t *testing.T) {
-	tests := []struct {
-		name  string
-		terms []string
-		token bool
-		text  string
-		want  string
-	}{
-		{"no terms", nil, true, "abc", ""},
-		{"no text", []string{"ab"}, true, "", ""},
-		{"nothing there", []string{"赌博"}, true, "今天天气很好", ""},
-		{"one", []string{"赌博"}, true, "他去赌博了", "0@6=赌博"},
-		{"overlapping itself", []string{"哈哈"}, true, "哈哈哈", "0@0=哈哈 0@3=哈哈"},
-		{"one in another", []string{"赌博网站", "赌博", "网站"}, true, "赌博网站", "1@0=赌博 0@0=赌博网站 2@6=网站"},
-		{"prefixes and suffixes", []string{"ab", "abc", "bc", "abcd"}, false, "xabcdx", "0@1=ab 1@1=abc 3@1=abcd 2@2=bc"},
-		{"the same after folding", []string{"Bet", "ＢＥＴ"}, true, "a bet", "0@2=bet 1@2=bet"},
-		{"folded text", []string{"casino"}, true, "ＣＡ\u200bＳi\u00adno!", "0@0=ＣＡ\u200bＳi\u00adno"},
-		{"whole words only", []string{"bet"}, true, "alphabet bets bet.", "0@14=bet"},
-		{"anywhere", []string{"bet"}, false, "alphabet bets", "0@5=bet 0@9=bet"},
-		{"Han ends a word", []string{"bet"}, true, "去bet吧bet2", "0@3=bet"},
-		{"digits are words too", []string{"300"}, true, "1300 300元 3000 300x", "0@5=300"},
-		{"Latin with diacritics", []string{"nude"}, true, "énude nudeé nude", "0@14=nude"},
-		{"full-width neighbours", []string{"bet"}, true, "ａbet betｓ bet", "0@14=bet"},
-		{"only the Latin edge counts", []string{"百度bet"}, true, "我百度bet x百度bets", "0@3=百度bet"},
-		{"punctuation and underscore end a word", []string{"bet"}, true, "_bet_ (bet)", "0@1=bet 0@7=bet"},
-		{"words of several parts", []string{"buy followers now"}, true, "Buy Followers  now; buy followers now", "0@20=buy followers now"},
-		{"inside one character", []string{"会社"}, true, "㍿", "0@0=㍿"},
-		{"twice inside one character", []string{"i"}, false, "ⅲ", "0@0=ⅲ"},
-		{"bad bytes separate", []string{"赌博"}, true, "赌\xff博 \xe8赌博", "0@9=赌博"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			a := build(t, tt.token, tt.terms...)
-			if diff := cmp.Diff(tt.want, quote(tt.text, a.Scan(new(Scratch), []byte(tt.text), 0))); diff != "" {
-				t.Error(diff)
-			}
-		})
-	}
-}
-
-// What cannot be a pattern is refused by its number, all at once.
-func TestRefusedPatterns(t *testing.T) {
-	_, err := New([]Pattern{{Text: "ok"}, {Text: ""}, {Text: "\u200b"}, {Text: strings.Repeat("赌", 86)}, {Text: "a\xff"}, {Text: "a\uFFFD"}}, Options{})
-	want := "pattern 1: nothing is left of it after folding; use characters that can be seen\n" +
-		"pattern 2: nothing is left of it after folding; use characters that can be seen\n" +
-		"pattern 3: 258 bytes long after folding; at most 256 (automaton.MaxPatternBytes)\n" +
-		"pattern 4: contains a byte that is not UTF-8 or the replacement character, which match nothing; take it out\n" +
-		"pattern 5: contains a byte that is not UTF-8 or the replacement character, which match nothing; take it out"
-	if err == nil {
-		t.Fatal("accepted")
-	}
-	if diff := cmp.Diff(want, err.Error()); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// A set that would take too much memory is refused before it takes it, and the
-// refusal names the budget, the need and the way out. Equal patterns count once.
-func TestBudget(t *testing.T) {
-	patterns := make([]Pattern, 100)
-	for i := range patterns {
-		patterns[i].Text = fmt.Sprintf("ＴＥＲＭ%06d", i%50)
-	}
-	const bytes = 50 * 10
-	_, err := New(patterns, Options{MemoryBudget: 1 << 20})
-	var budget *BudgetError
-	if !errors.As(err, &budget) || *budget != (BudgetError{bytes, bytes * BytesPerPatternByte, 1 << 20}) {
-		t.Fatalf("got %v", err)
-	}
-	want := "500 bytes of terms would take about 3 MiB of memory (4.2 KB a byte), more than the memory budget of 1 MiB; raise the budget to 3 MiB or take out terms"
-	if err.Error() != want {
-		t.Errorf("got  %s\nwant %s", err, want)
-	}
-	a, err := New(patterns, Options{MemoryBudget: 3 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.Memory() != bytes*BytesPerPatternByte {
-		t.Errorf("Memory() = %d", a.Memory())
-	}
-}
-
-// The limit keeps the first occurrences and the first of every other pattern.
-func TestLimit(t *testing.T) {
-	a := build(t, false, "aa", "b", "c")
-	text := "aaaaaaaa b aaaa b c c"
-	got := quote(text, a.Scan(new(Scratch), []byte(text), 3))
-	if want := "0@0=aa 0@1=aa 0@2=aa 1@9=b 2@18=c"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
-// Walk goes by beginning, longer first, and stops for the patterns it is told to.
-func TestWalk(t *testing.T) {
-	a := build(t, false, "ab", "abc", "bc", "b")
-	var got []Hit
-	text := "abc abc"
-	a.Walk(new(Scratch), []byte(text), func(h Hit) bool {
-		got = append(got, h)
-		return h.Pattern != 3
-	})
-	if want := "1@0=abc 0@0=ab 2@1=bc 3@1=b 1@4=abc 0@4=ab 2@5=bc"; quote(text, got) != want {
-		t.Errorf("got %s, want %s", quote(text, got), want)
-	}
-}
-
-// naive is what the automaton must find, by trying everything everywhere.
-func naive(patterns []Pattern, text []byte) []Hit {
-	var f fold.Text
-	f.Fold(text)
-	folded := f.Bytes()
-	var hits []Hit
-	for i, p := range patterns {
-		term := []byte(fold.String(p.Text))
-		for lo := 0; lo+len(term) <= len(folded); lo++ {
-			hi := lo + len(term)
-			if !utf8.RuneStart(folded[lo]) || !bytes.Equal(folded[lo:hi], term) {
-				continue
-			}
-			runes := []rune(string(term))
-			if p.Token && (word(runes[0]) && wordBefore(folded, lo) || word(runes[len(runes)-1]) && wordAfter(folded, hi)) {
-				continue
-			}
-			start, end := f.Span(lo, hi)
-			hits = append(hits, Hit{int32(i), int32(start), int32(end)})
+// randomPatterns returns up to 20 patterns that can be compiled.
+func randomPatterns(r *rand.Rand, letters []string) []Pattern {
+	var patterns []Pattern
+	longest, open := 1+r.Intn(12), r.Intn(3)
+	for range 1 + r.Intn(20) {
+		p := Pattern{Text: fold.String(randomWord(r, letters, 1+r.Intn(longest))), Substring: open == 0 || open == 1 && r.Intn(2) == 0}
+		if p.Text != "" && !strings.ContainsRune(p.Text, fold.Replacement) {
+			patterns = append(patterns, p)
 		}
 	}
-	slices.SortFunc(hits, func(a, b Hit) int {
-		return cmpAll(a.Start-b.Start, a.End-b.End, a.Pattern-b.Pattern)
-	})
-	return slices.Compact(hits)
+	return patterns
 }
 
-func cmpAll(d ...int32) int {
-	for _, x := range d {
-		if x != 0 {
-			return int(x)
-		}
+// randomText returns a text, one of 50 of several blocks.
+func randomText(r *rand.Rand, letters []string) []byte {
+	size := r.Intn(60)
+	if r.Intn(50) == 0 {
+		size = 1000 + r.Intn(2500)
 	}
-	return 0
+	return []byte(randomWord(r, letters, size))
 }
 
-// Over small alphabets, where everything overlaps with everything, the automaton
-// finds what trying everything finds: same occurrences, same order.
+// Whatever the patterns and the text, the automaton finds what looking for each
+// pattern at each place finds.
 func TestDifferential(t *testing.T) {
-	random := rand.New(rand.NewPCG(3, 4))
-	alphabets := [][]string{
-		{"a", "b"},
-		{"a", "B", " ", "ａ", "b\u200b", "1"},
-		{"赌", "博", "a", "\u200b"},
-		{"哈", "ﬁ", "f", "i", "㍿", "株", "\xff", "ⅲ", "é"},
+	const texts = 20 // for each set of patterns: compiling costs more than searching
+	cases := 100_000
+	if testing.Short() || raceEnabled {
+		cases = 4_000
 	}
-	sc := new(Scratch) // one for all: no automaton may leave anything behind in it
-	for n := range 6000 {
-		alphabet := alphabets[n%len(alphabets)]
-		word := func(longest int) string {
-			var b strings.Builder
-			for range 1 + random.IntN(longest) {
-				b.WriteString(alphabet[random.IntN(len(alphabet))])
-			}
-			return b.String()
-		}
-		var patterns []Pattern
-		for range 1 + random.IntN(8) {
-			p := Pattern{word(4), random.IntN(2) == 0}
-			if Check(fold.Append(nil, []byte(p.Text))) == nil {
-				patterns = append(patterns, p)
-			}
-		}
-		a, err := New(patterns, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range 4 {
-			text := []byte(word(30))
-			want := naive(patterns, text)
-			for i, p := range patterns {
-				has := slices.ContainsFunc(want, func(h Hit) bool { return h.Pattern == int32(i) })
-				if Contains(fold.Append(nil, text), fold.Append(nil, []byte(p.Text)), p.Token) != has {
-					t.Fatalf("Contains(%q, %+v) is not %v", text, p, has)
-				}
-			}
-			got := a.Scan(sc, text, 0)
-			if diff := cmp.Diff(want, got); diff != "" && len(want)+len(got) > 0 {
-				t.Fatalf("patterns %+v in %q: %s", patterns, text, diff)
-			}
-			limit := 1 + random.IntN(5)
-			limited := a.Scan(sc, text, limit)
-			if err := checkLimit(want, limited, limit); err != nil {
-				t.Fatalf("patterns %+v in %q, limit %d: %v", patterns, text, limit, err)
-			}
-		}
-	}
-}
-
-// checkLimit says whether limited is what a limit may leave of all hits.
-func checkLimit(all, limited []Hit, limit int) error {
-	seen := make(map[int32]bool)
-	for i, h := range limited {
-		if !slices.Contains(all, h) {
-			return fmt.Errorf("%v is not a hit", h)
-		}
-		if i > 0 && slices.Contains(limited[:i], h) {
-			return fmt.Errorf("%v is there twice", h)
-		}
-		seen[h.Pattern] = true
-	}
-	patterns := make(map[int32]bool)
-	for _, h := range all {
-		if patterns[h.Pattern] = true; !seen[h.Pattern] {
-			return fmt.Errorf("nothing of pattern %d", h.Pattern)
-		}
-	}
-	if len(limited) < min(limit, len(all)) || len(limited) > limit+len(patterns) {
-		return fmt.Errorf("%d of %d hits", len(limited), len(all))
-	}
-	return nil
-}
-
-func FuzzScan(f *testing.F) {
-	f.Add("ab|b|abc", "xabcabx", true)
-	f.Add("赌博|博", "ＡＢ赌\u200b博", false)
-	f.Add("fi|株式|i", "ﬁ㍿ⅲ\xff", true)
-	sc := new(Scratch)
-	f.Fuzz(func(t *testing.T, terms, text string, token bool) {
-		if len(terms) > 200 || len(text) > 2000 {
-			return
-		}
-		var patterns []Pattern
-		for _, term := range strings.Split(terms, "|") {
-			if Check(fold.Append(nil, []byte(term))) == nil {
-				patterns = append(patterns, Pattern{term, token})
-			}
-		}
-		a, err := New(patterns, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, got := naive(patterns, []byte(text)), a.Scan(sc, []byte(text), 0)
-		if diff := cmp.Diff(want, got); diff != "" && len(want)+len(got) > 0 {
-			t.Fatal(diff)
-		}
-		if err := checkLimit(want, a.Scan(sc, []byte(text), 2), 2); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
-// What we rely on in the engine, and what we must keep from it.
-func TestEngine(t *testing.T) {
-	t.Run("of equal entries only the last is reported", func(t *testing.T) {
-		m := ahocorasick.NewStringMatcher([]string{"ab", "cd", "ab"})
-		if got := m.MatchThreadSafe([]byte("ab")); !slices.Equal(got, []int{2}) {
-			t.Errorf("%v: New no longer needs to take care of equal patterns", got)
-		}
-	})
-	t.Run("an empty entry and no entries are harmless", func(t *testing.T) {
-		if got := ahocorasick.NewStringMatcher([]string{"", "ab"}).MatchThreadSafe([]byte("xaby")); !slices.Equal(got, []int{1}) {
-			t.Error(got)
-		}
-		if got := ahocorasick.NewStringMatcher(nil).MatchThreadSafe([]byte("xaby")); len(got) != 0 {
-			t.Error(got)
-		}
-	})
-	t.Run("entries inside entries are all reported", func(t *testing.T) {
-		got := ahocorasick.NewStringMatcher([]string{"abcd", "bc", "c", "ab", "d"}).MatchThreadSafe([]byte("abcd"))
-		slices.Sort(got)
-		if !slices.Equal(got, []int{0, 1, 2, 3, 4}) {
-			t.Error(got)
-		}
-	})
-	t.Run("each once, however often it occurs", func(t *testing.T) {
-		if got := ahocorasick.NewStringMatcher([]string{"a"}).MatchThreadSafe([]byte("aaaa")); !slices.Equal(got, []int{0}) {
-			t.Error(got)
-		}
-	})
-}
-
-// The longest patterns of the worst kind are built in a moment.
-func TestWorstPatterns(t *testing.T) {
-	start := time.Now()
-	a := build(t, false, strings.Repeat("a", MaxPatternBytes), "b"+strings.Repeat("a", MaxPatternBytes-1))
-	if d := time.Since(start); d > 10*time.Second {
-		t.Errorf("took %v", d)
-	}
-	text := strings.Repeat("a", 3*MaxPatternBytes)
-	if got := len(a.Scan(new(Scratch), []byte(text), 0)); got != 2*MaxPatternBytes+1 {
-		t.Errorf("%d hits", got)
-	}
-}
-
-// Any number of goroutines may scan with one automaton (run with -race).
-func TestConcurrency(t *testing.T) {
-	terms := []string{"赌博", "博", "casino", "ab", "abc", "bc", "哈哈"}
-	a := build(t, false, terms...)
-	texts := make([][]byte, 50)
-	want := make([][]Hit, len(texts))
-	for i := range texts {
-		texts[i] = []byte(strings.Repeat(terms[i%len(terms)]+terms[(i*3+1)%len(terms)], 1+i%7))
-		want[i] = slices.Clone(a.Scan(new(Scratch), texts[i], 0))
-	}
-	var wg sync.WaitGroup
-	for g := range 8 {
-		wg.Go(func() {
+	for seed := range 4 {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewSource(int64(7 + seed)))
+			var tx Text
 			var sc Scratch
-			for n := range 400 {
-				i := (n*7 + g) % len(texts)
-				if got := a.Scan(&sc, texts[i], 0); !slices.Equal(got, want[i]) {
-					t.Errorf("goroutine %d, text %d: %v, want %v", g, i, got, want[i])
-					return
+			for range cases / texts / 4 {
+				letters := alphabets[r.Intn(len(alphabets))]
+				patterns := randomPatterns(r, letters)
+				a := compiled(t, patterns, Options{})
+				for range texts {
+					check(t, a, patterns, randomText(r, letters), &tx, &sc)
 				}
 			}
 		})
 	}
-	wg.Wait()
 }
 
-// On a real list and real posts the same terms are found as by looking for each.
-func TestRealList(t *testing.T) {
-	terms := lines(t, "patterns_zh_1000.txt")
-	posts := lines(t, "posts_zh_short.txt")[:1500]
-	patterns := make([]Pattern, len(terms))
-	folded := make([]string, len(terms))
-	for i, term := range terms {
-		patterns[i].Text = term
-		folded[i] = fold.String(term)
-	}
-	a, err := New(patterns, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Every term itself is a text too, so that there is much to find.
-	found := 0
+// A search for the patterns that are aside finds all of them, and the other one all the
+// others, whoever else begins alike.
+func TestAside(t *testing.T) {
+	r := rand.New(rand.NewSource(1))
+	var tx Text
 	var sc Scratch
-	for _, post := range append(posts, terms...) {
-		text := fold.String(post)
-		var want []int32
-		for i := range folded {
-			if strings.Contains(text, folded[i]) {
-				want = append(want, int32(i))
+	for range 300 {
+		letters := alphabets[r.Intn(len(alphabets))]
+		patterns := randomPatterns(r, letters)
+		for i := range patterns {
+			patterns[i].Aside = r.Intn(2) == 0
+		}
+		a := compiled(t, patterns, Options{})
+		text := randomText(r, letters)
+		a.Decode(&tx, text)
+		for _, aside := range []bool{false, true} {
+			other := func(o occurrence) bool { return patterns[o.pattern].Aside != aside }
+			start := a.Start
+			if aside {
+				start = a.StartAside
+			}
+			var got []occurrence
+			for start(&sc, tx.Symbols); a.Next(&sc); {
+				got = appendOccurrences(got, a, &tx, sc.Hits)
+			}
+			got = slices.DeleteFunc(sorted(got), other)
+			if want := slices.DeleteFunc(naive(patterns, text), other); !slices.Equal(got, want) {
+				t.Fatalf("aside %v\npatterns %+v\ntext %q\n got %v\nwant %v", aside, patterns, text, got, want)
 			}
 		}
-		var got []int32
-		for _, h := range a.Scan(&sc, []byte(post), 0) {
-			got = append(got, h.Pattern)
-			if fold.String(post[h.Start:h.End]) != folded[h.Pattern] {
-				t.Errorf("hit of %q is %q", terms[h.Pattern], post[h.Start:h.End])
+	}
+}
+
+// One automaton serves many goroutines, with either engine.
+func TestConcurrent(t *testing.T) {
+	r := rand.New(rand.NewSource(2))
+	letters := []string{"中", "國", "a", "b", " ", "ﬁ", "\u200B", "\xff"}
+	patterns := randomPatterns(r, letters)
+	for range 10 {
+		patterns = append(patterns, randomPatterns(r, letters)...)
+	}
+	texts := make([][]byte, 200)
+	want := make([][]occurrence, len(texts))
+	for i := range texts {
+		texts[i] = randomText(r, letters)
+		want[i] = naive(patterns, texts[i])
+	}
+	for _, c := range []struct {
+		name    string
+		engine  Engine
+		workers int
+	}{{"own", Own, 8}, {"cloudflare", Cloudflare, 4}} {
+		t.Run(c.name, func(t *testing.T) {
+			a := compiled(t, patterns, Options{Engine: c.engine})
+			var wg sync.WaitGroup
+			for w := range c.workers {
+				wg.Go(func() {
+					var tx Text
+					var sc Scratch
+					for k := range 2 * len(texts) {
+						i := (k*(2*w+1) + w) % len(texts)
+						if got := found(a, &tx, &sc, texts[i]); !slices.Equal(got, want[i]) {
+							t.Errorf("text %q\n got %v\nwant %v", texts[i], got, want[i])
+							return
+						}
+					}
+				})
 			}
-		}
-		slices.Sort(got)
-		if got = slices.Compact(got); !slices.Equal(got, want) {
-			t.Fatalf("%q: found %v, want %v", post, got, want)
-		}
-		found += len(got)
-	}
-	if found < len(terms) {
-		t.Errorf("only %d terms found", found)
+			wg.Wait()
+		})
 	}
 }
 
-// Text that hits nothing allocates nothing.
-func TestAllocations(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector makes the engine's pool forget at random")
+// A search with a Text and a Scratch that have grown allocates nothing, whatever it meets.
+func TestAllocs(t *testing.T) {
+	var patterns []Pattern
+	for n := range 32 {
+		patterns = append(patterns, Pattern{Text: strings.Repeat("哈", n+1)})
 	}
-	a := build(t, true, "赌博", "casino")
-	var sc Scratch
-	text := []byte(strings.Repeat("今天天气 Ｎice 很好\u200b", 20))
-	a.Scan(&sc, text, 10)
-	if n := testing.AllocsPerRun(100, func() { a.Scan(&sc, text, 10) }); n != 0 {
-		t.Errorf("%v allocations", n)
+	for _, text := range []string{"go to hell", "hell", "fi", "株式会社", "中国人", "国人", "😀", "a\x01b"} {
+		patterns = append(patterns, Pattern{Text: fold.String(text)}, Pattern{Text: fold.String(text), Substring: true})
 	}
-	// With hits the engine allocates its list of them, nothing else does.
-	text = []byte(strings.Repeat("去 casino 赌博", 20))
-	a.Scan(&sc, text, 10)
-	if n := testing.AllocsPerRun(100, func() { a.Scan(&sc, text, 10) }); n > 2 {
-		t.Errorf("%v allocations with hits", n)
-	}
-}
-
-// lines returns the lines of a file of the test data.
-func lines(tb testing.TB, name string) []string {
-	tb.Helper()
-	dir := os.Getenv("WEIR_TEST_DATA")
-	if dir == "" {
-		dir = "../../../shared/data"
-	}
-	data, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
-		tb.Skipf("no test data (set WEIR_TEST_DATA): %v", err)
-	}
-	return strings.Split(strings.TrimSpace(string(data)), "\n")
-}
-
-func BenchmarkScan(b *testing.B) {
-	for _, n := range []int{100, 1000} {
-		for _, name := range []string{"posts_zh_short.txt", "posts_en.txt", "posts_zh_long.txt"} {
-			b.Run(fmt.Sprintf("terms=%d/%s", n, strings.TrimSuffix(name, ".txt")), func(b *testing.B) {
-				a := build(b, true, lines(b, "patterns_zh_1000.txt")[:n]...)
-				var posts [][]byte
-				size := 0
-				for _, l := range lines(b, name) {
-					posts = append(posts, []byte(l))
-					size += len(l)
+	a := compiled(t, patterns, Options{})
+	for _, c := range []struct{ name, text string }{
+		{"empty", ""},
+		{"ascii", strings.Repeat("Go to hell. Shell! ", 100)},
+		{"chinese", strings.Repeat("中國人民，国人。", 300)},
+		{"expansions", strings.Repeat("ﬁ㍿ﬁﬁ㍿", 300)},
+		{"mixed", strings.Repeat("a\u200B中\xff😀é\U000E0041", 300)},
+		{"flood", strings.Repeat("哈", 5000)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := []byte(c.text)
+			var tx Text
+			var sc Scratch
+			hits := 0
+			n := testing.AllocsPerRun(5, func() {
+				a.Decode(&tx, text)
+				for a.Start(&sc, tx.Symbols); a.Next(&sc); {
+					hits += len(sc.Hits)
 				}
-				var sc Scratch
-				b.SetBytes(int64(size / len(posts)))
-				b.ReportAllocs()
-				i := 0
-				for b.Loop() {
-					a.Scan(&sc, posts[i%len(posts)], 100)
-					i++
+				for a.Start(&sc, tx.Symbols); a.Next(&sc); {
+					for _, h := range sc.Hits {
+						a.Done(&sc, h.Entry)
+					}
+				}
+			})
+			if n != 0 {
+				t.Errorf("%v allocations", n)
+			}
+			if hits == 0 && c.text != "" {
+				t.Error("nothing was found")
+			}
+		})
+	}
+}
+
+// refusal is one of the errors New returns for patterns.
+type refusal struct {
+	index int
+	err   error
+}
+
+// refusals returns the [PatternError]s joined in an error, in the order of the patterns.
+func refusals(t *testing.T, err error) []refusal {
+	t.Helper()
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		t.Fatalf("got %v, want refusals of patterns", err)
+	}
+	var list []refusal
+	for _, err := range joined.Unwrap() {
+		p, ok := errors.AsType[*PatternError](err)
+		if !ok {
+			t.Fatalf("got %v, want the refusal of a pattern", err)
+		}
+		list = append(list, refusal{p.Index, p.Err})
+	}
+	slices.SortFunc(list, func(a, b refusal) int { return cmp.Compare(a.index, b.index) })
+	return list
+}
+
+// All patterns that are refused are named, with what is wrong, and none is quoted.
+func TestPatternErrors(t *testing.T) {
+	long := strings.Repeat("中", MaxSymbols)
+	_, err := New([]Pattern{
+		{Text: "good"}, {Text: ""}, {Text: long}, {Text: long + "国"}, {Text: "secret\xff"}, {Text: "good"}, {Text: "secret\uFFFD"}, {Text: ""},
+	}, Options{})
+	want := []refusal{{1, ErrEmpty}, {3, ErrTooLong}, {4, ErrReplacement}, {6, ErrReplacement}, {7, ErrEmpty}}
+	if got := refusals(t, err); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "国") {
+		t.Errorf("%v quotes a pattern", err)
+	}
+	if _, err := New([]Pattern{{Text: "a"}}, Options{Engine: Cloudflare + 1}); err == nil {
+		t.Error("an engine that does not exist was accepted")
+	}
+}
+
+// han returns n characters that fold to themselves.
+func han(n int) []rune {
+	var list []rune
+	for r := rune(0x3400); len(list) < n; r++ {
+		if to, _ := fold.Rune(r); to == r && fold.ClassOf(r) == fold.Han {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// What just fits is found; one more is refused.
+func TestLimits(t *testing.T) {
+	long := strings.Repeat("中", MaxSymbols)
+	patterns := []Pattern{{Text: long}}
+	check(t, compiled(t, patterns, Options{}), patterns, []byte(long+long), new(Text), new(Scratch))
+
+	letters := han(MaxAlphabet + 1)
+	all := make([]Pattern, len(letters))
+	for i, r := range letters {
+		all[i] = Pattern{Text: string(r) + string(letters[0])}
+	}
+	a := compiled(t, all[:MaxAlphabet], Options{})
+	if n := a.Codes() - 1; n != MaxAlphabet {
+		t.Errorf("%d codes, want %d", n, MaxAlphabet)
+	}
+	last := all[MaxAlphabet-1].Text
+	want := []occurrence{{uint32(MaxAlphabet - 1), 1, 1 + len(last)}}
+	if got := found(a, new(Text), new(Scratch), []byte("a"+last)); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if _, err := New(all, Options{}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("got %v, want %v", err, ErrTooLarge)
+	}
+}
+
+// repeats returns patterns of one character repeated, from lo to hi times, with an end.
+func repeats(c string, lo, hi int, end string, substring bool) []Pattern {
+	var patterns []Pattern
+	for n := lo; n <= hi; n++ {
+		patterns = append(patterns, Pattern{Text: strings.Repeat(c, n) + end, Substring: substring})
+	}
+	return patterns
+}
+
+// lexicon returns different words of Chinese characters, the same every time.
+func lexicon(n int) []string {
+	r := rand.New(rand.NewSource(3))
+	letters := han(400)
+	seen := make(map[string]bool)
+	var words []string
+	for len(words) < n {
+		word := make([]rune, 2+r.Intn(7))
+		for i := range word {
+			word[i] = letters[r.Intn(len(letters))]
+		}
+		if w := string(word); !seen[w] {
+			seen[w] = true
+			words = append(words, w)
+		}
+	}
+	return words
+}
+
+// everywhere returns a text of n characters at nearly each of which a word of the lexicon
+// begins with its first three: the filter lets all of them pass.
+func everywhere(words []string, n int) string {
+	next := make(map[[2]rune][]rune)
+	var heads [][]rune
+	for _, w := range words {
+		if r := []rune(w); len(r) >= 3 {
+			next[[2]rune(r)] = append(next[[2]rune(r)], r[2])
+			heads = append(heads, r[:3])
+		}
+	}
+	r := rand.New(rand.NewSource(4))
+	var text []rune
+	for len(text) < n {
+		text = append(text, heads[r.Intn(len(heads))]...)
+		for len(text) < n {
+			thirds := next[[2]rune(text[len(text)-2:])]
+			if len(thirds) == 0 {
+				break
+			}
+			text = append(text, thirds[r.Intn(len(thirds))])
+		}
+	}
+	return string(text)
+}
+
+// occurrences counts where the words stand in the text, overlapping ones too.
+func occurrences(words []string, text string) int {
+	n := 0
+	for _, w := range words {
+		_, first := utf8.DecodeRuneInString(w)
+		for rest := text; ; n++ {
+			i := strings.Index(rest, w)
+			if i < 0 {
+				break
+			}
+			rest = rest[i+first:]
+		}
+	}
+	return n
+}
+
+// Texts and lists made against the engine are searched in full. What they cost is for the
+// benchmarks; that a search ends with the right number of hits is for here.
+func TestAdversarial(t *testing.T) {
+	words := lexicon(20_000)
+	var list []Pattern
+	for _, w := range words {
+		list = append(list, Pattern{Text: w, Substring: true})
+	}
+	var cut, all strings.Builder
+	for _, w := range words {
+		if n := utf8.RuneCountInString(w); n >= 6 && cut.Len() < 5000 {
+			_, last := utf8.DecodeLastRuneInString(w)
+			cut.WriteString(w[:len(w)-last])
+		}
+		if all.Len() < 5000 {
+			all.WriteString(w)
+		}
+	}
+	chain := everywhere(words, 1700)
+	letters := han(5041)
+	prefix := string(letters[5001:])
+	var alike []Pattern
+	for _, r := range letters[:5000] {
+		alike = append(alike, Pattern{Text: prefix + string(r)})
+	}
+	flood := strings.Repeat("哈", 1700)
+	for _, c := range []struct {
+		name     string
+		patterns []Pattern
+		text     string
+		hits     int
+	}{
+		{"A a repeated character and an end that never comes", repeats("哈", 63, 63, "啊", true), flood, 0},
+		{"B a repeated character", repeats("哈", 63, 63, "", true), flood, 1700 - 62},
+		{"C all of 2 to 32", repeats("哈", 2, 32, "", true), flood, 31*1701 - (2+32)*31/2},
+		{"D all of 1 to 62, each with an end that never comes", repeats("哈", 1, 62, "啊", true), flood, 0},
+		{"E 5,000 with 40 characters in common, all wrong in the last", alike, strings.Repeat(prefix+string(letters[5000]), 40), 0},
+		{"F long words less their last character", list, cut.String(), occurrences(words, cut.String())},
+		{"G words back to back", list, all.String(), occurrences(words, all.String())},
+		{"H a text the filter lets pass everywhere", list, chain, occurrences(words, chain)},
+		{"I whole words in one long token", repeats("a", 2, 63, "", false), strings.Repeat("a", 5000), 0},
+		{"J whole words, each ending where the longest does", repeats("a", 2, 63, "", false), strings.Repeat(strings.Repeat("a", 63)+" ", 80), 80},
+	} {
+		for _, engine := range []struct {
+			name string
+			Engine
+		}{{"own", Own}, {"cloudflare", Cloudflare}} {
+			t.Run(c.name+" "+engine.name, func(t *testing.T) {
+				a, err := New(c.patterns, Options{Engine: engine.Engine, MemoryBudget: 64 << 20})
+				if errors.As(err, new(*BudgetError)) && engine.Engine == Cloudflare {
+					t.Skip(err)
+				} else if err != nil {
+					t.Fatal(err)
+				}
+				if hasHits := strings.ContainsAny(c.name[:1], "BCFGHJ"); hasHits != (c.hits > 0) {
+					t.Errorf("%d hits wanted: the case is not what it says", c.hits)
+				}
+				if got := len(found(a, new(Text), new(Scratch), []byte(c.text))); got != c.hits {
+					t.Errorf("%d hits, want %d", got, c.hits)
 				}
 			})
 		}
 	}
 }
 
-// Hostile texts: a flood of hits, with and without a limit.
-func BenchmarkFlood(b *testing.B) {
-	a := build(b, true, "哈哈", "哈哈哈", "ab ab")
-	text := []byte(strings.Repeat("哈", 170_000) + strings.Repeat("ab ", 170_000))
-	var sc Scratch
-	for _, limit := range []int{100, 0} {
-		b.Run(fmt.Sprintf("limit=%d", limit), func(b *testing.B) {
-			b.SetBytes(int64(len(text)))
-			for b.Loop() {
-				a.Scan(&sc, text, limit)
+// A flood yields nothing more of the patterns that are done with, all of the others, and
+// in the next search all again.
+func TestDone(t *testing.T) {
+	const size, longest, wanted = 5000, 32, 7 // wanted is the length that is never done with
+	patterns := repeats("哈", 1, longest, "", true)
+	text := []byte(strings.Repeat("哈", size))
+	for _, engine := range []Engine{Own, Cloudflare} {
+		a := compiled(t, patterns, Options{Engine: engine})
+		var tx Text
+		var sc Scratch
+		a.Decode(&tx, text)
+		got := make([]int, longest+1) // by length
+		for a.Start(&sc, tx.Symbols); a.Next(&sc); {
+			if len(sc.Hits) > blockSize*longest {
+				t.Errorf("engine %d: %d hits of one block", engine, len(sc.Hits))
 			}
-		})
+			for _, h := range sc.Hits {
+				n := int(h.End - h.Start)
+				if got[n]++; n != wanted {
+					a.Done(&sc, h.Entry)
+				}
+			}
+		}
+		for n := 1; n <= longest; n++ {
+			want := blockSize // those of the first block, in which it was done with
+			if n == wanted {
+				want = size - wanted + 1
+			}
+			if got[n] != want {
+				t.Errorf("engine %d: %d hits of length %d, want %d", engine, got[n], n, want)
+			}
+		}
+		want := longest*(size+1) - longest*(longest+1)/2
+		if all := len(found(a, &tx, &sc, text)); all != want {
+			t.Errorf("engine %d: %d hits in the next search, want %d", engine, all, want)
+		}
 	}
+}
+
+// The budget is for what the automaton takes, to the byte.
+func TestBudget(t *testing.T) {
+	patterns := []Pattern{{Text: "中国人"}, {Text: "go to hell"}}
+	for _, c := range []struct {
+		engine Engine
+		advice string
+	}{
+		{Own, "raise the budget to 1 MiB or take out terms"},
+		{Cloudflare, "take out terms, or use the engine weir"},
+	} {
+		need := compiled(t, patterns, Options{Engine: c.engine}).Memory()
+		compiled(t, patterns, Options{Engine: c.engine, MemoryBudget: need})
+		_, err := New(patterns, Options{Engine: c.engine, MemoryBudget: need - 1})
+		if refused, ok := errors.AsType[*BudgetError](err); !ok || *refused != (BudgetError{need, need - 1, c.engine}) {
+			t.Errorf("engine %d: got %v, want a refusal of %d bytes", c.engine, err, need)
+		} else if !strings.Contains(err.Error(), c.advice) || !strings.Contains(err.Error(), "raise the budget to") {
+			t.Errorf("engine %d: %v does not say: %s", c.engine, err, c.advice)
+		}
+	}
+}
+
+func FuzzFind(f *testing.F) {
+	f.Add("ab\nabc\n!bc", []byte("xabcabc ab"))
+	f.Add("中国\n国人\n!中国人", []byte("中國\u200b人a中国"))
+	f.Add("哈哈\n哈哈哈\n哈哈哈哈\n哈哈哈哈哈", []byte("哈哈哈哈哈哈哈哈"))
+	f.Add("go to hell\n!ell\n.com", []byte("Go to hell. a.com \xff\xe0\x80\x80"))
+	f.Fuzz(func(t *testing.T, words string, text []byte) {
+		var patterns []Pattern
+		for w := range strings.SplitSeq(words, "\n") {
+			sub := strings.TrimPrefix(w, "!")
+			patterns = append(patterns, Pattern{Text: fold.String(sub), Substring: sub != w})
+		}
+		a, err := New(patterns, Options{})
+		if errors.As(err, new(*PatternError)) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		check(t, a, patterns, text, new(Text), new(Scratch))
+	})
 }

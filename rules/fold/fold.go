@@ -1,160 +1,153 @@
 // Package fold brings texts that read the same into one shape before they are
-// compared: full-width and half-width, upper and lower case, ligatures, circled
-// and styled characters become the plain ones, invisible characters vanish. Each
-// byte of the folded text knows the character of the original it came from. What
-// it is not: it compares nothing and knows no rules; and it does not transform
-// for display, the result is only good for comparing.
+// compared: upper and lower case, full and half width, Traditional and Simplified
+// characters, letters with and without diacritics, look-alikes from other scripts,
+// circled, squared and styled characters, the digits of all scripts; what is
+// invisible vanishes. What it is not: it compares nothing and knows no rules; and it
+// does not transform for display, the result is only good for comparing.
 //
-// The one thing to know: folding works character by character. A character
-// always folds to the same characters, whatever stands beside it, so the fold
-// of a text is the fold of its parts, and folding twice equals folding once. The
-// price, in this version of the table: a letter followed by a combining mark
-// stays two characters and differs from the one character that looks the same
-// ("e" and U+0301 against "é"), and Traditional characters, look-alikes of other
-// scripts and letters with diacritics stay what they are.
+// The one thing to know: folding works character by character, from one table. A
+// character always folds to the same characters, whatever stands beside it, so the
+// fold of a text is the fold of its parts, and folding twice equals folding once.
 //
-// What happens to one character, in this order and until nothing changes: NFKC
-// (which includes width), full case folding, and dropping what is not visible.
+// What a character goes through, until nothing changes:
+//
+//   - Decisions of our own: look-alikes (Cyrillic а, small capital ᴀ, ø, 🅰 to a),
+//     quotes, dashes and blanks.
+//   - What shows nothing is dropped: format and control characters, variation
+//     selectors, tags, fillers, and all combining marks. As these also come off
+//     composed letters (é is e, й is и, が is か), texts that are canonically
+//     equivalent fold alike. The price is paid by scripts that write vowels or tones
+//     as marks, such as Thai and Devanagari, where more words become the same. Hangul
+//     is the exception to both: a syllable stays composed, and a text that spells it
+//     out in conjoining jamo differs.
+//   - Decimal digits of all scripts become 0 to 9, before anything takes a zero for
+//     a letter.
+//   - Compatibility decomposition, without the brackets and full stops it puts about
+//     enclosed characters: ㈱ is 株, ⑴ is 1.
+//   - Full case folding: ß is ss.
+//   - Han: Traditional to Simplified, variants of the same character, radicals,
+//     Japanese simplified forms.
+//
+// Letters fold to a look-alike in both cases or in none, so the two cases of a word
+// in Russian or Greek still match each other.
+//
+// The table is generated; go generate writes it afresh from the sources pinned in
+// gen, if anything there has changed.
 package fold
 
 import (
-	"slices"
+	"iter"
 	"unicode/utf8"
 )
 
-// Version names the table. It goes into every digest of a rule set: another
-// version may find other hits.
-const Version = "1"
+//go:generate go -C gen run ./cmd/fold -o ../table_gen.go
 
 // Replacement stands in folded text for each byte of the original that is not
 // UTF-8. No term can contain it, so it matches nothing.
 const Replacement = utf8.RuneError
 
-// Text is a folded text with the way back to the original. The zero Text is
-// ready; a Text that is used again allocates nothing once it has grown. It
-// belongs to one goroutine, and it keeps hold of the last original.
-type Text struct {
-	src    []byte
-	folded []byte
-	marks  []mark
+// What Rune returns in place of a character.
+const (
+	Drop    rune = -1 // the character vanishes
+	Expands rune = -2 // it becomes several characters
+)
+
+// Rune returns what a character folds to: itself, another character, Drop, or
+// Expands and then the characters, two or more, in more.
+func Rune(r rune) (to rune, more string) {
+	t := table()
+	if uint32(r) > utf8.MaxRune {
+		return Replacement, ""
+	}
+	to = t.pages[t.index[r>>pageBits]][r&pageMask]
+	switch {
+	case to == same:
+		return r, ""
+	case to <= Expands:
+		return Expands, t.expansions[Expands-to]
+	}
+	return to, ""
 }
 
-// mark begins a piece of folded text. Up to the next mark either both texts run
-// in step, byte for byte, or all folded bytes came from one character.
-type mark struct {
-	folded, src uint32
-	one         bool // of the second kind
-}
-
-// MaxBytes is the length of the longest text that can be folded: what it expands
-// to must have 32-bit positions.
-const MaxBytes = (1<<31 - 1) / maxExpansion
-
-// Fold folds src, which must not change while the Text is in use. It panics when
-// src is longer than MaxBytes: a caller has its own, much smaller limit.
-func (t *Text) Fold(src []byte) {
-	if len(src) > MaxBytes {
-		panic("fold: text longer than fold.MaxBytes")
-	}
-	t.src, t.folded, t.marks = src, t.folded[:0], t.marks[:0]
-	t.fold(src)
-}
-
-// Bytes returns the folded text, UTF-8, valid until the next Fold.
-func (t *Text) Bytes() []byte { return t.folded }
-
-// Span returns the bytes of the original that the folded bytes lo up to and not
-// including hi came from: from the beginning of the first one's character to the
-// end of the last one's. Dropped characters before and after are not part of it,
-// those between are. An empty span stays empty.
-func (t *Text) Span(lo, hi int) (start, end int) {
-	start = t.origin(lo)
-	if hi <= lo {
-		return start, start
-	}
-	last := t.origin(hi - 1)
-	_, n := utf8.DecodeRune(t.src[last:])
-	return start, last + n
-}
-
-// origin returns where the character begins that a folded byte came from.
-func (t *Text) origin(at int) int {
-	if at >= len(t.folded) {
-		return len(t.src)
-	}
-	i, found := slices.BinarySearchFunc(t.marks, uint32(at), func(m mark, at uint32) int {
-		return int(int64(m.folded) - int64(at))
-	})
-	if !found {
-		i-- // never below 0: the first mark is at 0
-	}
-	m := t.marks[i]
-	if m.one {
-		return int(m.src)
-	}
-	src := int(m.src) + at - int(m.folded)
-	for src > 0 && !utf8.RuneStart(t.src[src]) {
-		src--
-	}
-	return src
-}
-
-// fold appends the fold of src. Most characters fold to themselves; runs of them
-// are copied at once, and only where the two texts get out of step is a mark made.
-func (t *Text) fold(src []byte) {
-	tab := table()
-	dst, marks := t.folded, t.marks
-	begin := true // the next character begins a new piece
-	run := 0      // src[run:i] folds to itself and is not copied yet
-	for i := 0; i < len(src); {
-		to, n := Replacement, 1
-		if c := src[i]; c < utf8.RuneSelf {
-			to = tab.ascii[c]
-		} else if r, size := utf8.DecodeRune(src[i:]); size > 1 {
-			to, n = tab.pages[tab.index[r>>pageBits]][r&pageMask], size
-		}
-		if to == same && !begin {
-			i += n
-			continue
-		}
-		dst = append(dst, src[run:i]...)
-		run = i
-		before := len(dst)
-		switch {
-		case to == same: // copied with its run
-		case to > 0:
-			dst = utf8.AppendRune(dst, to)
-			run += n
-		case to == drop:
-			run += n
-		default:
-			dst = append(dst, tab.expansions[expanded-to]...)
-			run += n
-		}
-		i += n
-		switch grown := len(dst) - before; {
-		case to == drop:
-			begin = true
-		case to == same || to > 0 && grown == n:
-			// In step, also when another character of the same length was put in.
-			if begin {
-				marks = append(marks, mark{folded: uint32(before), src: uint32(i - n)})
-				begin = false
+// All yields every character that does not fold to itself, in ascending order, with
+// its fold, which is empty if the character is dropped.
+func All() iter.Seq2[rune, string] {
+	return func(yield func(rune, string) bool) {
+		t := table()
+		for i, page := range t.index {
+			if page == 0 {
+				continue
 			}
-		default:
-			marks = append(marks, mark{folded: uint32(before), src: uint32(i - n), one: true})
-			begin = true
+			for j, to := range t.pages[page] {
+				var s string
+				switch {
+				case to == same:
+					continue
+				case to > 0:
+					s = string(to)
+				case to <= Expands:
+					s = t.expansions[Expands-to]
+				}
+				if !yield(rune(i<<pageBits|j), s) {
+					return
+				}
+			}
 		}
 	}
-	t.folded, t.marks = append(dst, src[run:]...), marks
 }
 
 // Append appends the fold of src to dst.
 func Append(dst, src []byte) []byte {
-	t := Text{folded: dst[len(dst):]}
-	t.fold(src)
-	return append(dst, t.folded...)
+	t := table()
+	run := 0 // src[run:i] folds to itself and is not copied yet
+	for i := 0; i < len(src); {
+		var to rune
+		n := 1
+		if c := src[i]; c < utf8.RuneSelf {
+			to = t.ascii[c]
+		} else if r, size := utf8.DecodeRune(src[i:]); size > 1 {
+			to, n = t.pages[t.index[r>>pageBits]][r&pageMask], size
+		} else {
+			to = Replacement
+		}
+		if to != same {
+			dst = append(dst, src[run:i]...)
+			switch {
+			case to > 0:
+				dst = utf8.AppendRune(dst, to)
+			case to <= Expands:
+				dst = append(dst, t.expansions[Expands-to]...)
+			}
+			run = i + n
+		}
+		i += n
+	}
+	return append(dst, src[run:]...)
 }
 
 // String returns the fold of s.
 func String(s string) string { return string(Append(nil, []byte(s))) }
+
+// Class says what part a character plays in a folded text.
+type Class uint8
+
+// The classes. The ASCII full stop and line breaks are separators, not stops: the
+// one stands in numbers and addresses too, the others in the middle of anything.
+const (
+	Other     Class = iota // Replacement and surrogates: stands for no text
+	Token                  // letter of a script that puts blanks between words, or digit
+	Han                    // ideograph
+	Letter                 // letter of a script without blanks: kana, Thai, Hangul and so on
+	Separator              // white space, punctuation, symbol, emoji, private or not assigned
+	Stop                   // ends a sentence or a clause: ! ? ; : , and 。 、 and their like
+)
+
+// ClassOf returns the class of a folded character. Of one that does not fold to
+// itself it says nothing.
+func ClassOf(r rune) Class {
+	t := table()
+	if uint32(r) > utf8.MaxRune {
+		return Other
+	}
+	return t.classes[t.classIndex[r>>classBits]][r&classMask]
+}

@@ -1,136 +1,136 @@
 package fold
 
 import (
-	"sync"
-	"unicode"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"unicode/utf8"
-
-	"golang.org/x/text/cases"
-	"golang.org/x/text/unicode/norm"
 )
 
-// What the table says of a character. A positive number is the one character it
-// becomes.
-const (
-	same     int32 = 0
-	drop     int32 = -1
-	expanded int32 = -2 // and below: the expansion with number expanded-value
-)
+// What a page says of a character, besides Drop: a positive number is the one
+// character it becomes, Expands-n the expansion with number n.
+const same rune = 0
 
-// maxExpansion is the greatest number of folded bytes from one byte: U+FDFA, of
-// three bytes, becomes 33. A test watches it.
-const maxExpansion = 11
-
+// Small pages for the fold, where characters that fold are scattered among those
+// that do not; larger ones for classes, which come in blocks.
 const (
-	pageBits = 8
+	pageBits = 6
 	pageMask = 1<<pageBits - 1
+
+	classBits = 8
+	classMask = 1<<classBits - 1
 )
 
-type page [1 << pageBits]int32
-
-// tables hold what each character folds to. Most pages are all zero and shared.
+// tables are the generated strings spread out for looking up: some 400 KB. Pages in
+// which all characters are the same are shared.
 type tables struct {
-	ascii      [utf8.RuneSelf]int32
-	index      [(unicode.MaxRune + 1) >> pageBits]uint16
-	pages      []page
+	ascii      [utf8.RuneSelf]rune
+	index      [(utf8.MaxRune + 1) >> pageBits]uint16
+	pages      [][1 << pageBits]rune // 0: all the same
 	expansions []string
+	classIndex [(utf8.MaxRune + 1) >> classBits]uint8
+	classes    [][1 << classBits]Class // the first ones are all of the class with that number
 }
 
-// table builds the tables once per process, at the first fold: some 20 ms.
-var table = sync.OnceValue(build)
+// spread holds the tables once they are there. It is not a sync.OnceValue because a
+// load can be compiled into its callers, which makes Rune and ClassOf twice as fast.
+var spread atomic.Pointer[tables]
 
-func build() *tables {
-	t := &tables{pages: make([]page, 1)} // page 0: all the same
-	f := folder{fold: newFold()}
-	for _, span := range candidates {
-		for r := span.lo; r <= span.hi; r++ {
-			s := f.character(r)
-			if s == string(r) {
-				continue
-			}
-			at := &t.index[r>>pageBits]
-			if *at == 0 {
-				*at = uint16(len(t.pages))
-				t.pages = append(t.pages, page{})
-			}
-			to := drop
-			if s != "" {
-				c, n := utf8.DecodeRuneInString(s)
-				to = c
-				if n < len(s) {
-					to = expanded - int32(len(t.expansions))
-					t.expansions = append(t.expansions, s)
-				}
-			}
-			t.pages[*at][r&pageMask] = to
-		}
+func table() *tables {
+	if t := spread.Load(); t != nil {
+		return t
 	}
-	copy(t.ascii[:], t.pages[t.index[0]][:])
+	return fill()
+}
+
+// fill builds the tables, in some 0.2 ms. Should several goroutines come first, each
+// builds the same ones, and the last ones stay.
+func fill() *tables {
+	t := build()
+	spread.Store(t)
 	return t
 }
 
-// candidates are all characters that can fold to something else. Left out are the
-// large blocks that never do, Han, Hangul, private use and planes without
-// characters: asking the libraries for each of a million takes a second.
-var candidates = []struct{ lo, hi rune }{
-	{0x0000, 0x33FF},
-	{0x4DC0, 0x4DFF},
-	{0xA000, 0xABFF},
-	{0xD7A4, 0xD7FF},
-	{0xF900, 0x1FFFF},
-	{0x2F800, 0x2FFFF},
-	{0xE0000, 0xE0FFF},
+func build() *tables {
+	t := &tables{pages: make([][1 << pageBits]rune, 1, 1200)}
+	each(runs, 3, func(r []rune) {
+		for from := r[0]; from <= r[1]; from++ {
+			t.set(from, r[2]+from-r[0])
+		}
+	})
+	each(pairs, 2, func(r []rune) { t.set(r[0], r[1]) })
+	each(drops, 2, func(r []rune) {
+		for from := r[0]; from <= r[1]; from++ {
+			t.set(from, Drop)
+		}
+	})
+	t.expansions = make([]string, 0, strings.Count(expansions, "\n"))
+	for line := range strings.Lines(expansions) {
+		from, n := utf8.DecodeRuneInString(line)
+		t.set(from, Expands-rune(len(t.expansions)))
+		t.expansions = append(t.expansions, line[n:len(line)-1])
+	}
+	for r := range t.ascii {
+		t.ascii[r] = t.pages[t.index[r>>pageBits]][r&pageMask]
+	}
+	t.classify()
+	return t
 }
 
-// newFold returns full case folding that does not look at neighbours.
-func newFold() cases.Caser { return cases.Fold(cases.HandleFinalSigma(false)) }
+// set notes what a character becomes.
+func (t *tables) set(from, to rune) {
+	at := &t.index[from>>pageBits]
+	if *at == 0 {
+		*at = uint16(len(t.pages))
+		t.pages = append(t.pages, [1 << pageBits]rune{})
+	}
+	t.pages[*at][from&pageMask] = to
+}
 
-type folder struct{ fold cases.Caser }
+// each calls f with n characters at a time.
+func each(s string, n int, f func([]rune)) {
+	group := make([]rune, 0, 4)
+	for _, r := range s {
+		if group = append(group, r); len(group) == n {
+			f(group)
+			group = group[:0]
+		}
+	}
+}
 
-// character returns the characters r folds to, none if it is dropped.
-func (f *folder) character(r rune) string {
-	s := string(r)
-	for {
-		var next []byte
-		for _, c := range s {
-			for _, c := range f.once(c) {
-				if !invisible(c) {
-					next = utf8.AppendRune(next, c)
+// classify reads the runs of classes.
+func (t *tables) classify() {
+	t.classes = make([][1 << classBits]Class, Stop+1, 1<<8)
+	for c := range t.classes {
+		for i := range t.classes[c] {
+			t.classes[c][i] = Class(c)
+		}
+	}
+	first := 0
+	for run := range strings.FieldsSeq(classes) {
+		hex, class, _ := strings.Cut(run, ":")
+		n, err := strconv.ParseUint(hex, 16, 32)
+		if err != nil {
+			panic("fold: generated classes: " + err.Error())
+		}
+		last, c := int(n), class[0]-'0'
+		for r := first; r <= last; {
+			page := r >> classBits
+			end := min(last, r|classMask)
+			if r&classMask == 0 && end&classMask == classMask {
+				t.classIndex[page] = c
+			} else {
+				if r&classMask == 0 {
+					t.classIndex[page] = uint8(len(t.classes))
+					t.classes = append(t.classes, [1 << classBits]Class{})
+				}
+				p := &t.classes[t.classIndex[page]]
+				for i := r; i <= end; i++ {
+					p[i&classMask] = Class(c)
 				}
 			}
+			r = end + 1
 		}
-		if string(next) == s {
-			return s
-		}
-		s = string(next)
+		first = last + 1
 	}
-}
-
-// once folds one character by one round of the three steps.
-func (f *folder) once(r rune) string {
-	if r == utf8.RuneError {
-		return string(r)
-	}
-	if unicode.Is(unicode.Cherokee, r) {
-		// Its small letters fold to capitals; the library turns each into the other.
-		return string(unicode.ToUpper(r))
-	}
-	s := norm.NFKC.String(string(r))
-	s = f.fold.String(s)
-	return norm.NFKC.String(s)
-}
-
-// invisible reports whether a character shows nothing and takes no place: format
-// and control characters (white space is neither), variation selectors, fillers,
-// and what Unicode reserves for such. The few format characters that do show are
-// kept.
-func invisible(r rune) bool {
-	switch {
-	case unicode.Is(unicode.White_Space, r) || unicode.Is(unicode.Prepended_Concatenation_Mark, r):
-		return false
-	case unicode.Is(unicode.Cc, r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Variation_Selector, r),
-		unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r):
-		return true
-	}
-	return false
 }

@@ -1,0 +1,262 @@
+package automaton
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// pair is the same patterns in both engines.
+type pair struct {
+	own, ref   *Automaton
+	a, b       Scratch
+	text       Text
+	ownH, refH []Hit
+}
+
+func newPair(tb testing.TB, patterns []Pattern, o Options) *pair {
+	tb.Helper()
+	o.MemoryBudget = 4 << 30
+	p := &pair{own: compiled(tb, patterns, o)}
+	o.Engine = Cloudflare
+	p.ref = compiled(tb, patterns, o)
+	return p
+}
+
+func hitOrder(a, b Hit) int {
+	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.End, b.End), cmp.Compare(a.Entry, b.Entry))
+}
+
+// compare runs two searches that have been started, block by block. Hits that not of says
+// are wanted are left out: either engine may find others that begin as those do. After
+// each block, done says which entries are done with.
+func (p *pair) compare(t *testing.T, wanted func(*entry) bool, done func(entry uint32) bool) int {
+	t.Helper()
+	hits := 0
+	for block := 0; ; block++ {
+		more := p.own.Next(&p.a)
+		if p.ref.Next(&p.b) != more {
+			t.Fatalf("text %q: one engine ends at block %d", p.text.Source, block)
+		}
+		if !more {
+			return hits
+		}
+		other := func(h Hit) bool { return !wanted(&p.own.entries[h.Entry]) }
+		p.ownH = slices.DeleteFunc(append(p.ownH[:0], p.a.Hits...), other)
+		p.refH = slices.DeleteFunc(append(p.refH[:0], p.b.Hits...), other)
+		slices.SortFunc(p.ownH, hitOrder)
+		slices.SortFunc(p.refH, hitOrder)
+		if !slices.Equal(p.ownH, p.refH) {
+			t.Fatalf("text %q, block %d\n       own %v\ncloudflare %v", p.text.Source, block, p.ownH, p.refH)
+		}
+		hits += len(p.ownH)
+		for _, h := range p.ownH {
+			if done(h.Entry) {
+				p.own.Done(&p.a, h.Entry)
+				p.ref.Done(&p.b, h.Entry)
+			}
+		}
+	}
+}
+
+// rewrite leaves out and changes some of the symbols of a decoded text.
+func rewrite(r *rand.Rand, t *Text) {
+	out := t.Symbols[:0]
+	for _, s := range t.Symbols {
+		switch r.Intn(8) {
+		case 0:
+			continue
+		case 1:
+			s = s.Loose()
+		case 2:
+			s = s.Joined()
+		}
+		out = append(out, s)
+	}
+	clear(out[len(out) : len(out)+Padding])
+	t.Symbols = out
+}
+
+// Both engines find the same, hit by hit and block by block, however the search is begun
+// and whatever is done with on the way.
+func TestReference(t *testing.T) {
+	const texts = 20
+	sets := 400
+	if testing.Short() || raceEnabled {
+		sets = 50
+	}
+	// With so many more characters, more frequent than the patterns' own, the codes of these
+	// fit into 7 bits, are about where the first byte changes, and are far above.
+	var more [3]string
+	for i, n := range []int{0, 126, 5000} {
+		more[i] = strings.Repeat(string(han(n)), 30)
+	}
+	everything := func(*entry) bool { return true }
+	nothing := func(uint32) bool { return false }
+	for _, start := range []struct {
+		name   string
+		start  func(*Automaton, *Scratch, []Symbol)
+		wanted func(*entry) bool
+	}{
+		{"start", (*Automaton).Start, everything},
+		{"rewritten", (*Automaton).StartRewritten, everything},
+		{"main", (*Automaton).Start, func(e *entry) bool { return e.main }},
+		{"aside", (*Automaton).StartAside, func(e *entry) bool { return e.aside }},
+	} {
+		t.Run(start.name, func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewSource(5))
+			hits := 0
+			for range sets / 4 {
+				letters := alphabets[r.Intn(len(alphabets))]
+				patterns := randomPatterns(r, letters)
+				for i := range patterns {
+					patterns[i].Aside = (start.name == "main" || start.name == "aside") && r.Intn(2) == 0
+				}
+				p := newPair(t, patterns, Options{Alphabet: more[r.Intn(len(more))]})
+				for range texts {
+					p.own.Decode(&p.text, randomText(r, letters))
+					if start.name == "rewritten" {
+						rewrite(r, &p.text)
+					}
+					for _, done := range []func(uint32) bool{nothing, func(e uint32) bool { return e%3 != 0 }} {
+						start.start(p.own, &p.a, p.text.Symbols)
+						start.start(p.ref, &p.b, p.text.Symbols)
+						hits += p.compare(t, start.wanted, done)
+					}
+				}
+			}
+			if hits < sets*texts {
+				t.Errorf("%d hits: too few to compare anything", hits)
+			}
+		})
+	}
+}
+
+// On real lists and posts both engines find the same.
+func TestReferenceOnPosts(t *testing.T) {
+	nothing := func(uint32) bool { return false }
+	for _, c := range []struct {
+		list  string
+		posts []string
+	}{
+		{"zh_1000", []string{"zh_short"}},
+		{"zh_10000", []string{"zh_short", "zh_long"}},
+		{"mix_10000", []string{"mixed", "en"}},
+	} {
+		t.Run(c.list, func(t *testing.T) {
+			list := terms(t, c.list)
+			if testing.Short() || raceEnabled {
+				// The whole lists take more than half a gigabyte each.
+				few := list[:0]
+				for i := 0; i < len(list); i += 1 + len(list)/1000 {
+					few = append(few, list[i])
+				}
+				list = few
+			}
+			p := newPair(t, list, Options{})
+			hits := 0
+			for _, name := range c.posts {
+				posts := lines(t, "posts_"+name)
+				compared, before := 0, hits
+				for i := 0; i < len(posts); i += 1 + len(posts)/4000 {
+					p.own.Decode(&p.text, posts[i])
+					p.own.Start(&p.a, p.text.Symbols)
+					p.ref.Start(&p.b, p.text.Symbols)
+					hits += p.compare(t, func(*entry) bool { return true }, nothing)
+					compared++
+				}
+				t.Logf("%s: %d posts, %d hits", name, compared, hits-before)
+			}
+			if hits == 0 {
+				t.Error("nothing was found")
+			}
+		})
+	}
+}
+
+// A code that two bytes cannot hold stands for no pattern, and none that has one is taken.
+func TestReferenceCodes(t *testing.T) {
+	letters := han(maxReferenceCode + 200)
+	// The pattern's character is more frequent than the others, so it has code 1.
+	p := newPair(t, []Pattern{{Text: "啊啊啊啊"}}, Options{Alphabet: string(letters)})
+	if p.own.Codes() <= maxReferenceCode+2 || p.own.Symbol('啊').Code() != 1 {
+		t.Fatalf("%d codes, and %d", p.own.Codes(), p.own.Symbol('啊').Code())
+	}
+	alias := p.own.Rune(maxReferenceCode + 2) // in two bytes it would be code 1
+	p.own.Decode(&p.text, []byte(strings.Repeat(string(alias), 8)+"啊啊啊啊"))
+	p.own.Start(&p.a, p.text.Symbols)
+	p.ref.Start(&p.b, p.text.Symbols)
+	if hits := p.compare(t, func(*entry) bool { return true }, func(uint32) bool { return false }); hits != 1 {
+		t.Errorf("%d hits, want 1", hits)
+	}
+
+	rare := Pattern{Text: string(letters[len(letters)-1])}
+	if _, err := New([]Pattern{rare}, Options{Engine: Cloudflare, Alphabet: strings.Repeat(string(letters[:maxReferenceCode]), 2)}); !errors.Is(err, ErrReferenceTooLarge) {
+		t.Errorf("got %v, want %v", err, ErrReferenceTooLarge)
+	}
+}
+
+// What just fits is found. All patterns that are longer are named.
+func TestReferenceTooLong(t *testing.T) {
+	fits := strings.Repeat("中", MaxReferenceBytes/2)
+	patterns := []Pattern{{Text: fits + "国"}, {Text: fits}, {Text: fits + "人"}, {Text: fits + "国", Substring: true}}
+	_, err := New(patterns, Options{Engine: Cloudflare})
+	want := []refusal{{0, ErrReferenceTooLong}, {2, ErrReferenceTooLong}, {3, ErrReferenceTooLong}}
+	if got := refusals(t, err); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	a := compiled(t, patterns[1:2], Options{Engine: Cloudflare})
+	if got := found(a, new(Text), new(Scratch), []byte(fits)); len(got) != 1 {
+		t.Errorf("got %v, want the whole text", got)
+	}
+	compiled(t, patterns, Options{})
+}
+
+// A list that would take gigabytes is refused before it takes them.
+func TestReferenceBudget(t *testing.T) {
+	var patterns []Pattern
+	for i := range 200_000 {
+		patterns = append(patterns, Pattern{Text: fmt.Sprint("term ", i)})
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := New(patterns, Options{Engine: Cloudflare})
+	runtime.ReadMemStats(&after)
+	refused, ok := errors.AsType[*BudgetError](err)
+	if !ok || refused.Need < 10<<30 || refused.Budget != DefaultMemoryBudget {
+		t.Errorf("got %v, want a refusal of more than 10 GiB", err)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 256<<20 {
+		t.Errorf("%d MiB were allocated for it", n>>20)
+	}
+}
+
+// The estimate the budget is held against is what the engine takes.
+func TestReferenceMemory(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector changes what memory is taken")
+	}
+	var patterns []Pattern
+	for _, w := range lexicon(600) {
+		patterns = append(patterns, Pattern{Text: w})
+	}
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	a := compiled(t, patterns, Options{Engine: Cloudflare})
+	took := heap() - before
+	if need := a.Memory(); took < need*9/10 || took > need*11/10 {
+		t.Errorf("takes %d bytes, estimated %d", took, need)
+	}
+}

@@ -1,0 +1,307 @@
+package form
+
+import (
+	"fmt"
+	"math/rand"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/weir-moderation/weir/rules/fold"
+)
+
+// reads says what is wrong if a text, read in a hit's form, is not the term. It undoes each form
+// by itself, in the plainest way: it shares the tables with the matcher and nothing else.
+func reads(surface string, f Form, t *Term) error {
+	text := surface
+	if f&Decode != 0 {
+		var d decoded
+		if !d.undo([]byte(text)) {
+			return fmt.Errorf("%q has no escape", text)
+		}
+		text = string(d.text)
+	}
+	text = fold.String(text)
+	written := []string{fold.String(t.Text)}
+	if f&(Split|Emoji|Shape|Initials|Digits) != 0 {
+		s := speller{marked: asciiMarks + numerals(), exactOpen: make(map[int]bool)}
+		s.spell(0, &Term{Text: t.Text, Forms: f})
+		written = append(written, s.written...)
+		for _, p := range s.patterns {
+			written = append(written, p.Text)
+		}
+	}
+	bare := func(s string) string { return string(appendBare(nil, []byte(s))) }
+	switch {
+	case f&Pinyin != 0:
+		if !soundsAs(bare(text), written[0]) {
+			return fmt.Errorf("%q does not sound like %q", text, written[0])
+		}
+		return nil
+	case f&Leet != 0:
+		got := strings.Map(func(r rune) rune {
+			if c := leetLetter(r); c != 0 {
+				return rune(c)
+			}
+			if fold.ClassOf(r) == fold.Separator {
+				return -1
+			}
+			return r
+		}, text)
+		want := bare(letters(written[0]))
+		if got != want && (f&Repeat == 0 || squashed(got) != squashed(want)) {
+			return fmt.Errorf("%q is not %q in letters", got, want)
+		}
+		return nil
+	}
+	for _, w := range written {
+		if text == w {
+			return nil
+		}
+		if f&(Squeeze|Spaced|Repeat|Digits) == 0 {
+			continue
+		}
+		got, want := bare(text), bare(w)
+		if f&Digits != 0 {
+			for _, s := range []*string{&got, &want} {
+				if n := number(*s); n != "" {
+					*s = n
+				}
+			}
+		}
+		if f&Repeat != 0 {
+			got, want = squashed(got), squashed(want)
+		}
+		if got == want {
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is none of %q", text, written)
+}
+
+// squashed has each run of a character once.
+func squashed(s string) string { return string(slices.Compact([]rune(s))) }
+
+// soundsAs reports whether a text without separators can be read as the syllables of a term.
+func soundsAs(text, term string) bool {
+	for _, way := range pronounce(term) {
+		rest := []rune(way)
+		if followSounds([]rune(text), rest) {
+			return true
+		}
+	}
+	return false
+}
+
+func followSounds(text, way []rune) bool {
+	if len(text) == 0 || len(way) == 0 {
+		return len(text) == len(way)
+	}
+	want := syllable(way[0] - syllableRune)
+	first, more := readings(text[0])
+	if first == want || slices.Contains(more, want) {
+		return followSounds(text[1:], way[1:])
+	}
+	for n := 1; n <= len(text) && n <= 6; n++ {
+		one, ok := parseSyllables([]byte(strings.Map(func(r rune) rune {
+			if r >= utf8.RuneSelf {
+				return '?'
+			}
+			return r
+		}, string(text[:n]))), nil)
+		// u stands for ü too, once its dots are folded away.
+		names := syllableNames()
+		if ok && len(one) == 1 && (one[0] == want || strings.ReplaceAll(names[one[0]], "v", "u") == strings.ReplaceAll(names[want], "v", "u")) &&
+			followSounds(text[n:], way[1:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// What stands at the span of a hit reads, in the hit's form, as the term: on every hit of every
+// text of the tables and, where they are at hand, of the samples.
+func TestSpans(t *testing.T) {
+	words := testWords(t)
+	var sc Scratch
+	checked := 0
+	check := func(m *Matcher, terms []Term, text []byte) {
+		m.Find(&sc, text, func(h Hit) bool {
+			checked++
+			if h.Start < 0 || h.Start >= h.End || h.End > len(text) {
+				t.Fatalf("span [%d,%d) of %d bytes", h.Start, h.End, len(text))
+			}
+			if err := reads(string(text[h.Start:h.End]), h.Form, &terms[h.Term]); err != nil {
+				t.Errorf("%q in %q as %s: %v", terms[h.Term].Text, text, h.Form, err)
+			}
+			return true
+		})
+	}
+	for _, name := range []string{"evasions", "innocent"} {
+		var terms []Term
+		var texts []string
+		for _, r := range rows(t, tableDir()+"/"+name+".tsv", 3) {
+			list, text := r.fields[0], r.fields[1]
+			if name == "evasions" {
+				list, text = r.fields[1], strings.NewReplacer("⟦", "", "⟧", "").Replace(r.fields[2])
+			}
+			for w := range strings.SplitSeq(unescapeRow(t, list), "|") {
+				terms = append(terms, Term{Text: w, Forms: All})
+			}
+			texts = append(texts, unescapeRow(t, text))
+		}
+		m, err := New(terms, Options{Words: words})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range texts {
+			check(m, terms, []byte(x))
+		}
+	}
+	t.Run("samples", func(t *testing.T) {
+		list := dataLines(t, "patterns_mix_10000")
+		terms := make([]Term, len(list))
+		for i, l := range list {
+			terms[i] = Term{Text: string(l), Forms: All}
+		}
+		m, err := New(terms, Options{Words: words})
+		if err != nil {
+			t.Fatal(err)
+		}
+		every := 4
+		if testing.Short() || raceEnabled {
+			every = 40
+		}
+		for _, name := range []string{"zh_short", "en", "mixed"} {
+			for i, p := range dataLines(t, "posts_"+name) {
+				if i%every == 0 {
+					check(m, terms, p)
+				}
+			}
+		}
+	})
+	t.Logf("%d hits", checked)
+}
+
+// pieces are what random texts are made of: what each form reads over, and what it does not.
+var pieces = [][]string{
+	{"赌", "博", "网", "-", " ", "，", "赌", "博"},
+	{"f", "u", "c", "k", " ", ".", "F", "\n", "ﬁ"},
+	{"a", "b", " ", "1", "@", "!", "0", "5", "$", "(", "-"},
+	{"go", "to", "hell", " ", "-", "  ", ", ", "l", "h e"},
+	{"八", "九", "8", "9", "十", "百", "一", "万", " "},
+	{"&#36172;", "&lt;", "%E5%8D%9A", "<b>", "</b>", "赌", "博", "\\u8d4c", "&", "x"},
+	{"du", "bo", "ji", "赌", "博", "机", " ", "'", "都", "ng"},
+	{"🎲", "\u200b", "\ufe0f", "é", "\xff", "赌", "博", "🐴", "马", "贝", "者"},
+}
+
+func randomText(r *rand.Rand, from []string, n int) string {
+	var b strings.Builder
+	for range n {
+		b.WriteString(from[r.Intn(len(from))])
+	}
+	return b.String()
+}
+
+// usable reports whether a text can be a term.
+func usable(text string) bool {
+	folded := fold.String(text)
+	return utf8.RuneCountInString(folded) > 1 && utf8.RuneCountInString(folded) <= 64 && !strings.ContainsRune(folded, fold.Replacement)
+}
+
+func findHits(m *Matcher, sc *Scratch, text []byte) []Hit {
+	var hits []Hit
+	m.Find(sc, text, func(h Hit) bool {
+		h.Pass = 0
+		hits = append(hits, h)
+		return true
+	})
+	slices.SortFunc(hits, func(a, b Hit) int {
+		return slices.Compare([]int{a.Start, a.End, a.Term, int(a.Form)}, []int{b.Start, b.End, b.Term, int(b.Form)})
+	})
+	return slices.Compact(hits)
+}
+
+func onlyFold(hits []Hit) []Hit {
+	return slices.DeleteFunc(slices.Clone(hits), func(h Hit) bool { return h.Form != Fold })
+}
+
+// checkForms holds what must be so for any terms and any text: the plain hits are those found
+// without further forms; every span reads as its term; and a text is only ruled out without
+// being read if it holds nothing.
+func checkForms(t *testing.T, texts []string, text []byte, sc *Scratch) {
+	t.Helper()
+	folds := make([]Term, len(texts))
+	all := make([]Term, len(texts))
+	for i, w := range texts {
+		folds[i] = Term{Text: w, Forms: Fold}
+		all[i] = Term{Text: w, Forms: All}
+	}
+	plainly, err := New(folds, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(all, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hits := findHits(m, sc, text)
+	if got, want := onlyFold(hits), findHits(plainly, sc, text); !slices.Equal(got, want) {
+		t.Fatalf("terms %q\ntext %q\nplain hits with all forms %v\nwith none         %v", texts, text, got, want)
+	}
+	for _, h := range hits {
+		if h.Start < 0 || h.Start >= h.End || h.End > len(text) {
+			t.Fatalf("terms %q\ntext %q: span [%d,%d)", texts, text, h.Start, h.End)
+		}
+		if err := reads(string(text[h.Start:h.End]), h.Form, &all[h.Term]); err != nil {
+			t.Fatalf("terms %q\ntext %q: %s as %s: %v", texts, text, texts[h.Term], h.Form, err)
+		}
+	}
+	slow := *m
+	slow.latin = nil
+	if want := findHits(&slow, sc, text); !slices.Equal(hits, want) {
+		t.Fatalf("terms %q\ntext %q\nwith the filter %v\nwithout        %v", texts, text, hits, want)
+	}
+}
+
+func TestForms(t *testing.T) {
+	n := 1200
+	if testing.Short() || raceEnabled {
+		n = 100
+	}
+	r := rand.New(rand.NewSource(11))
+	var sc Scratch
+	for range n {
+		from := pieces[r.Intn(len(pieces))]
+		var terms []string
+		for range 1 + r.Intn(4) {
+			if w := randomText(r, from, 1+r.Intn(5)); usable(w) {
+				terms = append(terms, w)
+			}
+		}
+		if len(terms) == 0 {
+			continue
+		}
+		for range 5 {
+			checkForms(t, terms, []byte(randomText(r, from, r.Intn(30))), &sc)
+		}
+	}
+}
+
+func FuzzForms(f *testing.F) {
+	f.Add("赌博\ngo to hell", []byte("赌-博 go-to-hell &#36172;博 h e l l"))
+	f.Add("8964\nporn\n赌博机", []byte("八九六四 p0rn du bo ji <b>赌</b>博机 %E8%B5%8C博机"))
+	f.Add("weed\n哈哈\na片", []byte("w33d weeeed 哈 哈哈 b a片 !d!ot"))
+	f.Fuzz(func(t *testing.T, list string, text []byte) {
+		var terms []string
+		for w := range strings.SplitSeq(list, "\n") {
+			if usable(w) && len(terms) < 8 {
+				terms = append(terms, w)
+			}
+		}
+		if len(terms) > 0 && len(text) < 4096 {
+			checkForms(t, terms, text, new(Scratch))
+		}
+	})
+}

@@ -1,0 +1,512 @@
+package form
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/weir-moderation/weir/rules/automaton"
+	"github.com/weir-moderation/weir/rules/fold"
+)
+
+// latin rules out texts that are all ASCII without decoding them, in every reading but that
+// by sound. Two letters, by which the automaton looks for the start of a pattern, say little
+// in English; but a pattern that is restricted to whole tokens can only occur where its whole
+// first token stands, and its second one next. So whole tokens are looked up, and beside them
+// what a reading would make of them: tokens with doubled letters without, tokens with digits
+// or signs with letters, letters that stand apart as one token.
+type latin struct {
+	plain  tokens // of the patterns of the plain reading
+	joined tokens // of the joined one, nil if it is not looked for
+	// Every token of the patterns of the lettered reading, nil if it is not looked for: a hit
+	// there holds one in disguise.
+	disguised bloom
+	// lead is how many characters stand before the first token of a pattern at most.
+	lead int
+}
+
+// tokens are the tokens that patterns begin with.
+type tokens struct {
+	first bloom // first tokens
+	alone bloom // first tokens of patterns with no other token
+	pair  bloom // first and second tokens
+}
+
+// bloom is a set of keys that may seem to hold more than was put in: three bits of one word
+// for each key. With 32 bits a key about one look-up in a thousand is wrong.
+type bloom struct {
+	words []uint64
+	shift uint8 // from hash to word
+}
+
+func newBloom(keys int) bloom {
+	n := max(4, bits.Len(uint(keys/2)))
+	return bloom{make([]uint64, 1<<n), uint8(64 - n)}
+}
+
+func (b *bloom) place(key uint64) (word, mask uint64) {
+	h := key * 0x9E3779B97F4A7C15
+	return h >> (b.shift & 63), 1<<(h&63) | 1<<(h>>6&63) | 1<<(h>>12&63)
+}
+
+func (b *bloom) add(key uint64) {
+	w, m := b.place(key)
+	b.words[w] |= m
+}
+
+func (b *bloom) has(key uint64) bool {
+	w, m := b.place(key)
+	return b.words[w]&m == m
+}
+
+// newLatin returns nil if the patterns rule the filter out: patterns of ASCII characters
+// without a letter or digit, or that may stand inside a token.
+func newLatin(s *speller, rows []repetition, f Form) *latin {
+	var plains, joins [][2]uint64 // the first two tokens of each pattern that an ASCII text can hold
+	var disguised []uint64
+	lead := 0
+	for i, p := range s.patterns {
+		sp := &s.spellings[i]
+		if !isASCII(p.Text) || sp.in == numbered { // that reading takes numerals in the text
+			continue
+		}
+		first, rest := cutToken([]byte(p.Text))
+		text, open := p.Text, p.Substring
+		if sp.exact != 0 {
+			text, open = s.written[i], s.exactOpen[i]
+		}
+		if first == 0 || open && (isAlnum(text[0]) || isAlnum(text[len(text)-1])) {
+			return nil
+		}
+		second, _ := cutToken(rest)
+		in := sp.in
+		if in&joined != 0 && sp.exact == 0 {
+			joins = append(joins, [2]uint64{first, second})
+		}
+		lead = max(lead, strings.IndexFunc(text, isToken))
+		if in&plain != 0 || sp.plainly || sp.exact != 0 {
+			one, rest := cutToken([]byte(s.written[i]))
+			two, _ := cutToken(rest)
+			plains = append(plains, [2]uint64{one, two})
+		}
+		for k := first; k != 0 && in&lettered != 0; k, rest = cutToken(rest) {
+			disguised = append(disguised, k)
+		}
+	}
+	for _, r := range rows {
+		if r.r >= utf8.RuneSelf {
+			continue
+		}
+		if !r.whole {
+			return nil
+		}
+		plains = append(plains, [2]uint64{key(bytes.Repeat([]byte{byte(r.r)}, r.n)), 0})
+	}
+	l := &latin{plain: newTokens(plains), lead: lead}
+	if f&joinedForms != 0 {
+		l.joined = newTokens(joins)
+	}
+	if f&Leet != 0 {
+		l.disguised = newBloom(len(disguised))
+		for _, k := range disguised {
+			l.disguised.add(k)
+		}
+	}
+	return l
+}
+
+func newTokens(list [][2]uint64) tokens {
+	t := tokens{newBloom(len(list)), newBloom(len(list)), newBloom(len(list))}
+	for _, p := range list {
+		t.first.add(p[0])
+		if p[1] == 0 {
+			t.alone.add(p[0])
+		} else {
+			t.pair.add(pairKey(p[0], p[1]))
+		}
+	}
+	return t
+}
+
+func isToken(r rune) bool { return fold.ClassOf(r) == fold.Token }
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// cutToken returns the key of the first token of an ASCII text, 0 if there is none, and what
+// follows it.
+func cutToken(text []byte) (uint64, []byte) {
+	for len(text) > 0 && !isAlnum(text[0]) {
+		text = text[1:]
+	}
+	n := tokenLength(text)
+	return key(text[:n]), text[n:]
+}
+
+// tokenLength returns how many bytes of the text belong to the token it begins with.
+func tokenLength(text []byte) int {
+	n := 0
+	for n < len(text) && isAlnum(text[n]) {
+		n++
+	}
+	return n
+}
+
+// key is a token's first eight bytes, in small letters, as a number.
+func key(token []byte) uint64 {
+	x := load(token)
+	if n := len(token); n < 8 {
+		x &= keep[n]
+	}
+	return x | 0x20*ones&keep[min(len(token), 8)]
+}
+
+func pairKey(first, second uint64) uint64 { return first*0xC2B2AE3D27D4EB4F + second }
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// keep masks the first n bytes of a word.
+var keep = [9]uint64{0, 1<<8 - 1, 1<<16 - 1, 1<<24 - 1, 1<<32 - 1, 1<<40 - 1, 1<<48 - 1, 1<<56 - 1, 1<<64 - 1}
+
+// load returns the first eight bytes of a text, zero behind its end.
+func load(text []byte) uint64 {
+	if len(text) >= 8 {
+		return binary.LittleEndian.Uint64(text)
+	}
+	var x uint64
+	for i, b := range text {
+		x |= uint64(b) << (8 * i)
+	}
+	return x
+}
+
+// alnumBytes sets the high bit of each byte that is a letter or digit; all must be ASCII.
+func alnumBytes(x uint64) uint64 {
+	y := x | 0x20*ones
+	letter := (y + (0x80-'a')*ones) &^ (y + (0x80-'z'-1)*ones)
+	return (letter | digitBytes(x)) & highs
+}
+
+// digitBytes sets the high bit of each byte that is a digit, and others elsewhere.
+func digitBytes(x uint64) uint64 { return (x + (0x80-'0')*ones) &^ (x + (0x80-'9'-1)*ones) }
+
+// unusualBytes sets the high bit of each byte that is a control character (and maybe of
+// others behind one); all must be ASCII.
+func unusualBytes(x uint64) uint64 {
+	return (^(x + 0x60*ones) | (x ^ 0x7F*ones) - ones) & highs
+}
+
+// twins reports whether two neighbours among the first eight bytes of a token are alike.
+func twins(k uint64, size int) bool {
+	d := k ^ k>>8 | ^keep[min(size, 8)-1] // zero where a byte is as the next
+	return (d-ones)&^d&highs != 0
+}
+
+// rulesOut reports whether the text holds nothing but ASCII and signs that are in no pattern,
+// and certainly no pattern in any of the readings. False says nothing; but if the text is all
+// ASCII and only the plain reading is looked for, it comes with the places, appended to
+// places, at which patterns can begin, which otherwise is nil.
+func (l *latin) rulesOut(text []byte, a *automaton.Automaton, places []uint32) (out bool, at []uint32) {
+	if len(text) > 0 && 0xE3 <= text[0] && text[0] <= 0xEF {
+		return false, nil // Chinese, most likely
+	}
+	plainly := l.joined.first.words == nil && l.disguised.words == nil
+	var apart apart
+	for from, before := 0, uint64(0); from < len(text); from += 64 {
+		block := text[from:]
+		// One bit for each of 64 bytes: is it part of a token?
+		var tok uint64
+		for i := 0; i < 64 && i < len(block); i += 8 {
+			x := load(block[i:])
+			far := x & highs
+			if far != 0 {
+				if !signs8(text, from+i, a) || len(places) > 0 {
+					return false, nil
+				}
+				plainly = false
+				x = x&^(far>>7*0xFF) | far>>7*' '
+			}
+			if unusualBytes(x) != 0 && !plain8(x, len(block)-i) {
+				return false, nil
+			}
+			tok |= alnumBytes(x) >> 7 * 0x0102040810204080 >> 56 << i
+		}
+		starts := tok &^ (tok<<1 | before)
+		before = tok >> 63
+		for ; starts != 0; starts &= starts - 1 {
+			i := bits.TrailingZeros64(starts) & 63
+			size := bits.TrailingZeros64(^(tok >> i))
+			if i+size >= 64 { // it may go on in the next block
+				size = tokenLength(block[i:])
+			}
+			k := (load(block[i:]) | 0x20*ones) & keep[min(size, 8)]
+			rest := block[i+size:]
+			if l.plain.first.has(k) && (l.plain.alone.has(k) || l.follows(k, collapse(block[i:i+size]), rest)) {
+				if !plainly {
+					return false, nil
+				}
+				for p := max(0, from+i-l.lead); p <= from+i; p++ {
+					if n := len(places); n == 0 || places[n-1] < uint32(p) {
+						places = append(places, uint32(p))
+					}
+				}
+			}
+			if l.joined.first.words != nil {
+				if size == 1 || apart.n > 0 {
+					if !l.standsApart(&apart, text, from+i, size) {
+						return false, nil
+					}
+				}
+				if twins(k, size) || size > 8 {
+					c := collapse(block[i : i+size])
+					if l.joined.first.has(c) && (l.joined.alone.has(c) || l.follows(0, c, rest)) {
+						return false, nil
+					}
+				}
+			}
+			if l.disguised.words != nil && (digitBytes(k)&highs&keep[min(size, 8)] != 0 || size > 8 || signed(text, from+i, from+i+size)) {
+				if l.undisguise(text, from+i) {
+					return false, nil
+				}
+			}
+		}
+	}
+	if len(places) > 0 {
+		return false, places
+	}
+	return apart.n == 0 || !l.joined.first.has(collapse(apart.letters[:apart.n])), nil
+}
+
+// apart is a row of letters that stand apart and are one token in the joined reading.
+type apart struct {
+	letters [maxApart]byte
+	n       int
+	end     int // where the last one stands
+}
+
+// maxApart is how many letters that stand apart are looked at as one token. A text with a
+// longer row is not ruled out.
+const maxApart = 32
+
+// standsApart adds a token to the row if it is one more letter; else, and when the end of a
+// clause is between, the row ends. It returns false if a pattern may begin with it.
+func (l *latin) standsApart(a *apart, text []byte, at, size int) bool {
+	ends := size != 1
+	for i := a.end + 1; a.n > 0 && i < at; i++ {
+		if text[i] >= utf8.RuneSelf {
+			return false // whether a row ends with it is not looked at here
+		}
+		ends = ends || fold.ClassOf(rune(text[i])) != fold.Separator
+	}
+	if ends && a.n > 0 {
+		if l.joined.first.has(collapse(a.letters[:a.n])) {
+			return false
+		}
+		a.n = 0
+	}
+	if size == 1 {
+		if a.n == maxApart {
+			return false
+		}
+		if a.n > 0 && l.disguised.words != nil && (text[at] <= '9' || a.letters[a.n-1] <= '9' || signKind(text[a.end+1])|signKind(text[at-1]) != 0) {
+			return false // maybe a word in disguise
+		}
+		a.letters[a.n] = text[at]
+		a.n, a.end = a.n+1, at
+	}
+	return true
+}
+
+// follows reports whether what follows a first token may be the second of a pattern that
+// begins with it. plain is its key as it stands, or 0, and joined its key in that reading.
+func (l *latin) follows(plain, joined uint64, rest []byte) bool {
+	for len(rest) > 0 && !isAlnum(rest[0]) {
+		rest = rest[1:]
+	}
+	next := rest[:tokenLength(rest)]
+	if plain != 0 && l.plain.pair.has(pairKey(plain, key(next))) {
+		return true
+	}
+	if l.joined.first.words == nil || !l.joined.first.has(joined) {
+		return false
+	}
+	// A single letter may be the first of some that stand apart.
+	return len(next) == 1 || l.joined.pair.has(pairKey(joined, collapse(next)))
+}
+
+// collapse is the key of a token with each run of a letter as one letter.
+func collapse(token []byte) uint64 {
+	var out [8]byte
+	n := 0
+	last := byte(0)
+	for _, b := range token {
+		if b |= 0x20; b == last && b >= 'a' {
+			continue
+		}
+		if n == len(out) {
+			break
+		}
+		out[n] = b
+		n++
+		last = b
+	}
+	return key(out[:n])
+}
+
+// plain8 reports whether of the first n of eight ASCII bytes none is a control character that
+// folding drops.
+func plain8(x uint64, n int) bool {
+	for i := range min(n, 8) {
+		b := rune(x >> (8 * i) & 0xFF)
+		if to, _ := fold.Rune(b); (b < ' ' || b == 0x7F) && to != b {
+			return false
+		}
+	}
+	return true
+}
+
+// signs8 reports whether of the eight bytes from i on those that are not ASCII are of signs
+// that neither stand in a pattern nor join what stands around them.
+func signs8(text []byte, i int, a *automaton.Automaton) bool {
+	end := min(i+8, len(text))
+	for i > 0 && !utf8.RuneStart(text[i]) {
+		i-- // its first bytes are in the eight before
+	}
+	for i < end {
+		if text[i] < utf8.RuneSelf {
+			i++
+			continue
+		}
+		r, n := utf8.DecodeRune(text[i:])
+		if s, one := a.SymbolOf(r); !one || s.Token() || s.Code() != 0 && a.Rune(s.Code()) >= utf8.RuneSelf || r == utf8.RuneError {
+			if r != '…' && !(joiner(r) && behindSign(text[:i], a)) {
+				return false
+			}
+		}
+		i += n
+	}
+	return true
+}
+
+// joiner reports whether a character is one of those that pictures are put together with. They
+// are dropped, so between letters they would join tokens.
+func joiner(r rune) bool { return r == '\u200D' || r == '\uFE0F' || 0x1F3FB <= r && r <= 0x1F3FF }
+
+// behindSign reports whether a text ends with a sign, joiners aside.
+func behindSign(text []byte, a *automaton.Automaton) bool {
+	for len(text) > 0 {
+		r, n := utf8.DecodeLastRune(text)
+		if !joiner(r) {
+			s, one := a.SymbolOf(r)
+			return one && s.Separator()
+		}
+		text = text[:len(text)-n]
+	}
+	return false
+}
+
+// signed reports whether a sign that may stand for a letter touches the token.
+func signed(text []byte, lo, hi int) bool {
+	return lo > 0 && signKind(text[lo-1]) != 0 || hi < len(text) && signKind(text[hi]) != 0
+}
+
+// signKind is 0 for what is no sign, 1 for one that counts amid a token, 2 for one that always
+// does.
+func signKind(b byte) uint8 {
+	switch b {
+	case '@', '$':
+		return 2
+	case '!', '|', '+', '(':
+		return 1
+	}
+	return 0
+}
+
+// undisguise reports whether what the lettered reading makes of the token at a place, together
+// with the signs and tokens it is one with, is a token of some pattern.
+func (l *latin) undisguise(text []byte, at int) bool {
+	lo := at
+	for lo > 0 && (isAlnum(text[lo-1]) || signKind(text[lo-1]) != 0) {
+		lo--
+	}
+	front := lo
+	for signKind(text[lo]) == 1 {
+		lo++
+	}
+	if l.disguised.has(plainKey(text[lo:])) {
+		return true
+	}
+	// A sign in front may be a letter too.
+	return lo > front && l.disguised.has(plainKey(text[lo-1:]))
+}
+
+// plainKey is the key of the token that the text begins with, with letters for digits and signs.
+func plainKey(text []byte) uint64 {
+	var out [8]byte
+	n := 0
+	for i := 0; i < len(text) && n < len(out); i++ {
+		if kind := signKind(text[i]); !isAlnum(text[i]) && (kind == 0 || i > 0 && kind == 1 && !moreOf(text[i+1:])) {
+			break
+		}
+		b := letterFor(text[i])
+		if n > 1 && out[n-1] == b && out[n-2] == b && b != 'i' {
+			n -= 2 // three of a letter are one
+			for i+1 < len(text) && letterFor(text[i+1]) == b {
+				i++
+			}
+		}
+		out[n] = b
+		n++
+	}
+	return key(out[:n])
+}
+
+// letterFor is the small letter that an ASCII character is in the lettered reading, 0 if it is
+// none there.
+func letterFor(b byte) byte {
+	if isAlnum(b) {
+		b |= 0x20
+	}
+	if c := leetLetter(rune(b)); c != 0 {
+		return c
+	}
+	if isAlnum(b) {
+		return b
+	}
+	return 0
+}
+
+// moreOf reports whether a token goes on behind a sign that counts only amid it.
+func moreOf(text []byte) bool {
+	for _, b := range text {
+		switch {
+		case isAlnum(b) || signKind(b) == 2:
+			return true
+		case signKind(b) == 0:
+			return false
+		}
+	}
+	return false
+}
+
+func (l *latin) memory() int64 {
+	if l == nil {
+		return 0
+	}
+	n := cap(l.disguised.words)
+	for _, t := range []*tokens{&l.plain, &l.joined} {
+		n += cap(t.first.words) + cap(t.alone.words) + cap(t.pair.words)
+	}
+	return int64(8 * n)
+}

@@ -1,0 +1,91 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weir-moderation/weir/pipeline/event"
+)
+
+// secondOpinion compiles the live and shadow rules of severity critical once more, with an
+// engine that shares nothing with the first but the reading of texts. What both find the same
+// was not missed by a bug of either.
+func (s *Set) secondOpinion(o Options) error {
+	if o.SecondOpinion.Every == 0 {
+		return nil
+	}
+	var critical []*Rule
+	for _, r := range s.rules {
+		if r.Severity == Critical {
+			c := *r // a rule knows its place in one set only
+			critical = append(critical, &c)
+		}
+	}
+	if len(critical) == 0 {
+		return nil
+	}
+	other := EngineCloudflare
+	if o.Engine == EngineCloudflare {
+		other = EngineWeir
+	}
+	second, err := compile(critical, 0, Options{MemoryBudget: o.SecondOpinion.MemoryBudget, MaxHits: o.MaxHits,
+		Engine: other, Words: o.Words, Exclusions: o.Exclusions})
+	if err != nil {
+		return fmt.Errorf("rules.second_opinion, which looks at the rules of severity critical: %w; or give every: 0 to turn it off", err)
+	}
+	s.second, s.every = second, o.SecondOpinion.Every
+	return nil
+}
+
+// sampled reports whether the event is one of those that are looked at twice. It depends on
+// the event's id alone, so an event that is delivered again is looked at again.
+func (s *Set) sampled(e *event.Event) bool {
+	if s.second == nil {
+		return false
+	}
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, b := range e.ID {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return h%uint64(s.every) == 0
+}
+
+// compareEngines asks the second engine about an event and notes the rules on which it finds
+// something else than the first did. What only the second found is a hit too: where engines
+// disagree the safer answer counts.
+func (s *Set) compareEngines(sc *Scratch, e *event.Event) {
+	if sc.second == nil {
+		sc.second = new(Scratch)
+	}
+	others := s.second.Match(sc.second, e)
+	if len(sc.hits) >= s.max || len(others) >= s.max {
+		return // each kept some of a flood
+	}
+	same := func(list []Hit, h *Hit) bool {
+		return slices.ContainsFunc(list, func(k Hit) bool {
+			return k.Rule.ID == h.Rule.ID && k.Field == h.Field && k.Start == h.Start && k.End == h.End && k.Form == h.Form && k.Term == h.Term
+		})
+	}
+	first := len(sc.hits)
+	for i := range others {
+		h := others[i]
+		if same(sc.hits[:first], &h) {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(s.rules, h.Rule.ID, func(r *Rule, id string) int { return strings.Compare(r.ID, id) })
+		h.Rule = s.rules[at]
+		sc.hits = append(sc.hits, h)
+		sc.diverged = append(sc.diverged, h.Rule)
+	}
+	for i := range sc.hits[:first] {
+		if h := &sc.hits[i]; h.Rule.Severity == Critical && !same(others, h) {
+			sc.diverged = append(sc.diverged, h.Rule)
+		}
+	}
+}
+
+// Diverged returns the rules of severity critical on which the engines found different hits in
+// the last event that Match looked at, a rule for each hit: a bug of one of them. It is valid
+// until the next Match.
+func (sc *Scratch) Diverged() []*Rule { return sc.diverged }
