@@ -19,6 +19,8 @@ type Scratch struct {
 	pass    uint32  // grows with every reading of every field
 	covers  []cover // by exception
 
+	covering func(*use, form.Hit) // of Explain: told of what an exception covers; else nil
+
 	second   *Scratch // of the second engine
 	diverged []*Rule
 }
@@ -100,7 +102,13 @@ func (s *Set) match(sc *Scratch, kind event.Kind, field int, f *event.Field) {
 		if !u.rule.applies(kind, f.Name) || len(sc.hits) >= s.max && known && rule.sure {
 			return false
 		}
-		if len(sc.hits) >= s.max && known && !sure || sc.covered(u, h.End) {
+		if len(sc.hits) >= s.max && known && !sure {
+			return true
+		}
+		if sc.covered(u, h.End) {
+			if sc.covering != nil {
+				sc.covering(u, h)
+			}
 			return true
 		}
 		*rule = seen{sc.round, sure || known && rule.sure}

@@ -6,7 +6,12 @@ import (
 	"strings"
 
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules/form"
 )
+
+// manySpellings are the forms of which each term makes many patterns, which the cloudflare engine
+// has no room for. They, and sounds, are not looked at twice.
+const manySpellings = form.Split | form.Shape | form.Emoji | form.Initials | form.Pinyin
 
 // secondOpinion compiles the live and shadow rules of severity critical once more, with an
 // engine that shares nothing with the first but the reading of texts. What both find the same
@@ -19,6 +24,7 @@ func (s *Set) secondOpinion(o Options) error {
 	for _, r := range s.rules {
 		if r.Severity == Critical {
 			c := *r // a rule knows its place in one set only
+			c.Forms &^= manySpellings
 			critical = append(critical, &c)
 		}
 	}
@@ -79,7 +85,7 @@ func (s *Set) compareEngines(sc *Scratch, e *event.Event) {
 		sc.diverged = append(sc.diverged, h.Rule)
 	}
 	for i := range sc.hits[:first] {
-		if h := &sc.hits[i]; h.Rule.Severity == Critical && !same(others, h) {
+		if h := &sc.hits[i]; h.Rule.Severity == Critical && h.Form&manySpellings == 0 && !same(others, h) {
 			sc.diverged = append(sc.diverged, h.Rule)
 		}
 	}

@@ -24,6 +24,7 @@ type cli struct {
 	Demo     demoCmd     `cmd:"" help:"Show all of Weir with nothing installed: an embedded broker and Redis, and a small city that posts and is pushed to."`
 	Check    checkCmd    `cmd:"" help:"Say what is wrong with a configuration, its rules and its push policy, without starting anything."`
 	Judge    judgeCmd    `cmd:"" help:"Judge events, one JSON object a line, and write a verdict a line."`
+	Rules    rulesCmd    `cmd:"" help:"Work on rules."`
 	Evidence evidenceCmd `cmd:"" help:"Look at evidence."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

@@ -331,7 +331,9 @@ func check(t *testing.T, src []byte, cut int) {
 		t.Fatalf("%q folds to %q, its characters to %q", src, got, parts)
 	}
 	// Cut anywhere but inside a character.
-	for cut = min(max(cut, 0), len(src)); cut < len(src) && !utf8.RuneStart(src[cut]); cut++ {
+	cut = min(max(cut, 0), len(src))
+	for cut < len(src) && !utf8.RuneStart(src[cut]) {
+		cut++
 	}
 	if joined := Append(Append(nil, src[:cut]), src[cut:]); !bytes.Equal(joined, got) {
 		t.Fatalf("%q folds to %q, in two parts to %q", src, got, joined)

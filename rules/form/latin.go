@@ -390,7 +390,7 @@ func signs8(text []byte, i int, a *automaton.Automaton) bool {
 		}
 		r, n := utf8.DecodeRune(text[i:])
 		if s, one := a.SymbolOf(r); !one || s.Token() || s.Code() != 0 && a.Rune(s.Code()) >= utf8.RuneSelf || r == utf8.RuneError {
-			if r != '…' && !(joiner(r) && behindSign(text[:i], a)) {
+			if r != '…' && (!joiner(r) || !behindSign(text[:i], a)) {
 				return false
 			}
 		}

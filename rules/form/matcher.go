@@ -30,7 +30,6 @@ type Matcher struct {
 	terms      []term
 	exact      []rune               // of the spellings that are compared with the text, the length before each
 	rows       map[int][]repetition // by code
-	asideRuns  bool                 // a text must have a run of one character to hold a pattern that is aside
 	latin      *latin               // nil if the terms rule it out
 	forms      Form                 // that any term asks for
 	blank      automaton.Symbol
@@ -301,7 +300,8 @@ func (v *visit) repetitions() {
 			for i := range rows {
 				v.row(&rows[i], lo, end)
 			}
-			for lo = end; lo < hi && t.Symbols[lo].Separator(); lo++ {
+			for lo = end; lo < hi && t.Symbols[lo].Separator(); {
+				lo++
 			}
 		}
 	}
@@ -389,7 +389,10 @@ func (v *visit) rejected(term uint32, tr trace, why Rejection) {
 		return
 	}
 	start, end := v.sc.text.Span(tr.lo, tr.hi)
-	f := tr.form
+	v.rejectedAt(term, start, end, tr.form, why)
+}
+
+func (v *visit) rejectedAt(term uint32, start, end int, f Form, why Rejection) {
 	if v.decoded != nil {
 		start, end, _ = v.decoded.span(start, end)
 		f |= Decode

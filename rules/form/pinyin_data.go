@@ -60,7 +60,7 @@ func parseSyllables(token []byte, dst []syllable) ([]syllable, bool) {
 			}
 			// Not greater: of equals the longer one, which comes later, wins.
 			if s := p.nodes[at].end; s != 0 && fewest[j+1] < impossible && fewest[j+1]+1 <= fewest[i] {
-				fewest[i], next[i], first[i] = fewest[j+1]+1, uint8(j+1), s //nolint:gosec // j < maxPinyin
+				fewest[i], next[i], first[i] = fewest[j+1]+1, uint8(j+1), s
 			}
 		}
 	}
@@ -104,7 +104,7 @@ func newPinyin() *pinyinData {
 	for name, characters := range tableRows(pinyinTable) {
 		s := numbers[name]
 		if s == 0 {
-			s = syllable(len(p.names)) //nolint:gosec // 416 syllables
+			s = syllable(len(p.names))
 			numbers[name] = s
 			p.names = append(p.names, name)
 		}
@@ -118,12 +118,12 @@ func newPinyin() *pinyinData {
 			all = append(all, numbers[name])
 		}
 		for _, r := range character {
-			p.set(r, polyphone+syllable(len(p.several))) //nolint:gosec // a few hundred polyphones
+			p.set(r, polyphone+syllable(len(p.several)))
 		}
 		p.several = append(p.several, all)
 	}
 	for i, name := range p.names[1:] {
-		s := syllable(i + 1) //nolint:gosec // 416 syllables
+		s := syllable(i + 1)
 		p.spell(name, s)
 		// ü, where it can be nothing else, is written u; and typed either way.
 		if len(name) > 1 && name[1] == 'u' && strings.IndexByte("jqxy", name[0]) >= 0 {
@@ -140,7 +140,7 @@ func newPinyin() *pinyinData {
 func (p *pinyinData) set(r rune, s syllable) {
 	page := &p.index[r>>8]
 	if *page == 0 {
-		*page = uint16(len(p.pages)) //nolint:gosec // as many as index has at most
+		*page = uint16(len(p.pages))
 		p.pages = append(p.pages, [256]syllable{})
 	}
 	p.pages[*page][r&0xFF] = s
@@ -152,7 +152,7 @@ func (p *pinyinData) spell(name string, s syllable) {
 	for _, c := range []byte(name) {
 		next := p.nodes[at].next[c-'a']
 		if next == 0 {
-			next = uint16(len(p.nodes)) //nolint:gosec // some 700 nodes
+			next = uint16(len(p.nodes))
 			p.nodes[at].next[c-'a'] = next
 			p.nodes = append(p.nodes, pinyinNode{})
 		}

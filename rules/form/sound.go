@@ -391,6 +391,13 @@ func (v *visit) syllables(from, to int) {
 				exception := v.m.terms[s.terms[p]].exception
 				if !exception && (!fair || s.written[p] == plainly) {
 					more = true // as it is written it is no hit by its sound
+					if sc := v.sc; sc.Rejected != nil && !fair && s.written[p] != plainly {
+						why := OrdinaryWords
+						if v.excluded(v.sc.text.Source[start:end]) {
+							why = Excluded
+						}
+						v.rejectedAt(s.terms[p], start, end, Pinyin, why)
+					}
 					continue
 				}
 				more = v.report(s.terms[p], start, end, Pinyin) || more

@@ -42,7 +42,8 @@ func Contains(text, term string) bool {
 			break
 		}
 		at := from + i
-		if !(first && token(utf8.DecodeLastRuneInString(text[:at])) || last && token(utf8.DecodeRuneInString(text[at+len(term):]))) {
+		inside := first && token(utf8.DecodeLastRuneInString(text[:at])) || last && token(utf8.DecodeRuneInString(text[at+len(term):]))
+		if !inside {
 			return true
 		}
 		_, n := utf8.DecodeRuneInString(term)

@@ -36,7 +36,7 @@ func (m *measuring) alarms() (beyond, protection string, err error) {
 			}
 			posts := m.posts[name]
 			var hits, hit [4]int // hits, and posts with any
-			byForm, any := make([]int, len(forms)), 0
+			byForm, some := make([]int, len(forms)), 0
 			for _, text := range posts {
 				var took [4]form.Form
 				for i, s := range sets {
@@ -52,7 +52,7 @@ func (m *measuring) alarms() (beyond, protection string, err error) {
 				if took[0] != 0 || took[1] == 0 {
 					continue
 				}
-				any++
+				some++
 				for i := range forms {
 					if took[1]&(form.Squeeze<<i) != 0 {
 						byForm[i]++
@@ -61,7 +61,7 @@ func (m *measuring) alarms() (beyond, protection string, err error) {
 			}
 			n := len(posts)
 			row := []string{l.name, name, fmt.Sprint(n), percent(hit[0], n, 2)}
-			for _, f := range append(byForm, any) {
+			for _, f := range append(byForm, some) {
 				row = append(row, percent(f, n, 2))
 			}
 			b.row(row...)

@@ -403,7 +403,7 @@ func (t *tables) latin() []disguise {
 			return of(c)
 		})
 	}
-	offset := func(r *rand.Rand, first rune) func(c rune) string {
+	offset := func(_ *rand.Rand, first rune) func(c rune) string {
 		return func(c rune) string { return string(first + c - 'a') }
 	}
 	similar := func(r *rand.Rand, term []rune) string { return letters(r, term, 0.6, from(r, lookalikes)) }

@@ -63,7 +63,7 @@ func run(o options, out, log io.Writer) error {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // what could not be written is missed at once
 		m.samples = f
 	}
 	blocks := []block{{"machine", machine()}}
