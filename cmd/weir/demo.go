@@ -70,9 +70,6 @@ func (c *demoCmd) live(ctx context.Context, s streams, world *demo.World, log *s
 	visit, endVisit := context.WithCancel(ctx)
 	defer endVisit()
 	context.AfterFunc(weirCtx, endVisit) // Weir failed
-	if c.Duration > 0 {
-		time.AfterFunc(c.Duration, endVisit)
-	}
 
 	fmt.Fprintf(s.out, "weir %s, demo: everything runs in this process and listens on the loopback address only\n\n", version())
 	up := make(chan struct{})
@@ -90,6 +87,10 @@ func (c *demoCmd) live(ctx context.Context, s streams, world *demo.World, log *s
 	})
 	select {
 	case <-up:
+		// A visit lasts as long as it was asked to, however long Weir takes to start.
+		if c.Duration > 0 {
+			time.AfterFunc(c.Duration, endVisit)
+		}
 		fmt.Fprintf(s.out, "\n%s\n", world.Guide())
 	case <-visit.Done():
 	}
