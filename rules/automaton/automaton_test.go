@@ -135,7 +135,7 @@ func check(t *testing.T, a *Automaton, patterns []Pattern, text []byte, tx *Text
 			t.Fatalf("patterns %+v\ntext %q\npattern %d was lost when others were done with", patterns, text, o.pattern)
 		}
 	}
-	if len(tx.Symbols) > blockSize {
+	if len(tx.Symbols) > firstBlock {
 		return // what was done with in the first block was not seen in the next
 	}
 	slices.Sort(places)
@@ -567,7 +567,7 @@ func TestDone(t *testing.T) {
 			}
 		}
 		for n := 1; n <= longest; n++ {
-			want := blockSize // those of the first block, in which it was done with
+			want := firstBlock // those of the first block, in which it was done with
 			if n == wanted {
 				want = size - wanted + 1
 			}

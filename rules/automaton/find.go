@@ -83,7 +83,8 @@ func (a *Automaton) Done(sc *Scratch, entry uint32) {
 
 // Next searches the next block of the text and puts into sc.Hits the occurrences of
 // all patterns that begin in it, overlapping ones included. It returns false, with
-// sc.Hits empty, at the end of the text. A block has 1,024 symbols, so what a hostile
+// sc.Hits empty, at the end of the text. A block has 1,024 symbols, the first one 64 so that
+// a flood is stopped early by who has enough of it; so what a hostile
 // text and list can pile up at once is bounded by 1,024 times the length of the
 // longest pattern.
 func (a *Automaton) Next(sc *Scratch) bool {
@@ -91,7 +92,11 @@ func (a *Automaton) Next(sc *Scratch) bool {
 	if sc.from >= len(sc.sym) {
 		return false
 	}
-	sc.end = min(sc.from+blockSize, len(sc.sym))
+	size := blockSize
+	if sc.from == 0 {
+		size = firstBlock
+	}
+	sc.end = min(sc.from+size, len(sc.sym))
 	sc.stop = min(sc.end+a.longest, len(sc.sym))
 	if a.reference != nil {
 		a.reference.next(a, sc)

@@ -33,16 +33,16 @@ func main() {
 	flag.StringVar(&o.dir, "data", dataDir(), "directory of the samples: patterns_*.txt and posts_*.txt")
 	flag.IntVar(&o.rounds, "rounds", 15, "rounds of each comparison")
 	flag.Int64Var(&o.budget, "budget", 6<<30, "bytes of memory cloudflare's engine may take; it is left out where it would take more")
-	parts := flag.String("parts", "build,speed,hostile", "what to measure")
+	parts := flag.String("parts", "build,speed,hostile,forms", "what to measure")
 	sets := flag.String("sets", "zh_1000,zh_10000,zh_60000,mix_10000,mix_all,en_2000,en_all", "sets of patterns")
 	texts := flag.String("texts", "zh_short,zh_long,en,mixed", "sets of posts")
 	flag.Parse()
 	o.sets, o.texts = strings.Split(*sets, ","), strings.Split(*texts, ",")
-	run := map[string]func(options) error{"build": measureBuild, "speed": measureSpeed, "hostile": measureHostile}
+	run := map[string]func(options) error{"build": measureBuild, "speed": measureSpeed, "hostile": measureHostile, "forms": measureForms}
 	for part := range strings.SplitSeq(*parts, ",") {
 		f, ok := run[part]
 		if !ok {
-			fail(fmt.Errorf("no part %q; there are build, speed and hostile", part))
+			fail(fmt.Errorf("no part %q; there are build, speed, hostile and forms", part))
 		}
 		if err := f(o); err != nil {
 			fail(err)
