@@ -8,7 +8,7 @@ FUZZTIME ?= 30s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint integration kafka fuzz bench generate check-generated demo clean
+.PHONY: help build test race lint integration kafka fuzz bench generate check-generated quality demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ generate: ## write generated files afresh
 
 check-generated: ## fail if a generated file is stale
 	scripts/check-generated
+
+quality: ## measure what is caught and what is hit in error, into docs/quality.md (needs the samples)
+	$(GO) run ./scripts/quality -data $(or $(WEIR_TEST_DATA),../shared/data) -write docs/quality.md
 
 demo: ## the whole daemon on this machine, nothing needed
 	$(GO) run ./cmd/weir demo
