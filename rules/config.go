@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/weir-moderation/weir/rules/automaton"
+	"github.com/weir-moderation/weir/rules/form"
 )
 
 // Config is the section "rules" of the configuration.
@@ -27,6 +28,8 @@ type Config struct {
 	Words string `yaml:"words"`
 	// Exclusions is a list of texts that are no hit by sound or by shape; empty for none.
 	Exclusions string `yaml:"exclusions"`
+	// Only cuts the forms of all rules down to these, for measuring; it is in no file.
+	Only form.Form `yaml:"-"`
 	// SecondOpinion asks another engine about some events.
 	SecondOpinion SecondOpinion `yaml:"second_opinion"`
 	// MaxHits bounds the hits reported of one event. Beyond it only the first hit

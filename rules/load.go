@@ -21,6 +21,9 @@ type Options struct {
 	SecondOpinion SecondOpinion
 	// Words are ordinary words; a term that is only a part of them is no hit.
 	Words *form.Words
+	// Only cuts the forms of all rules down to these; 0 means as written. It is for
+	// measuring.
+	Only form.Form
 	// Exclusions are texts that no term is found in by sound or by shape.
 	Exclusions []string
 }

@@ -63,6 +63,9 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 		if !r.compiled() {
 			continue
 		}
+		if o.Only != 0 {
+			r.Forms &= o.Only | form.Fold
+		}
 		r.index = len(s.rules)
 		s.rules = append(s.rules, r)
 		exceptions := make([]string, len(r.Except))

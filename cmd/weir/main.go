@@ -25,6 +25,7 @@ type cli struct {
 	Check    checkCmd    `cmd:"" help:"Say what is wrong with a configuration, its rules and its push policy, without starting anything."`
 	Judge    judgeCmd    `cmd:"" help:"Judge events, one JSON object a line, and write a verdict a line."`
 	Rules    rulesCmd    `cmd:"" help:"Work on rules."`
+	Bench    benchCmd    `cmd:"" help:"Measure on this machine."`
 	Evidence evidenceCmd `cmd:"" help:"Look at evidence."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

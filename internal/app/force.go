@@ -51,7 +51,7 @@ func LoadRules(c *rules.Config) (*rules.Set, error) {
 		return nil, err
 	}
 	set, err := rules.Load(packs, register, rules.Options{Dir: dir, MemoryBudget: c.MemoryBudget, MaxHits: c.MaxHits,
-		Engine: c.Engine, SecondOpinion: c.SecondOpinion, Words: words, Exclusions: exclusions})
+		Engine: c.Engine, SecondOpinion: c.SecondOpinion, Words: words, Exclusions: exclusions, Only: c.Only})
 	if err != nil {
 		return nil, err
 	}
