@@ -16,11 +16,17 @@
 //	    state: live               # draft | shadow | live | retired
 //	    terms: [赌博, 百家乐]
 //	    except: [反赌博宣传]       # cancels only the occurrence it covers
+//	    forms: [squeeze, leet]    # how texts are read, beside folding; all; default: by severity
 //	    kinds: [post, push]       # default: both
 //	    fields: [title, text]     # default: every field
 //	    description: Betting and casino games
 //	    description_zh: 投注与赌场游戏
 //	    notes: why these terms, what they are known to hit in error
+//
+// Terms are read in forms (package form): as they are after folding, and in the ways in which
+// people hide them that the rule asks for. Where it does not say, [DefaultForms] of its severity
+// hold. A hit names the forms it took; one that was read by sound or by shape is of low
+// confidence.
 //
 // What it is not: it decides nothing about users or pushes, keeps no state
 // between events, and needs no Kafka, Redis or configuration file; it can be used
