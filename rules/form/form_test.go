@@ -305,3 +305,23 @@ func FuzzForms(f *testing.F) {
 		}
 	})
 }
+
+// A control character that nobody sees does not hide a term, wherever among the eight bytes that
+// are looked at together it stands.
+func TestUnseenInASCII(t *testing.T) {
+	for _, forms := range []Form{Fold, All} {
+		m, err := New([]Term{{Text: "casino", Forms: forms}}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sc Scratch
+		for _, unseen := range []string{"\x7f", "\x00", "\x1f"} {
+			for lead := range 17 {
+				text := strings.Repeat("x ", lead) + "cas" + unseen + "ino is open now"
+				if hits := findAll(m, &sc, text); len(hits) != 1 || hits[0].Start != 2*lead || hits[0].End != 2*lead+7 {
+					t.Errorf("%s: %q: %v", forms, text, hits)
+				}
+			}
+		}
+	}
+}

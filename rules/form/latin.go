@@ -204,7 +204,7 @@ func digitBytes(x uint64) uint64 { return (x + (0x80-'0')*ones) &^ (x + (0x80-'9
 // unusualBytes sets the high bit of each byte that is a control character (and maybe of
 // others behind one); all must be ASCII.
 func unusualBytes(x uint64) uint64 {
-	return (^(x + 0x60*ones) | (x ^ 0x7F*ones) - ones) & highs
+	return (^(x + 0x60*ones) | ((x ^ 0x7F*ones) - ones)) & highs
 }
 
 // twins reports whether two neighbours among the first eight bytes of a token are alike.
