@@ -325,3 +325,24 @@ func TestUnseenInASCII(t *testing.T) {
 		}
 	}
 }
+
+// An exclusion spares what it says and nothing else: pictures in it count, and one of which
+// nothing is left is refused instead of sparing everything.
+func TestExclusions(t *testing.T) {
+	terms := []Term{{Text: "蛇羊", Forms: All}, {Text: "马牛", Forms: All}, {Text: "赌马", Forms: All}}
+	m, err := New(terms, Options{Exclusions: []string{"🐴🐮", "赌🐴"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sc Scratch
+	for text, want := range map[string]int{"🐍🐑": 1, "🐴🐮": 0, "看🐴 🐮了": 0, "赌🐴": 0, "赌🐎": 1, "马牛": 1, "赌-马": 1} {
+		if hits := findAll(m, &sc, text); len(hits) != want {
+			t.Errorf("%q: %v, want %d", text, hits, want)
+		}
+	}
+	for _, nothing := range []string{"-", " . ", "\u200b"} {
+		if _, err := New(terms, Options{Exclusions: []string{nothing}}); err == nil {
+			t.Errorf("exclusion %q, of which nothing is left, was taken", nothing)
+		}
+	}
+}

@@ -106,7 +106,11 @@ func New(terms []Term, o Options) (*Matcher, error) {
 	if len(o.Exclusions) > 0 {
 		m.excluded = make(map[string]bool, len(o.Exclusions))
 		for _, x := range o.Exclusions {
-			m.excluded[string(appendBare(nil, []byte(x)))] = true
+			key := string(appendSurface(nil, []byte(x)))
+			if key == "" {
+				return nil, fmt.Errorf("exclusion %q: nothing is left of it without separators; take it out", x)
+			}
+			m.excluded[key] = true
 		}
 		h := sha256.New()
 		for _, x := range slices.Sorted(maps.Keys(m.excluded)) {
@@ -506,6 +510,6 @@ func (v *visit) excluded(surface []byte) bool {
 	if v.m.excluded == nil {
 		return false
 	}
-	v.sc.surface = appendBare(v.sc.surface[:0], surface)
+	v.sc.surface = appendSurface(v.sc.surface[:0], surface)
 	return v.m.excluded[string(v.sc.surface)]
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/weir-moderation/weir/rules/automaton"
@@ -489,11 +490,21 @@ const minForeign = 3
 
 // appendBare appends a text folded and without separators.
 func appendBare(dst, text []byte) []byte {
+	return appendWithout(dst, text, isSeparator)
+}
+
+// appendSurface appends a text as exclusions are compared: folded and without separators, but
+// with the pictures, which a term may be written in.
+func appendSurface(dst, text []byte) []byte {
+	return appendWithout(dst, text, func(r rune) bool { return isSeparator(r) && !unicode.Is(unicode.So, r) })
+}
+
+func appendWithout(dst, text []byte, leave func(rune) bool) []byte {
 	n := len(dst)
 	dst = fold.Append(dst, text)
 	out := dst[:n]
 	for _, r := range string(dst[n:]) {
-		if fold.ClassOf(r) != fold.Separator {
+		if !leave(r) {
 			out = utf8.AppendRune(out, r)
 		}
 	}
