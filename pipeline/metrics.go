@@ -8,6 +8,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/rules"
+	"github.com/weir-moderation/weir/rules/form"
 )
 
 // metrics are what operators see of the pipeline. Every label has a closed set
@@ -26,7 +27,14 @@ type metrics struct {
 	retried    map[string]prometheus.Counter
 	hitsTotal  *prometheus.CounterVec
 	shadowHits *prometheus.CounterVec
+	byForm     []formCounter
 	decisions  *prometheus.CounterVec
+}
+
+// formCounter counts the hits that took a form.
+type formCounter struct {
+	form.Form
+	prometheus.Counter
 }
 
 // streams are the kinds of events that arrive on topics of their own.
@@ -73,6 +81,10 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
 		shadowHits: vec("weir_shadow_hits_total", "Hits of shadow rules, which change nothing.", "category", "severity"),
 		decisions:  vec("weir_push_decisions_total", "Decisions on pushes.", "decision", "reason"),
 	}
+	byForm := vec("weir_hits_by_form_total", "Hits of live rules by the forms in which the text had to be read. A hit that took several counts for each, so the sum is no number of hits.", "form")
+	for f := form.Fold; f <= form.All; f <<= 1 {
+		m.byForm = append(m.byForm, formCounter{f, byForm.WithLabelValues(f.String())})
+	}
 	messages := vec("weir_messages_total", "Messages by where they ended.", "stream", "outcome")
 	ages := histogram("weir_message_age_seconds", "Age of the oldest message of a batch when all its effects were durable, from its timestamp in Kafka.",
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 3600})
@@ -112,7 +124,20 @@ func (m *metrics) hitsOf(set *rules.Set) {
 
 func (m *metrics) hits(list []rules.Hit) {
 	for i := range list {
-		m.hit(list[i].Rule).Inc()
+		h := &list[i]
+		m.hit(h.Rule).Inc()
+		if h.Rule.State == rules.Shadow {
+			continue
+		}
+		f := h.Form
+		if f != form.Fold {
+			f &^= form.Fold // understood beside another
+		}
+		for j := range m.byForm {
+			if f&m.byForm[j].Form != 0 {
+				m.byForm[j].Inc()
+			}
+		}
 	}
 }
 

@@ -120,11 +120,13 @@ func (v *Verdict) Report() Report {
 	if v.Decision != nil {
 		r.Decision = string(v.Decision.Decision)
 	}
-	var units utf16Counter
+	var units utf16Places
 	for i := range v.Hits {
 		h := &v.Hits[i]
 		f := &v.Event.Fields[h.Field]
-		start := units.at(f.Text, h.Start)
+		if i == 0 || h.Field != v.Hits[i-1].Field {
+			units.count(f.Text, v.Hits[i:])
+		}
 		r.Hits[i] = HitReport{
 			Rule:     h.Rule.ID,
 			Category: h.Rule.Category,
@@ -135,8 +137,8 @@ func (v *Verdict) Report() Report {
 			Text:     string(quote(f.Text[h.Start:h.End])),
 			Form:     h.Form.String(),
 
-			StartUTF16: start,
-			EndUTF16:   start + utf16Length(f.Text[h.Start:h.End]),
+			StartUTF16: units.at(h.Start),
+			EndUTF16:   units.at(h.End),
 			Confidence: "high",
 		}
 		if h.Form.Weak() {
@@ -149,21 +151,37 @@ func (v *Verdict) Report() Report {
 	return r
 }
 
-// utf16Counter counts UTF-16 code units up to places in texts. Hits are sorted by field and
-// place, so a text is counted once, however many hits it has.
-type utf16Counter struct {
-	text      []byte
-	at8, at16 int
+// utf16Places knows how many UTF-16 code units stand before some places of a text. They are counted
+// in one pass: thousands of hits may lie over one another, each a megabyte of what cannot be seen.
+type utf16Places struct {
+	places []int // bytes, ascending
+	units  []int
 }
 
-// at returns how many code units stand before a byte of the text.
-func (c *utf16Counter) at(text []byte, place int) int {
-	if len(text) != len(c.text) || len(text) > 0 && &text[0] != &c.text[0] || place < c.at8 {
-		*c = utf16Counter{text: text}
+// count counts up to the places of the hits in a text: those at the front of the list that are of
+// one field.
+func (u *utf16Places) count(text []byte, hits []rules.Hit) {
+	u.places, u.units = u.places[:0], u.units[:0]
+	for i := range hits {
+		if hits[i].Field != hits[0].Field {
+			break
+		}
+		u.places = append(u.places, hits[i].Start, hits[i].End)
 	}
-	c.at16 += utf16Length(text[c.at8:place])
-	c.at8 = place
-	return c.at16
+	slices.Sort(u.places)
+	u.places = slices.Compact(u.places)
+	at, n := 0, 0
+	for _, place := range u.places {
+		n += utf16Length(text[at:place])
+		at = place
+		u.units = append(u.units, n)
+	}
+}
+
+// at returns how many code units stand before one of the places.
+func (u *utf16Places) at(place int) int {
+	i, _ := slices.BinarySearch(u.places, place)
+	return u.units[i]
 }
 
 // utf16Length returns how many UTF-16 code units a text takes. A byte that is not UTF-8 takes

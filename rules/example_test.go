@@ -38,15 +38,17 @@ rules:
 	var scratch rules.Scratch // one for each goroutine
 	e := event.Event{Kind: event.Post, Fields: []event.Field{
 		{Name: []byte("title"), Text: []byte("社区反赌博宣传")},
-		{Name: []byte("text"), Text: []byte("Ｏｎｌｉｎｅ ＣＡＳＩＮＯ, 百\u200b家乐")},
+		{Name: []byte("text"), Text: []byte("Ｏｎｌｉｎｅ ＣＡＳＩＮＯ, 百\u200b家乐, 0nline c@sino, 赌-博")},
 	}}
 	for _, h := range set.Match(&scratch, &e) {
 		f := e.Fields[h.Field]
-		fmt.Printf("%s %s: %s at %d to %d of the %s, %q\n", h.Rule.ID, h.Rule.Action, h.Term, h.Start, h.End, f.Name, f.Text[h.Start:h.End])
+		fmt.Printf("%s %s: %s at %d to %d of the %s, %q by %s\n", h.Rule.ID, h.Rule.Action, h.Term, h.Start, h.End, f.Name, f.Text[h.Start:h.End], h.Form)
 	}
 	// Output:
-	// gambling.betting review: online casino at 0 to 37 of the text, "Ｏｎｌｉｎｅ ＣＡＳＩＮＯ"
-	// gambling.betting review: 百家乐 at 39 to 51 of the text, "百\u200b家乐"
+	// gambling.betting review: online casino at 0 to 37 of the text, "Ｏｎｌｉｎｅ ＣＡＳＩＮＯ" by fold
+	// gambling.betting review: 百家乐 at 39 to 51 of the text, "百\u200b家乐" by fold
+	// gambling.betting review: online casino at 53 to 66 of the text, "0nline c@sino" by leet
+	// gambling.betting review: 赌博 at 68 to 75 of the text, "赌-博" by squeeze
 }
 
 // A pack with faults is refused, with all of them.

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -9,61 +11,132 @@ import (
 	"github.com/weir-moderation/weir/rules/form"
 )
 
+// Explanation says what a set sees in an event.
+type Explanation struct {
+	Hits []Hit      // as Match returns them
+	Near []NearMiss // sorted by field, place and rule
+	More int        // near misses beyond MaxNearMisses, once for each way to read them
+}
+
 // NearMiss is a place that reads like a term of a rule and is no hit.
 type NearMiss struct {
 	Hit
 	Why string // in words
 }
 
+// MaxNearMisses is how many near misses of one event are told: more than anybody reads, and few
+// enough that a long text is explained in reasonable time.
+const MaxNearMisses = 100
+
 // Why a place is no hit, beside what package form says (see [form.Rejection]).
 const (
-	whyException = "an exception of its rule covers it"
+	whyException = "the exception %q of its rule covers it"
 	whyInside    = "it stands inside a longer word"
+	whyElsewhere = "its rule does not look at this field, or not at this kind of event"
 )
 
 // Explain returns the hits of an event, as Match does, and what reads like a hit and is none.
 // It is made for people who ask about one text, and takes its time.
-func (s *Set) Explain(e *event.Event) (hits []Hit, near []NearMiss) {
-	var sc Scratch
+func (s *Set) Explain(e *event.Event) Explanation {
+	var plain, sc Scratch
+	x := Explanation{Hits: s.Match(&plain, e)}
 	field := 0
 	note := func(u *use, h form.Hit, why string) {
-		near = append(near, NearMiss{Hit{Rule: u.rule, Field: field, Start: h.Start, End: h.End, Form: h.Form, Term: u.term}, why})
+		at := Hit{Rule: u.rule, Field: field, Start: h.Start, End: h.End, Form: h.Form, Term: u.term}
+		hit := slices.ContainsFunc(x.Hits, func(k Hit) bool {
+			return k.Rule == at.Rule && k.Term == at.Term && k.Field == field && k.Start < at.End && at.Start < k.End
+		})
+		// The plainest reading comes first; that the place can be read in others too says no more.
+		known := slices.ContainsFunc(x.Near, func(k NearMiss) bool {
+			return k.Rule == at.Rule && k.Term == at.Term && k.Field == field && k.Start == at.Start && k.End == at.End && k.Why == why
+		})
+		switch {
+		case hit || known:
+		case len(x.Near) == MaxNearMisses:
+			x.More++
+		default:
+			x.Near = append(x.Near, NearMiss{at, why})
+		}
 	}
-	sc.covering = func(u *use, h form.Hit) { note(u, h, whyException) }
-	sc.form.Rejected = func(h form.Hit, why form.Rejection) { note(&s.uses[h.Term], h, string(why)) }
+	applies := func(u *use) bool { return u.rule.applies(e.Kind, e.Fields[field].Name) }
+	sc.covering = func(u *use, h form.Hit) { note(u, h, fmt.Sprintf(whyException, s.coveredBy(&sc, u, h.End))) }
+	sc.form.Rejected = func(h form.Hit, why form.Rejection) {
+		if u := &s.uses[h.Term]; applies(u) {
+			note(u, h, string(why))
+		}
+	}
 	sc.begin(s)
 	for field = range e.Fields {
 		s.match(&sc, e.Kind, field, &e.Fields[field])
+		text := foldPlaces(e.Fields[field].Text)
 		for i := range s.uses {
-			if u := &s.uses[i]; u.exception < 0 && u.rule.applies(e.Kind, e.Fields[field].Name) {
-				insideWords(e.Fields[field].Text, fold.String(u.term), func(start, end int) {
-					note(u, form.Hit{Start: start, End: end, Form: form.Fold}, whyInside)
-				})
+			u := &s.uses[i]
+			if u.exception >= 0 {
+				continue
 			}
+			here := applies(u)
+			text.occurrences(fold.String(u.term), func(start, end int, inside bool) {
+				switch h := (form.Hit{Start: start, End: end, Form: form.Fold}); {
+				case inside && here:
+					note(u, h, whyInside)
+				case !inside && !here:
+					note(u, h, whyElsewhere)
+				}
+			})
 		}
 	}
-	return sc.hits, near
+	slices.SortStableFunc(x.Near, func(a, b NearMiss) int { return compare(a.Hit, b.Hit) })
+	return x
 }
 
-// insideWords calls f for each place where a folded term stands in a text as a part of a
-// longer token.
-func insideWords(text []byte, term string, f func(start, end int)) {
-	folded := string(fold.Append(nil, text))
-	if !strings.Contains(folded, term) || form.Contains(folded, term) {
-		return
+// coveredBy returns the exception that covers an occurrence which ends there.
+func (s *Set) coveredBy(sc *Scratch, u *use, end int) string {
+	for i := range s.uses {
+		if x := s.uses[i].exception; x >= 0 && slices.Contains(u.by, x) && sc.covers[x].pass == sc.pass && sc.covers[x].end >= end {
+			return s.uses[i].term
+		}
 	}
-	for start := 0; start < len(text); {
-		_, n := utf8.DecodeRune(text[start:])
-		var read []byte
-		end := start
-		for end < len(text) && len(read) < len(term) {
-			_, n := utf8.DecodeRune(text[end:])
-			read = fold.Append(read, text[end:end+n])
-			end += n
+	return ""
+}
+
+// foldedPlaces is a folded text that knows where it comes from.
+type foldedPlaces struct {
+	text string
+	from []int // of each of its bytes, where the character begins that it was folded from
+	size []int // of each of its bytes, how long that character is
+}
+
+// foldPlaces folds a text, as fold.Append does.
+func foldPlaces(text []byte) foldedPlaces {
+	var f foldedPlaces
+	var folded []byte
+	for at := 0; at < len(text); {
+		_, n := utf8.DecodeRune(text[at:])
+		folded = fold.Append(folded, text[at:at+n])
+		for len(f.from) < len(folded) {
+			f.from, f.size = append(f.from, at), append(f.size, n)
 		}
-		if string(read) == term {
-			f(start, end)
+		at += n
+	}
+	f.text = string(folded)
+	return f
+}
+
+// occurrences calls f for each place where a folded term stands in the text, told in bytes of the
+// text before it was folded, and whether it is a part of a longer token.
+func (t *foldedPlaces) occurrences(term string, f func(start, end int, inside bool)) {
+	token := func(r rune, n int) bool { return n > 0 && fold.ClassOf(r) == fold.Token }
+	first, last := token(utf8.DecodeRuneInString(term)), token(utf8.DecodeLastRuneInString(term))
+	for from := 0; term != ""; {
+		i := strings.Index(t.text[from:], term)
+		if i < 0 {
+			return
 		}
-		start += n
+		at := from + i
+		end := at + len(term)
+		f(t.from[at], t.from[end-1]+t.size[end-1],
+			first && token(utf8.DecodeLastRuneInString(t.text[:at])) || last && token(utf8.DecodeRuneInString(t.text[end:])))
+		_, n := utf8.DecodeRuneInString(term)
+		from = at + n
 	}
 }

@@ -1,11 +1,13 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules/automaton"
 	"github.com/weir-moderation/weir/rules/form"
 )
 
@@ -37,12 +39,31 @@ func (s *Set) secondOpinion(o Options) error {
 	}
 	second, err := compile(critical, 0, Options{MemoryBudget: o.SecondOpinion.MemoryBudget, MaxHits: o.MaxHits,
 		Engine: other, Words: o.Words, Exclusions: o.Exclusions})
+	if budget, ok := errors.AsType[*automaton.BudgetError](err); ok {
+		return &opinionError{budget}
+	}
 	if err != nil {
 		return fmt.Errorf("rules.second_opinion, which looks at the rules of severity critical: %w; or give every: 0 to turn it off", err)
 	}
 	s.second, s.every = second, o.SecondOpinion.Every
+	s.stats.Second = Second{Every: s.every, Rules: len(second.rules), Terms: second.stats.Terms, Memory: second.stats.Memory}
 	return nil
 }
+
+// opinionError is the refusal of critical rules that the second engine has no room for. What the
+// engine's own error proposes, another engine or fewer terms, is no way out here.
+type opinionError struct{ *automaton.BudgetError }
+
+// Error names both ways out.
+func (e *opinionError) Error() string {
+	const mib = 1 << 20
+	return fmt.Sprintf("rules.second_opinion: the rules of severity critical would take about %d MiB of memory in the second engine, more than its budget of %d MiB; "+
+		"raise rules.second_opinion.memory_budget to %[1]dMiB, or give rules.second_opinion.every: 0 to turn it off",
+		(e.Need+mib-1)/mib, e.Budget/mib)
+}
+
+// Unwrap returns the engine's own error.
+func (e *opinionError) Unwrap() error { return e.BudgetError }
 
 // sampled reports whether the event is one of those that are looked at twice. It depends on
 // the event's id alone, so an event that is delivered again is looked at again.
@@ -60,6 +81,11 @@ func (s *Set) sampled(e *event.Event) bool {
 // compareEngines asks the second engine about an event and notes the rules on which it finds
 // something else than the first did. What only the second found is a hit too: where engines
 // disagree the safer answer counts.
+//
+// A term that the first read in one of manySpellings is judged by both and compared by neither:
+// such a reading can take the place of a plainer one that comes later and overlaps it (see
+// plainer), as in 博贝者博&#36172;博 for 博赌博. The counter says that an engine has a bug, so no
+// writer may be able to raise it.
 func (s *Set) compareEngines(sc *Scratch, e *event.Event) {
 	if sc.second == nil {
 		sc.second = new(Scratch)
@@ -70,10 +96,15 @@ func (s *Set) compareEngines(sc *Scratch, e *event.Event) {
 	}
 	same := func(list []Hit, h *Hit) bool {
 		return slices.ContainsFunc(list, func(k Hit) bool {
-			return k.Rule.ID == h.Rule.ID && k.Field == h.Field && k.Start == h.Start && k.End == h.End && k.Form == h.Form && k.Term == h.Term
+			return k.Start == h.Start && k.End == h.End && k.Field == h.Field && k.Form == h.Form && k.Rule.ID == h.Rule.ID && k.Term == h.Term
 		})
 	}
 	first := len(sc.hits)
+	displaced := func(h *Hit) bool {
+		return slices.ContainsFunc(sc.hits[:first], func(k Hit) bool {
+			return k.Form&manySpellings != 0 && k.Field == h.Field && k.Rule.ID == h.Rule.ID && k.Term == h.Term
+		})
+	}
 	for i := range others {
 		h := others[i]
 		if same(sc.hits[:first], &h) {
@@ -82,10 +113,12 @@ func (s *Set) compareEngines(sc *Scratch, e *event.Event) {
 		at, _ := slices.BinarySearchFunc(s.rules, h.Rule.ID, func(r *Rule, id string) int { return strings.Compare(r.ID, id) })
 		h.Rule = s.rules[at]
 		sc.hits = append(sc.hits, h)
-		sc.diverged = append(sc.diverged, h.Rule)
+		if !displaced(&h) {
+			sc.diverged = append(sc.diverged, h.Rule)
+		}
 	}
 	for i := range sc.hits[:first] {
-		if h := &sc.hits[i]; h.Rule.Severity == Critical && h.Form&manySpellings == 0 && !same(others, h) {
+		if h := &sc.hits[i]; h.Rule.Severity == Critical && !same(others, h) && !displaced(h) {
 			sc.diverged = append(sc.diverged, h.Rule)
 		}
 	}

@@ -1,9 +1,13 @@
 package rules
 
 import (
+	"errors"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weir-moderation/weir/rules/automaton"
 )
 
 const criticalRule = "id: p.a, category: gambling, severity: critical, state: live, terms: [赌博, casino]"
@@ -66,7 +70,95 @@ func TestSecondOpinionBudget(t *testing.T) {
 	src := "pack: p\nrules:\n  - {id: p.a, category: gambling, severity: critical, state: live, forms: [fold], terms: [" +
 		strings.Repeat("赌", 60) + "博, " + strings.Repeat("casino ", 8) + "x]}\n"
 	_, err := Load(packs("p.yaml", src), register(t), Options{SecondOpinion: SecondOpinion{Every: 1, MemoryBudget: 1 << 16}})
-	if err == nil || !strings.Contains(err.Error(), "raise the budget") || !strings.Contains(err.Error(), "every: 0 to turn it off") {
+	if err == nil || !strings.Contains(err.Error(), "raise rules.second_opinion.memory_budget to 2MiB, or give rules.second_opinion.every: 0 to turn it off") {
 		t.Errorf("%v", err)
+	}
+	if _, ok := errors.AsType[*automaton.BudgetError](err); !ok {
+		t.Errorf("%T is no error of a budget", err)
+	}
+}
+
+// A set says what its second engine is asked, and nothing where there is none.
+func TestSecondOpinionStats(t *testing.T) {
+	shadow := "id: p.c, category: fraud, severity: critical, state: shadow, terms: [刷单]"
+	got := load(t, Options{SecondOpinion: SecondOpinion{Every: 7}}, criticalRule, shadow, "id: p.b, category: fraud, severity: high, state: live, terms: [ab]").Stats().Second
+	if got.Every != 7 || got.Rules != 2 || got.Terms != 3 || got.Memory < 1<<18 {
+		t.Errorf("%+v", got)
+	}
+	if got := load(t, Options{}, criticalRule).Stats().Second; got != (Second{}) {
+		t.Errorf("without a second opinion: %+v", got)
+	}
+}
+
+// The counter of differences is an alarm that an engine is broken, so no text raises it while both
+// are sound: whatever is mixed, in whatever forms the rules read it, whoever is the first.
+func TestSoundEnginesAgree(t *testing.T) {
+	pieces := []string{"赌博", "赌", "博", "反", "宣", "传", "ab", "a", "b", " ", "Ａ", "\u200b", "\xff", "，", "反赌博宣传", "-", "\n", "賭", "c", "d", "0", "百", "白",
+		"家", "乐", "bai", "jia", "le", "c4s1n0", "casino", "&#36172;", "&#21338;", "%E8%B5%8C", "贝者", "🎰", "8", "九", "六", "四", "bjl", "哈", "老虎机", "<b>", "博赌博"}
+	for _, engine := range []Engine{EngineWeir, EngineCloudflare} {
+		for _, forms := range []string{"", ", forms: all", ", forms: [split, decode, leet, shape]"} {
+			set := load(t, Options{Words: shippedWords(t), Engine: engine, MemoryBudget: 1 << 30, SecondOpinion: SecondOpinion{Every: 1}},
+				"id: p.a, category: fraud, severity: critical, state: live, terms: [赌博, 博赌博, 百家乐, casino, 哈哈, aa], except: [反赌博宣传, 百家乐器]"+forms,
+				`id: p.b, category: fraud, severity: critical, state: shadow, terms: ["8964", 老虎机, ab c]`+forms,
+				"id: p.c, category: fraud, severity: low, state: live, terms: [赌博, 家乐, aa], except: [ab aa], forms: all",
+				"id: p.d, category: fraud, severity: critical, state: live, terms: [赌博, c d], forms: fold, fields: [a]")
+			var sc Scratch
+			random := rand.New(rand.NewPCG(7, 8))
+			critical := 0
+			for range 4_000 {
+				var b strings.Builder
+				for range random.IntN(14) {
+					b.WriteString(pieces[random.IntN(len(pieces))])
+				}
+				e := post("a", b.String(), "b", "赌&#21338;")
+				for _, h := range set.Match(&sc, e) {
+					if h.Rule.Severity == Critical && h.Form&manySpellings == 0 {
+						critical++
+					}
+				}
+				if d := sc.Diverged(); len(d) > 0 {
+					t.Errorf("%s first%s: %q: the engines differ on %s", engine, forms, b.String(), d[0].ID)
+				}
+			}
+			if critical < 1_000 {
+				t.Errorf("%s first%s: only %d hits were compared", engine, forms, critical)
+			}
+		}
+	}
+}
+
+// A reading that only the first engine looks for may take the place of one that both know. That is
+// no difference between them, and nothing is lost by it; but a term that the first engine does not
+// find at all still is one.
+func TestSecondOpinionOfDisplacedReadings(t *testing.T) {
+	set := load(t, Options{SecondOpinion: SecondOpinion{Every: 1}}, "id: p.a, category: fraud, severity: critical, state: live, terms: [博赌博, casino]")
+	var sc Scratch
+	e := post("text", "博贝者博&#36172;博")
+	hits := slices.Clone(set.Match(&sc, e))
+	if got, want := quoteForms(e, hits), "p.a@text:0=博贝者博/split p.a@text:9=博&#36172;博/decode"; got != want || len(sc.Diverged()) != 0 {
+		t.Errorf("got %s, want %s; diverged %v", got, want, sc.Diverged())
+	}
+	broken := *set
+	broken.second = load(t, Options{}, "id: p.a, category: fraud, severity: critical, state: live, terms: [博赌博]")
+	if broken.Match(&sc, post("text", "博贝者博&#36172;博 casino")); len(sc.Diverged()) != 1 {
+		t.Errorf("%d differences beside a displaced reading, want 1", len(sc.Diverged()))
+	}
+}
+
+// An event that is not in the sample costs no memory.
+func TestSecondOpinionAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	set := load(t, Options{SecondOpinion: SecondOpinion{Every: 1_000_000}}, criticalRule)
+	e := post("text", "来赌-博，CASINO")
+	e.ID = []byte("x")
+	if set.sampled(e) {
+		t.Fatal("the event is in the sample; choose another id")
+	}
+	var sc Scratch
+	set.Match(&sc, e)
+	if n := testing.AllocsPerRun(50, func() { set.Match(&sc, e) }); n != 0 || sc.second != nil {
+		t.Errorf("%v allocations, second scratch %v", n, sc.second)
 	}
 }

@@ -93,14 +93,15 @@ func inForms(tb testing.TB, forms string, o Options) *Set {
 	return inForms
 }
 
-// stateInBraces is the same in a rule that is written in one line.
-var stateInBraces = regexp.MustCompile(`\bstate: \w+,`)
+// stateLine is where a rule says its state in a line of its own, stateInBraces where it is written in
+// one line.
+var (
+	stateLine     = regexp.MustCompile(`(?m)^( +)state: \w+$`)
+	stateInBraces = regexp.MustCompile(`\bstate: \w+,`)
+)
 
-// stateLine is the line of a rule in a pack that says its state.
-var stateLine = regexp.MustCompile(`(?m)^( +)state: \w+$`)
-
-// Under the ordinary words as shipped the packs do what they do without: they hit no ordinary text, and
-// all that is meant. That holds with their own forms and, but for those that are guesses, with every one.
+// Under the ordinary words as shipped the packs hit no ordinary text, and all that is meant: with their
+// own forms, with one and with every one.
 func TestPacksWithWords(t *testing.T) {
 	data := func(name string) []string {
 		src, err := os.ReadFile(filepath.Join("..", "configs", "testdata", name))

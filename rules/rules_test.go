@@ -123,7 +123,7 @@ rules:
 		t.Error(diff)
 	}
 	got := set.Stats()
-	stats := Stats{Packs: 1, Live: 1, Shadow: 1, Draft: 1, Retired: 1, Terms: 3, Exceptions: 1, Memory: got.Memory}
+	stats := Stats{Packs: 1, Live: 1, Shadow: 1, Draft: 1, Retired: 1, Terms: 3, Exceptions: 1, Memory: got.Memory, Forms: want[0].Forms | want[1].Forms}
 	if diff := cmp.Diff(stats, got); diff != "" {
 		t.Error(diff)
 	}
@@ -343,6 +343,7 @@ func TestMatch(t *testing.T) {
 		{"only in its field", post("title", "title only", "text", "title only"), "p.title@title:0=title only"},
 		{"only in its kind", post("text", "push only"), ""},
 		{"drafts and retired rules hit nothing", post("text", "draft only retired only"), ""},
+		{"a character that nobody sees, all ASCII", post("text", "an onl\x7fine cas\x00ino for you"), "p.bet@text:3=onl\x7fine cas\x00ino"},
 		{"whole words", post("text", "nononline casino, online casinos, (online casino)"), "p.bet@text:35=online casino"},
 	}
 	var sc Scratch
@@ -639,6 +640,8 @@ func TestReloadMemory(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add("pack: p\nrules:\n  - {id: p.a, category: fraud, state: live, terms: [ab, 赌博], except: [反赌博]}\n")
 	f.Add("pack: p\nrules:\n  - id: p.a\n    category: gambling\n    state: shadow\n    terms:\n      - ﬃ\n      - ⅲ\n    kinds: [push]\n    fields: [t]\n")
+	f.Add("pack: p\nrules:\n  - {id: p.a, category: fraud, state: live, terms: [ab, a b, 赌博, 赌赌博, 百家乐, \"8964\", c++], except: [反赌博, x ab], forms: all}\n")
+	f.Add("pack: p\nrules:\n  - {id: p.a, category: fraud, state: live, terms: [aa, 哈哈, \"&#65;\"], except: [x aa, 笑哈哈], forms: [squeeze, decode]}\n")
 	reg := register(f)
 	f.Fuzz(func(t *testing.T, src string) {
 		set, err := Load(packs("p.yaml", src), reg, Options{MemoryBudget: 4 << 20, MaxHits: 2})
@@ -714,39 +717,55 @@ func differentialSet(tb testing.TB, forms string) *Set {
 		"id: p.d, category: fraud, state: live, terms: [赌博], kinds: [push], forms: "+forms)
 }
 
+// alphabets are pieces of texts: of all kinds, and of ASCII alone, which has ways of its own through the
+// matcher.
+var alphabets = map[string][]string{
+	"all": {"赌博", "赌", "博", "反", "宣", "传", "ab", "a", "b", " ", "Ａ", "\u200b", "㍿", "株式", "\xff", "，", "反赌博宣传", "賭", "а", "á", "0", "か",
+		"c", "d", "-", "\n"},
+	"ASCII": {"ab", "aa", "a", "b", "B", "ab a", "c d", "c", "d", "long word", "0", " ", " ", "  ", ", ", ".", "-", "\n", "\t", "\x7f", "\x01", "\x00"},
+}
+
+// randomText joins pieces.
+func randomText(random *rand.Rand, pieces []string, most int) string {
+	var b strings.Builder
+	for range random.IntN(most) {
+		b.WriteString(pieces[random.IntN(len(pieces))])
+	}
+	return b.String()
+}
+
 // Rules and exceptions that overlap in every way hit as by trying everything.
 func TestDifferential(t *testing.T) {
 	set := differentialSet(t, "[fold]")
-	random := rand.New(rand.NewPCG(5, 6))
-	pieces := []string{"赌博", "赌", "博", "反", "宣", "传", "ab", "a", "b", " ", "Ａ", "\u200b", "㍿", "株式", "\xff", "，", "反赌博宣传", "賭", "а", "á", "0", "か"}
 	var sc Scratch
-	found := 0
-	for range 20_000 {
-		text := func() string {
-			var b strings.Builder
-			for range random.IntN(14) {
-				b.WriteString(pieces[random.IntN(len(pieces))])
+	for name, pieces := range alphabets {
+		random := rand.New(rand.NewPCG(5, 6))
+		found := 0
+		for range 20_000 {
+			most := 14
+			if random.IntN(8) == 0 {
+				most = 60
 			}
-			return b.String()
+			e := post("a", randomText(random, pieces, most), "b", randomText(random, pieces, most))
+			if random.IntN(2) == 0 {
+				e.Kind = event.Push
+			}
+			want, got := naive(set, e), set.Match(&sc, e)
+			if !slices.Equal(got, want) {
+				t.Fatalf("%q, %q: got %s, want %s", e.Fields[0].Text, e.Fields[1].Text, quote(e, got), quote(e, want))
+			}
+			found += len(want)
 		}
-		e := post("a", text(), "b", text())
-		if random.IntN(2) == 0 {
-			e.Kind = event.Push
+		if found < 10_000 {
+			t.Errorf("%s: only %d hits", name, found)
 		}
-		want, got := naive(set, e), set.Match(&sc, e)
-		if !slices.Equal(got, want) {
-			t.Fatalf("%q, %q: got %s, want %s", e.Fields[0].Text, e.Fields[1].Text, quote(e, got), quote(e, want))
-		}
-		found += len(want)
-	}
-	if found < 10_000 {
-		t.Errorf("only %d hits", found)
 	}
 }
 
 func FuzzMatch(f *testing.F) {
 	f.Add("反赌博宣传 赌博", "ＡＢ a ab")
 	f.Add("aa 赌博宣传", "ⅱ ㍿ 株式会")
+	f.Add("a\x7fb is here", "AAAAA\x7fAA,AA?@AAA")
 	set := differentialSet(f, "[fold]")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		if len(a)+len(b) > 1000 {

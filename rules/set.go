@@ -44,14 +44,24 @@ type use struct {
 // Stats says what a set is made of.
 type Stats struct {
 	Packs                        int
-	Live, Shadow, Draft, Retired int   // rules
-	Terms, Exceptions            int   // of live and shadow rules
-	Memory                       Bytes // what the compiled terms take, the ordinary words left out
+	Live, Shadow, Draft, Retired int       // rules
+	Terms, Exceptions            int       // of live and shadow rules
+	Memory                       Bytes     // what the compiled terms take, the ordinary words left out
+	Forms                        form.Form // in which any live or shadow rule is read
+	Exclusions                   int       // texts that are no hit by sound or shape
+	Second                       Second    // the zero one without a second opinion
+}
+
+// Second says what is asked of a second engine.
+type Second struct {
+	Every        int // of how many events one
+	Rules, Terms int
+	Memory       Bytes // what its terms take
 }
 
 // compile builds the set of checked rules.
 func compile(all []*Rule, packs int, o Options) (*Set, error) {
-	s := &Set{all: all, max: cmp.Or(o.MaxHits, DefaultMaxHits), stats: Stats{Packs: packs}}
+	s := &Set{all: all, max: cmp.Or(o.MaxHits, DefaultMaxHits), stats: Stats{Packs: packs, Exclusions: len(o.Exclusions)}}
 	slices.SortFunc(s.all, func(a, b *Rule) int { return cmp.Compare(a.ID, b.ID) })
 	var terms []form.Term
 	add := func(u use, f form.Form) {
@@ -66,6 +76,7 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 		if o.Only != 0 {
 			r.Forms &= o.Only | form.Fold
 		}
+		s.stats.Forms |= r.Forms
 		r.index = len(s.rules)
 		s.rules = append(s.rules, r)
 		exceptions := make([]string, len(r.Except))

@@ -1,6 +1,7 @@
 package sinks_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"path/filepath"
 	"reflect"
@@ -9,10 +10,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/rules"
+	"github.com/weir-moderation/weir/rules/form"
 	"github.com/weir-moderation/weir/sinks"
 )
 
@@ -93,6 +96,8 @@ func TestSchemasKnowEveryWord(t *testing.T) {
 	same("actions", []string{rules.Pass.String(), rules.Review.String(), rules.Reject.String()}, enum(t, defs, "action"))
 	same("severities", []string{rules.Low.String(), rules.Medium.String(), rules.High.String(), rules.Critical.String()},
 		enum(t, defs, "hit", "properties", "severity"))
+	same("forms", form.Names(), enum(t, defs, "form"))
+	same("confidences", []string{"high", "low"}, enum(t, defs, "hit", "properties", "confidence"))
 	stages := []string{string(pipeline.StageFetch), string(pipeline.StageDecode), string(pipeline.StageJudge), string(pipeline.StageOutput)}
 	same("stages", stages, enum(t, defs, "deadLetterRecord", "properties", "stage"))
 	same("stages in headers", stages, readAsyncAPI(t).Components.Schemas["deadLetter"].Properties["weir-stage"].Enum)
@@ -151,5 +156,34 @@ func TestVerdictLineKeepsItsSchema(t *testing.T) {
 			t.Fatal(err)
 		}
 		validate(t, verdict, text)
+	}
+}
+
+// A form is one word or several, as the code joins them, and nothing else.
+func TestSchemaOfForms(t *testing.T) {
+	d := newDesk(t)
+	line := d.post(t, "forbiddenstuff").Report()
+	verdict := schema(t, "verdict.json")
+	valid := func(word string) bool {
+		line.Hits[0].Form = word
+		text, err := json.Marshal(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return verdict.Validate(v) == nil
+	}
+	for f := form.Fold; f <= form.All; f++ {
+		if !valid(f.String()) {
+			t.Fatalf("%s is refused", f)
+		}
+	}
+	for _, word := range []string{"", "fold+squeeze", "squeeze+fold", "squeeze+", "+squeeze", "squeeze,leet", "squeeze leet", "Squeeze", "sound"} {
+		if valid(word) {
+			t.Errorf("%q is taken for a form", word)
+		}
 	}
 }

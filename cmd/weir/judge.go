@@ -9,17 +9,12 @@ import (
 	"io"
 
 	"github.com/weir-moderation/weir/internal/app"
-	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules"
 )
 
-type judgeCmd struct {
-	Rules      string `help:"Directory of packs; without it the starter packs in the binary." placeholder:"DIR" type:"path" xor:"rules"`
-	Categories string `help:"The register of categories; without it the one in the binary." placeholder:"FILE" type:"path" xor:"categories"`
-	Config     string `help:"Take rules and limits from this configuration file." placeholder:"FILE" type:"path" xor:"rules,categories"`
-}
+type judgeCmd struct{ ruleFlags }
 
 // Help says what kong cannot know.
 func (judgeCmd) Help() string {
@@ -40,14 +35,9 @@ type deadLetter struct {
 
 // Run judges stdin line by line.
 func (c *judgeCmd) Run(ctx context.Context, s streams) error {
-	cfg := config.Default()
-	cfg.Rules.Dir, cfg.Rules.Categories = c.Rules, c.Categories
-	if c.Config != "" {
-		read, err := loadConfig(c.Config)
-		if err != nil {
-			return err
-		}
-		cfg = *read
+	cfg, err := c.read()
+	if err != nil {
+		return err
 	}
 	set, err := app.LoadRules(&cfg.Rules)
 	if err != nil {

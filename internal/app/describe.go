@@ -1,11 +1,14 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/rules"
+	"github.com/weir-moderation/weir/rules/form"
 )
 
 // Describe says in lines what a configuration and what it names come to: what
@@ -29,6 +32,23 @@ func Describe(c *config.Config, f pipeline.Force) []string {
 	} else {
 		say("", "no canaries: every term was tried alone, but nothing harmless can be sent to see that the rules fire")
 	}
+	st := f.Rules.Stats()
+	say("", "read in the forms %s", formsInUse(st.Forms))
+	say("", "ordinary words from %s", cmp.Or(c.Rules.Words, "the list in the binary"))
+	if c.Rules.Exclusions != "" {
+		say("", "%s from %s", count(st.Exclusions, "exclusion"), c.Rules.Exclusions)
+	} else {
+		say("", "no exclusions")
+	}
+	say("", "%s in %s with the engine %s", count(st.Terms, "term"), mib(st.Memory), cmp.Or(c.Rules.Engine, rules.EngineWeir))
+	switch x := st.Second; {
+	case x.Every > 0:
+		say("", "second opinion on one event of %d: %s of severity critical in %s", x.Every, count(x.Terms, "term"), mib(x.Memory))
+	case c.Rules.SecondOpinion.Every > 0:
+		say("", "no second opinion: no rule in force is of severity critical")
+	default:
+		say("", "second opinion off")
+	}
 	if f.Policy == nil {
 		say("pushes", "off: no topic of pushes is named")
 	} else {
@@ -41,3 +61,23 @@ func Describe(c *config.Config, f pipeline.Force) []string {
 	say("evidence", "%s", c.Evidence.Dir)
 	return lines
 }
+
+// formsInUse lists forms. Fold is always one of them.
+func formsInUse(f form.Form) string {
+	list := []string{form.Fold.String()}
+	if f &^= form.Fold; f != 0 {
+		list = append(list, strings.Split(f.String(), "+")...)
+	}
+	return strings.Join(list, ", ")
+}
+
+// count says how many there are of something.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// mib is an amount of memory for people.
+func mib(b rules.Bytes) string { return fmt.Sprintf("%.1f MiB", float64(b)/(1<<20)) }

@@ -37,7 +37,7 @@ func newReloadMetrics(reg prometheus.Registerer) *reloadMetrics {
 		policy:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_push_policy_info", Help: "Always 1; version and digest of the push policy in force are in the labels."}, []string{"version", "digest"}),
 		count:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_rules", Help: "Live and shadow rules in force."}),
 		terms:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_terms", Help: "Terms of the live and shadow rules in force."}),
-		memory:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_automaton_bytes", Help: "About how much memory the automaton of the rules in force takes."}),
+		memory:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_automaton_bytes", Help: "About how much memory the automaton of the rules in force takes, and that of the second opinion."}),
 	}
 	reg.MustRegister(m.successful, m.timestamp, m.rules, m.policy, m.count, m.terms, m.memory)
 	return m
@@ -49,8 +49,9 @@ func (m *reloadMetrics) inForce(f pipeline.Force, now time.Time) {
 	m.rules.Reset()
 	m.rules.WithLabelValues(f.Rules.Digest()).Set(1)
 	m.count.Set(float64(len(f.Rules.Rules())))
-	m.terms.Set(float64(f.Rules.Stats().Terms))
-	m.memory.Set(float64(f.Rules.Stats().Memory))
+	st := f.Rules.Stats()
+	m.terms.Set(float64(st.Terms))
+	m.memory.Set(float64(st.Memory + st.Second.Memory))
 	m.policy.Reset()
 	if f.Policy != nil {
 		m.policy.WithLabelValues(f.Policy.Version(), f.Policy.Digest()).Set(1)

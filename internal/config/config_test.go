@@ -154,6 +154,15 @@ func TestRefusals(t *testing.T) {
 		{"a limit that is a fraction", "events: {max_depth: 4.5}\n", []string{"1:21: events.max_depth: 4.5 is a number; give a whole number"}},
 		{"a budget without a unit", "rules: {memory_budget: 256}\n", []string{`1:24: rules.memory_budget: "256" is not an amount of memory`}},
 		{"a budget that is too small", "rules: {memory_budget: 1KiB}\n", []string{"1:24: rules.memory_budget: 1KiB is too little"}},
+		{"an unknown engine", "rules: {engine: hyperscan}\n", []string{`1:17: rules.engine: unknown engine "hyperscan"; known are weir, cloudflare`}},
+		{"an engine misspelt", "rules: {engine: cloudfare}\n", []string{`1:17: rules.engine: unknown engine "cloudfare"; did you mean "cloudflare"?`}},
+		{"a second opinion less than never", "rules:\n  second_opinion: {every: -1}\n", []string{"2:27: rules.second_opinion.every: -1 is less than none; give 0 to turn it off"}},
+		{"a second opinion that is no number", "rules: {second_opinion: {every: never}}\n", []string{`1:33: rules.second_opinion.every: "never" is a text; give a whole number`}},
+		{"a second opinion without room", "rules: {second_opinion: {memory_budget: 1KiB}}\n", []string{"1:41: rules.second_opinion.memory_budget: 1KiB is too little; give at least 1MiB, or every: 0"}},
+		{"no room for no second opinion", "rules: {second_opinion: {every: 0, memory_budget: 0B}}\n", nil},
+		{"a second opinion as a word", "rules: {second_opinion: off}\n", []string{"1:25: rules.second_opinion: "}},
+		{"words that are a list", "rules: {words: [a.txt]}\n", []string{"1:16: rules.words: "}},
+		{"forms for all rules", "rules: {only: fold}\n", []string{"1:9: rules.only: unknown name"}},
 		{"no directory of evidence", "evidence: {dir: ''}\n", []string{"1:17: evidence.dir: none given"}},
 		{"a generation that would be a path", "evidence: {generation: ../1}\n", []string{`1:24: evidence.generation: "../1"; use`}},
 		{"checkpoints too seldom", "evidence: {checkpoint_every: 2h}\n", []string{"1:30: evidence.checkpoint_every: 2h0m0s; use"}},
@@ -232,7 +241,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 func TestPathsAreRelativeToTheFile(t *testing.T) {
 	var c Config
 	isPath := func(name string) bool {
-		return strings.HasSuffix(name, "_file") || slices.Contains([]string{"dir", "policy", "categories"}, name)
+		return strings.HasSuffix(name, "_file") || slices.Contains([]string{"dir", "policy", "categories", "words", "exclusions"}, name)
 	}
 	n := 0
 	each(reflect.ValueOf(&c).Elem(), "", func(path, name string, v reflect.Value) {

@@ -105,6 +105,66 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// palette is a list that may be given as one word.
+type palette []colour
+
+func (p *palette) UnmarshalText(b []byte) error {
+	var c colour
+	err := c.UnmarshalText(b)
+	*p = palette{c}
+	return err
+}
+
+// A list that can be read from one word is given as a word or as a list, and the document knows which.
+func TestWordOrList(t *testing.T) {
+	type wall struct {
+		Paint palette `yaml:"paint"`
+	}
+	for _, tt := range []struct {
+		src  string
+		want palette
+		list bool
+	}{
+		{"paint: red\n", palette{"red"}, false},
+		{"paint: \"red\"\n", palette{"red"}, false},
+		{"paint: [red]\n", palette{"red"}, true},
+		{"paint:\n  - blue\n  - red\n", palette{"blue", "red"}, true},
+		{"paint: []\n", palette{}, false},
+		{"{}\n", palette{"the default"}, false},
+	} {
+		w := wall{Paint: palette{"the default"}}
+		doc, err := Decode("a.yaml", []byte(tt.src), &w)
+		if err != nil {
+			t.Errorf("%q: %v", tt.src, err)
+			continue
+		}
+		if diff := cmp.Diff(tt.want, w.Paint); diff != "" {
+			t.Errorf("%q: %s", tt.src, diff)
+		}
+		if doc.Has("paint[0]") != tt.list {
+			t.Errorf("%q: a list is %v", tt.src, !tt.list)
+		}
+	}
+	for src, want := range map[string]string{
+		"paint: green\n":        `a.yaml:1:8: paint: unknown colour "green"; known are red, blue`,
+		"paint: [red, green]\n": `a.yaml:1:14: paint[1]: unknown colour "green"; known are red, blue`,
+		"paint: [red, 1]\n":     `a.yaml:1:14: paint[1]: unknown colour "1"; known are red, blue`,
+		"paint: [[red]]\n":      `a.yaml:1:9: paint[0]: is a list; give a text`,
+		"paint: 12\n":           `a.yaml:1:8: paint: unknown colour "12"; known are red, blue`,
+		"paint: {red: 1}\n":     `a.yaml:1:9: paint: is a mapping; give a text, in quotes if it has a colon`,
+		"paint:\n":              `a.yaml:1:1: paint: is empty; give a text or take the line out`,
+	} {
+		_, err := Decode("a.yaml", []byte(src), new(wall))
+		if err == nil {
+			t.Errorf("%q: accepted", src)
+			continue
+		}
+		if diff := cmp.Diff(want, err.Error()); diff != "" {
+			t.Errorf("%q: %s", src, diff)
+		}
+	}
+}
+
 // Every fault has its own words and its place.
 func TestProblems(t *testing.T) {
 	tests := []struct{ name, src, want string }{
