@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/rules/form"
 )
 
@@ -406,6 +407,9 @@ func TestFormsOfASCII(t *testing.T) {
 	}
 }
 
+// isWritten reports whether a folded character is more than a separator.
+func isWritten(r rune) bool { return fold.ClassOf(r) != fold.Separator }
+
 // Every term that a pack may hold hits in all forms where it stands alone, under ordinary words and
 // whatever the limit of hits.
 func TestSelfTestInForms(t *testing.T) {
@@ -417,13 +421,15 @@ func TestSelfTestInForms(t *testing.T) {
 	for _, s := range terms {
 		quoted = append(quoted, fmt.Sprintf("%q", s))
 	}
+	// An exclusion of which nothing is left without separators is refused.
+	exclusions := slices.DeleteFunc(slices.Clone(terms), func(term string) bool { return !strings.ContainsFunc(fold.String(term), isWritten) })
 	for _, forms := range append(form.Names(), "all") {
 		src := "pack: p\nrules:\n"
 		for i, q := range quoted { // a rule each, and one with all of them
 			src += fmt.Sprintf("  - {id: p.r%d, category: fraud, state: live, terms: [%s], forms: %s}\n", i, q, forms)
 		}
 		src += fmt.Sprintf("  - {id: p.all, category: fraud, state: shadow, terms: [%s], forms: %s}\n", strings.Join(quoted, ", "), forms)
-		for _, o := range []Options{{}, {MaxHits: 1, Words: shippedWords(t), Exclusions: terms}} {
+		for _, o := range []Options{{}, {MaxHits: 1, Words: shippedWords(t), Exclusions: exclusions}} {
 			set, err := Load(packs("p.yaml", src), register(t), o)
 			if err != nil {
 				t.Fatal(err)
