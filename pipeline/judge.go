@@ -61,7 +61,7 @@ func (j *Judge) judge(set *rules.Set, kind event.Kind, headers []event.Header, v
 	v.Hits = slices.Clone(hits)
 	for i := range v.Hits {
 		// The strongest action of a live rule wins; a shadow rule only leaves a trace.
-		if a := actionOf(&v.Hits[i]); v.Hits[i].Rule.State == rules.Live && a > v.Action {
+		if a := actionOf(&v.Hits[i]); v.Hits[i].State == rules.Live && a > v.Action {
 			v.Action, v.Reason = a, ReasonContent
 		}
 	}

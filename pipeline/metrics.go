@@ -118,15 +118,18 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
 // at zero before the first hit.
 func (m *metrics) hitsOf(set *rules.Set) {
 	for _, r := range set.Rules() {
-		m.hit(r)
+		m.hit(r, r.State)
+		if r.Rollout < 100 {
+			m.hit(r, rules.Shadow)
+		}
 	}
 }
 
 func (m *metrics) hits(list []rules.Hit) {
 	for i := range list {
 		h := &list[i]
-		m.hit(h.Rule).Inc()
-		if h.Rule.State == rules.Shadow {
+		m.hit(h.Rule, h.State).Inc()
+		if h.State == rules.Shadow {
 			continue
 		}
 		f := h.Form
@@ -141,11 +144,11 @@ func (m *metrics) hits(list []rules.Hit) {
 	}
 }
 
-// hit returns the counter of a rule's hits. A shadow rule has another one than
-// the live rules: whatever pages on weir_hits_total{severity="critical"} must
+// hit returns the counter of a rule's hits where it is in a state. In shadow it has another one
+// than where it is live: whatever pages on weir_hits_total{severity="critical"} must
 // not be woken by a rule on trial.
-func (m *metrics) hit(r *rules.Rule) prometheus.Counter {
-	if r.State == rules.Shadow {
+func (m *metrics) hit(r *rules.Rule, s rules.State) prometheus.Counter {
+	if s == rules.Shadow {
 		return m.shadowHits.WithLabelValues(r.Category, r.Severity.String())
 	}
 	return m.hitsTotal.WithLabelValues(r.Category, r.Severity.String())

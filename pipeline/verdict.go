@@ -144,8 +144,8 @@ func (v *Verdict) Report() Report {
 		if h.Form.Weak() {
 			r.Hits[i].Confidence = "low"
 		}
-		if h.Rule.State == rules.Shadow {
-			r.Hits[i].State = h.Rule.State.String()
+		if h.State == rules.Shadow {
+			r.Hits[i].State = h.State.String()
 		}
 	}
 	return r

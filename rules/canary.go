@@ -25,15 +25,15 @@ func (s *Set) Canaries() []Canary {
 	var list []Canary
 	for _, r := range s.rules {
 		if r.Pack == CanaryPack && r.State == Live {
-			list = append(list, Canary{r.Category, r.ID, r.Terms[0]})
+			list = append(list, Canary{r.Category, r.ID, r.Lists[0][0].Text})
 		}
 	}
 	return list
 }
 
 // SelfTest judges the text of every canary, and every term of every other rule
-// standing alone, by the compiled set. Whatever does not hit its rule is a fault of
-// Weir, not of the pack; such a set must not be put in force.
+// standing alone, by the compiled set. Whatever does not hit its rule, or is no part of a
+// combination, is a fault of Weir, not of the pack; such a set must not be put in force.
 func (s *Set) SelfTest() error {
 	whole := *s
 	whole.max = math.MaxInt // other terms that stand within a term must not push it out
@@ -45,9 +45,11 @@ func (s *Set) SelfTest() error {
 		if len(r.Fields) > 0 {
 			name = r.Fields[0]
 		}
-		for i, t := range r.Terms {
+		for i, t := range r.Terms() {
 			e := event.Event{Kind: r.Kinds[0], Fields: []event.Field{{Name: []byte(name), Text: []byte(t)}}}
-			if !slices.ContainsFunc(whole.Match(&sc, &e), func(h Hit) bool { return h.Rule == r && h.Term == t }) {
+			hits := slices.ContainsFunc(whole.Match(&sc, &e), func(h Hit) bool { return h.Rule == r && h.Term == t })
+			part := slices.ContainsFunc(sc.parts, func(p part) bool { u := &s.uses[p.use]; return u.rule == r && u.term.Text == t })
+			if !hits && !part {
 				errs = append(errs, fmt.Errorf("rule %s does not hit its own term %d", r.ID, i))
 			}
 		}

@@ -33,6 +33,8 @@ const (
 	whyException = "the exception %q of its rule covers it"
 	whyInside    = "it stands inside a longer word"
 	whyElsewhere = "its rule does not look at this field, or not at this kind of event"
+	whyFits      = "it does not stand as its rule asks: beside letters, in another case, or with too wide a gap"
+	whyAlone     = "it is one part of a combination; what else its rule asks for is not there"
 )
 
 // Explain returns the hits of an event, as Match does, and what reads like a hit and is none.
@@ -40,9 +42,8 @@ const (
 func (s *Set) Explain(e *event.Event) Explanation {
 	var plain, sc Scratch
 	x := Explanation{Hits: s.Match(&plain, e)}
-	field := 0
-	note := func(u *use, h form.Hit, why string) {
-		at := Hit{Rule: u.rule, Field: field, Start: h.Start, End: h.End, Form: h.Form, Term: u.term}
+	note := func(u *use, field int, h form.Hit, why string) {
+		at := Hit{Rule: u.rule, State: u.rule.stateFor(e.User.ID), Field: field, Start: h.Start, End: h.End, Form: h.Form, Term: u.term.Text}
 		hit := slices.ContainsFunc(x.Hits, func(k Hit) bool {
 			return k.Rule == at.Rule && k.Term == at.Term && k.Field == field && k.Start < at.End && at.Start < k.End
 		})
@@ -58,42 +59,51 @@ func (s *Set) Explain(e *event.Event) Explanation {
 			x.Near = append(x.Near, NearMiss{at, why})
 		}
 	}
+	field := 0
 	applies := func(u *use) bool { return u.rule.applies(e.Kind, e.Fields[field].Name) }
-	sc.covering = func(u *use, h form.Hit) { note(u, h, fmt.Sprintf(whyException, s.coveredBy(&sc, u, h.End))) }
+	sc.dropped = func(u *use, field int, h form.Hit, why string) {
+		if why == whyException {
+			why = fmt.Sprintf(why, s.coveredBy(&sc, u, h.End))
+		}
+		note(u, field, h, why)
+	}
 	sc.form.Rejected = func(h form.Hit, why form.Rejection) {
-		if u := &s.uses[h.Term]; applies(u) {
-			note(u, h, string(why))
+		for i := s.first[h.Term]; i < s.first[h.Term+1]; i++ {
+			if u := &s.uses[i]; u.term != nil && applies(u) {
+				note(u, field, h, string(why))
+			}
 		}
 	}
 	sc.begin(s)
 	for field = range e.Fields {
-		s.match(&sc, e.Kind, field, &e.Fields[field])
+		s.match(&sc, e, field)
 		text := foldPlaces(e.Fields[field].Text)
 		for i := range s.uses {
 			u := &s.uses[i]
-			if u.exception >= 0 {
+			if u.term == nil {
 				continue
 			}
 			here := applies(u)
-			text.occurrences(fold.String(u.term), func(start, end int, inside bool) {
+			text.occurrences(fold.String(u.term.Text), func(start, end int, inside bool) {
 				switch h := (form.Hit{Start: start, End: end, Form: form.Fold}); {
 				case inside && here:
-					note(u, h, whyInside)
+					note(u, field, h, whyInside)
 				case !inside && !here:
-					note(u, h, whyElsewhere)
+					note(u, field, h, whyElsewhere)
 				}
 			})
 		}
 	}
+	s.combine(&sc, e)
 	slices.SortStableFunc(x.Near, func(a, b NearMiss) int { return compare(a.Hit, b.Hit) })
 	return x
 }
 
 // coveredBy returns the exception that covers an occurrence which ends there.
 func (s *Set) coveredBy(sc *Scratch, u *use, end int) string {
-	for i := range s.uses {
-		if x := s.uses[i].exception; x >= 0 && slices.Contains(u.by, x) && sc.covers[x].pass == sc.pass && sc.covers[x].end >= end {
-			return s.uses[i].term
+	for _, x := range u.by {
+		if c := sc.covers[x]; c.pass == sc.pass && c.end >= end {
+			return s.exceptions[x]
 		}
 	}
 	return ""

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/weir-moderation/weir/internal/strictyaml"
 	"github.com/weir-moderation/weir/rules/form"
@@ -26,11 +27,13 @@ type Options struct {
 	Only form.Form
 	// Exclusions are texts that no term is found in by sound or by shape.
 	Exclusions []string
+	// Now is the time by which exceptions are in force or have expired; zero for the clock's.
+	Now time.Time
 }
 
 // Load reads, checks and compiles the packs at the root of fsys: every file whose
-// name ends in .yaml. Directories, names that begin with a dot and other files are
-// passed over. Draft and retired rules are checked like all others, and not
+// name ends in .yaml, but not in _test.yaml. Directories, names that begin with a dot
+// and other files are passed over; files of terms are read where a rule names them. Draft and retired rules are checked like all others, and not
 // compiled. When anything is wrong there is no set, and the error lists all
 // problems of all packs ([strictyaml.Problems]).
 func Load(fsys fs.FS, reg *Register, o Options) (*Set, error) {
@@ -38,24 +41,36 @@ func Load(fsys fs.FS, reg *Register, o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	var rules []*Rule
+	l := library{fsys: fsys, dir: o.Dir, register: reg,
+		groups: make(map[string][]entryFile), exceptions: make(map[string][]Exception), files: make(map[string][]string)}
+	files := make([]packFile, len(names))
+	checkers := make([]*checker, len(names))
 	packs := make(map[string]*strictyaml.Problem) // where each name was given first
-	ids := make(map[string]*strictyaml.Problem)
-	for _, name := range names {
+	for i, name := range names {
 		src, err := fs.ReadFile(fsys, name)
 		if err != nil {
 			return nil, fmt.Errorf("read pack: %w", err)
 		}
-		f, list, c := parsePack(path.Join(o.Dir, name), src, reg)
-		c.once(packs, "pack", "pack", f.Pack)
-		for i, r := range list {
-			if r != nil {
-				c.once(ids, fmt.Sprintf("rules[%d].id", i), "id", r.ID)
+		files[i], checkers[i] = readPack(path.Join(o.Dir, name), src)
+		checkers[i].unique(packs, "pack", "pack", files[i].Pack)
+		l.share(checkers[i], &files[i])
+	}
+	// Only now is all known that rules may name.
+	var rules []*Rule
+	ids := make(map[string]*strictyaml.Problem)
+	for i, c := range checkers {
+		for j := range files[i].Rules {
+			at := fmt.Sprintf("rules[%d]", j)
+			if c.faulty[at] {
+				continue // not even a mapping
 			}
+			r := c.rule(at, &files[i], &files[i].Rules[j], &l)
+			c.unique(ids, at+".id", "id", r.ID)
+			rules = append(rules, r)
 		}
 		problems = append(problems, c.problems...)
-		rules = append(rules, list...)
 	}
+	problems = append(problems, l.problems...)
 	if len(rules) > MaxRules {
 		problems = append(problems, &strictyaml.Problem{File: dirName(o.Dir), Message: fmt.Sprintf("%d rules in all packs; at most %d (rules.MaxRules)", len(rules), MaxRules)})
 	}
@@ -77,7 +92,7 @@ func packNames(fsys fs.FS, dir string) ([]string, strictyaml.Problems, error) {
 	for _, e := range entries {
 		name := e.Name()
 		switch {
-		case e.IsDir() || strings.HasPrefix(name, "."):
+		case e.IsDir() || strings.HasPrefix(name, ".") || strings.HasSuffix(name, "_test.yaml"):
 		case strings.HasSuffix(name, ".yaml"):
 			names = append(names, name)
 		case strings.HasSuffix(name, ".yml"):
@@ -101,8 +116,8 @@ func dirName(dir string) string {
 	return dir
 }
 
-// once notes a name that was given before, in this file or another, with both places.
-func (c *checker) once(first map[string]*strictyaml.Problem, at, what, name string) {
+// unique notes a name that was given before, in this file or another, with both places.
+func (c *checker) unique(first map[string]*strictyaml.Problem, at, what, name string) {
 	if name == "" || c.faulty[at] {
 		return
 	}

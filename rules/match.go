@@ -18,8 +18,11 @@ type Scratch struct {
 	reading int     // form.Hit.Pass of the last hit; a variable of match would go to the heap
 	pass    uint32  // grows with every reading of every field
 	covers  []cover // by exception
+	parts   []part  // of combinations
+	windows windows
 
-	covering func(*use, form.Hit) // of Explain: told of what an exception covers; else nil
+	// dropped is told, by Explain, of what is no hit and why; else nil.
+	dropped func(u *use, field int, h form.Hit, why string)
 
 	second   *Scratch // of the second engine
 	diverged []*Rule
@@ -29,6 +32,7 @@ type Scratch struct {
 type seen struct {
 	round uint32
 	sure  bool
+	parts int32 // of a combination, in that event
 }
 
 // cover is the last occurrence of an exception in one reading of a field. One that
@@ -41,14 +45,15 @@ type cover struct {
 // begin makes the scratch fit the set.
 func (sc *Scratch) begin(s *Set) {
 	sc.hits, sc.diverged = sc.hits[:0], sc.diverged[:0]
+	sc.parts = sc.parts[:0]
 	sc.round++
 	if sc.round == 0 || len(sc.seen) < len(s.rules) {
 		sc.seen = make([]seen, max(len(s.rules), len(sc.seen)))
 		sc.round = 1
 	}
 	// The readings of one event are far fewer than what is left to count.
-	if sc.pass > 1<<31 || len(sc.covers) < s.covers {
-		sc.covers = make([]cover, max(s.covers, len(sc.covers)))
+	if sc.pass > 1<<31 || len(sc.covers) < len(s.exceptions) {
+		sc.covers = make([]cover, max(len(s.exceptions), len(sc.covers)))
 		sc.pass = 0
 	}
 }
@@ -66,8 +71,9 @@ func (sc *Scratch) begin(s *Set) {
 func (s *Set) Match(sc *Scratch, e *event.Event) []Hit {
 	sc.begin(s)
 	for i := range e.Fields {
-		s.match(sc, e.Kind, i, &e.Fields[i])
+		s.match(sc, e, i)
 	}
+	s.combine(sc, e)
 	if s.sampled(e) {
 		s.compareEngines(sc, e)
 	}
@@ -78,46 +84,79 @@ func (s *Set) Match(sc *Scratch, e *event.Event) []Hit {
 }
 
 func compare(a, b Hit) int {
-	return cmp.Or(a.Field-b.Field, a.Start-b.Start, a.End-b.End, a.Rule.index-b.Rule.index, cmp.Compare(a.Term, b.Term))
+	return cmp.Or(a.Field-b.Field, a.Start-b.Start, a.End-b.End, a.Rule.number-b.Rule.number, cmp.Compare(a.Term, b.Term))
 }
 
-func (s *Set) match(sc *Scratch, kind event.Kind, field int, f *event.Field) {
+// match looks at one field.
+func (s *Set) match(sc *Scratch, e *event.Event, field int) {
 	sc.reading = -1
 	first := len(sc.hits)
-	s.forms.Find(&sc.form, f.Text, func(h form.Hit) (more bool) {
+	s.forms.Find(&sc.form, e.Fields[field].Text, func(h form.Hit) (more bool) {
 		if h.Pass != sc.reading {
 			sc.reading = h.Pass
 			sc.pass++
 		}
-		u := &s.uses[h.Term]
-		if u.exception >= 0 {
-			// What begins earlier comes first, longer first, so every exception that
-			// can cover a term is seen before the term.
-			sc.covers[u.exception] = cover{sc.pass, h.End}
-			return true
+		for i := s.first[h.Term]; i < s.first[h.Term+1]; i++ {
+			if s.occurrence(sc, e, field, first, i, &h) {
+				more = true
+			}
 		}
-		sure := !h.Form.Weak()
-		rule := &sc.seen[u.rule.index]
-		known := rule.round == sc.round
-		if !u.rule.applies(kind, f.Name) || len(sc.hits) >= s.max && known && rule.sure {
+		return more
+	})
+}
+
+// occurrence is told that a term stands in a field. It returns false if no more of it are wanted.
+func (s *Set) occurrence(sc *Scratch, e *event.Event, field, first int, number int32, h *form.Hit) (more bool) {
+	u := &s.uses[number]
+	if u.term == nil {
+		// What begins earlier comes first, longer first, so every exception that
+		// can cover a term is seen before the term.
+		sc.covers[u.exception] = cover{sc.pass, h.End}
+		return true
+	}
+	f := &e.Fields[field]
+	if !u.rule.applies(e.Kind, f.Name) {
+		return false
+	}
+	sure := !h.Form.Weak()
+	rule := &sc.seen[u.rule.number]
+	known := rule.round == sc.round
+	combines := u.rule.Combines()
+	if !combines && len(sc.hits) >= s.max && known {
+		if rule.sure {
 			return false
 		}
-		if len(sc.hits) >= s.max && known && !sure {
+		if !sure {
 			return true
 		}
-		if sc.covered(u, h.End) {
-			if sc.covering != nil {
-				sc.covering(u, h)
-			}
-			return true
+	}
+	why := ""
+	switch {
+	case sc.covered(u, h.End):
+		why = whyException
+	case !u.term.fits(f.Text, h.Start, h.End):
+		why = whyFits
+	}
+	if why != "" {
+		if sc.dropped != nil {
+			sc.dropped(u, field, *h, why)
 		}
-		*rule = seen{sc.round, sure || known && rule.sure}
-		if sc.plainer(first, u, &h) {
-			return true
-		}
-		sc.hits = append(sc.hits, Hit{Rule: u.rule, Field: field, Start: h.Start, End: h.End, Form: h.Form, Term: u.term, pass: h.Pass})
 		return true
-	})
+	}
+	if combines {
+		return sc.part(number, u, field, h)
+	}
+	*rule = seen{round: sc.round, sure: sure || known && rule.sure}
+	if !sc.plainer(first, field, u, h) {
+		sc.report(e, field, u, h)
+	}
+	return true
+}
+
+// report adds a hit.
+func (sc *Scratch) report(e *event.Event, field int, u *use, h *form.Hit) {
+	sc.hits = append(sc.hits, Hit{Rule: u.rule, State: u.rule.stateFor(e.User.ID), Field: field,
+		Start: h.Start, End: h.End, Form: h.Form, Term: u.term.Text, pass: h.Pass})
 }
 
 // covered reports whether an occurrence that ends there lies inside one of an
@@ -133,12 +172,12 @@ func (sc *Scratch) covered(u *use, end int) bool {
 }
 
 // plainer reports whether the term was found there already, in a plainer reading of the
-// field, whose hits are those from first on. A reading of lower confidence gives way to a
+// field, whose hits are among those from first on. A reading of lower confidence gives way to a
 // sure one.
-func (sc *Scratch) plainer(first int, u *use, h *form.Hit) bool {
+func (sc *Scratch) plainer(first, field int, u *use, h *form.Hit) bool {
 	for i := range sc.hits[first:] {
 		k := &sc.hits[first+i]
-		if k.Rule != u.rule || k.Start >= h.End || h.Start >= k.End || k.Term != u.term {
+		if k.Rule != u.rule || k.Field != field || k.Start >= h.End || h.Start >= k.End || k.Term != u.term.Text {
 			continue
 		}
 		if k.pass == h.Pass && (k.Start != h.Start || k.End != h.End) {

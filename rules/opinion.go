@@ -24,9 +24,11 @@ func (s *Set) secondOpinion(o Options) error {
 	}
 	var critical []*Rule
 	for _, r := range s.rules {
-		if r.Severity == Critical {
+		// Of a combination the engines would find the same parts, and the rest is one code for both.
+		if r.Severity == Critical && !r.Combines() {
 			c := *r // a rule knows its place in one set only
-			c.Forms &^= manySpellings
+			c.Lists = [][]Term{slices.Clone(r.Lists[0])}
+			c.cut(^manySpellings)
 			critical = append(critical, &c)
 		}
 	}
@@ -38,7 +40,7 @@ func (s *Set) secondOpinion(o Options) error {
 		other = EngineWeir
 	}
 	second, err := compile(critical, 0, Options{MemoryBudget: o.SecondOpinion.MemoryBudget, MaxHits: o.MaxHits,
-		Engine: other, Words: o.Words, Exclusions: o.Exclusions})
+		Engine: other, Words: o.Words, Exclusions: o.Exclusions, Now: o.Now})
 	if budget, ok := errors.AsType[*automaton.BudgetError](err); ok {
 		return &opinionError{budget}
 	}
@@ -118,7 +120,7 @@ func (s *Set) compareEngines(sc *Scratch, e *event.Event) {
 		}
 	}
 	for i := range sc.hits[:first] {
-		if h := &sc.hits[i]; h.Rule.Severity == Critical && !same(others, h) && !displaced(h) {
+		if h := &sc.hits[i]; h.Rule.Severity == Critical && !h.Rule.Combines() && !same(others, h) && !displaced(h) {
 			sc.diverged = append(sc.diverged, h.Rule)
 		}
 	}

@@ -166,7 +166,7 @@ func TestCanaries(t *testing.T) {
 	if err := set.SelfTest(); err != nil {
 		t.Error(err)
 	}
-	set.rules[0].Terms[0] = "something else" // as if the automaton had lost the term
+	set.rules[0].Lists[0][0].Text = "something else" // as if the automaton had lost the term
 	if err := set.SelfTest(); err == nil || err.Error() != "rule canary.fraud does not hit its own term 0" {
 		t.Errorf("got %v", err)
 	}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules/form"
@@ -15,24 +16,55 @@ type Rule struct {
 	Severity Severity
 	Action   Action
 	State    State
-	Terms    []string // as written in the pack
-	Except   []string // phrases that cancel the occurrence of a term they cover
-	// Forms are those in which its terms and exceptions are read.
+	// Rollout is the percentage of users it acts on, 1 to 100. To the others it is as in shadow.
+	Rollout int
+	// Basis are the clauses it stands on, in the operator's own words for them.
+	Basis   []string
+	Contact string // who answers for it
+
+	// Lists are what it looks for: any term of the one list, or of each of several lists one.
+	Lists [][]Term
+	// Distinct is how many different terms must be found together; 1 where it does not say.
+	Distinct int
+	// Within is how near the terms must stand to each other.
+	Within Window
+	// None are terms that must not stand near.
+	None []Term
+	// Except are phrases that cancel the occurrence of a term they cover.
+	Except []Exception
+	// Forms are those in which its terms are read that do not say, and its exceptions.
 	Forms form.Form
 	// Kinds are the kinds of events it applies to: event.Post, event.Push or both.
 	Kinds []event.Kind
 	// Fields are the names of the fields it applies to; none means all.
 	Fields []string
 
-	Description   string
-	DescriptionZH string
-	Notes         string
+	Description    string
+	DescriptionZH  string
+	FalsePositives string // what it is known to hit in error
 
 	// File and Line say where the rule is written.
 	File string
 	Line int
 
-	index int // in Set.Rules, for compiled rules
+	number int // in Set.Rules, for compiled rules
+}
+
+// Terms returns the texts of all its terms, those that must not stand near left out.
+func (r *Rule) Terms() []string {
+	var texts []string
+	for _, list := range r.Lists {
+		for i := range list {
+			texts = append(texts, list[i].Text)
+		}
+	}
+	return texts
+}
+
+// Combines reports whether a term alone decides nothing: what is found in an event is looked
+// at together.
+func (r *Rule) Combines() bool {
+	return len(r.Lists) > 1 || r.Distinct > 1 || len(r.None) > 0
 }
 
 // compiled reports whether the rule takes part in matching.
@@ -54,9 +86,58 @@ func (r *Rule) applies(kind event.Kind, field []byte) bool {
 	return false
 }
 
-// A Hit is one place where an event's text hits a rule.
+// stateFor returns the state in which the rule meets a user: of a rule that is rolled out to a
+// part of them, shadow to the others. It depends on rule and user alone, so a user stays in or
+// out of the part, and whoever is in it stays in when it grows.
+func (r *Rule) stateFor(user []byte) State {
+	if r.Rollout >= 100 || r.State != Live {
+		return r.State
+	}
+	h := uint64(14695981039346656037) // FNV-1a
+	for i := range len(r.ID) {
+		h = (h ^ uint64(r.ID[i])) * 1099511628211
+	}
+	h *= 1099511628211 // the id ends here
+	for _, b := range user {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	// FNV mixes its low bits poorly with short texts.
+	h ^= h >> 32
+	if h%100 < uint64(r.Rollout) {
+		return Live
+	}
+	return Shadow
+}
+
+// An Exception is a phrase that cancels the occurrence of a term it covers.
+type Exception struct {
+	Text string // as written
+	// Owner and Reason say who wants it and why. A pack may leave both out; lint says so.
+	Owner, Reason string
+	// Expires is the end of its last day; zero for one that stays in force.
+	Expires time.Time
+	// Shared is the name it is shared by among rules; empty for one of this rule.
+	Shared string
+}
+
+// Expired reports whether it is no longer in force.
+func (x *Exception) Expired(now time.Time) bool { return !x.Expires.IsZero() && !now.Before(x.Expires) }
+
+// Window says how near the parts of a combination stand to each other. The zero Window is the
+// whole event.
+type Window struct {
+	// Characters: the parts end within so many of where the first of them begins, in one field.
+	// A run of white space and punctuation counts as one, what cannot be seen as none.
+	Characters int
+	// Sentence: they stand in one sentence of one field.
+	Sentence bool
+}
+
+// A Hit is one place where an event's text hits a rule. A combination hits with all its parts.
 type Hit struct {
-	Rule  *Rule
+	Rule *Rule
+	// State is what the rule is to the user of this event: live, or shadow.
+	State State
 	Field int // index in the event's Fields
 	// Start and End are bytes of the field's text as it was received. What stands
 	// there reads, in the form, as the term.

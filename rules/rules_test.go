@@ -98,7 +98,7 @@ rules:
     terms: [赌博, 百家乐]
     except: [反赌博宣传]
   - {id: gambling.all, category: gambling, state: shadow, terms: [Casino], fields: [title], kinds: [push],
-     description: d, description_zh: 说明, notes: n}
+     description: d, description_zh: 说明, false_positives: n, rollout: 5, basis: [order 15], contact: c@example.com}
   - {id: gambling.old, category: fraud, state: retired, terms: [ab]}
   - {id: gambling.new, category: fraud, state: draft, terms: [ab], forms: [pinyin, squeeze]}
 `, "README.md", "not a pack", ".hidden.yaml", "{", "sub/x.yaml", "{"), register(t), Options{Dir: "conf/rules"})
@@ -107,15 +107,27 @@ rules:
 	}
 	both := []event.Kind{event.Post, event.Push}
 	const file = "conf/rules/gambling.yaml"
-	want := []*Rule{
-		{ID: "gambling.all", Pack: "gambling", Category: "gambling", Severity: High, Action: Reject, State: Shadow, Terms: []string{"Casino"},
-			Forms: DefaultForms(High), Kinds: []event.Kind{event.Push}, Fields: []string{"title"}, Description: "d", DescriptionZH: "说明", Notes: "n", File: file, Line: 11},
-		{ID: "gambling.betting", Pack: "gambling", Category: "gambling", Severity: High, Action: Review, State: Live,
-			Terms: []string{"赌博", "百家乐"}, Except: []string{"反赌博宣传"}, Forms: DefaultForms(High), Kinds: both, File: file, Line: 4},
-		{ID: "gambling.new", Pack: "gambling", Category: "fraud", Severity: Medium, Action: Review, State: Draft, Terms: []string{"ab"}, Forms: form.Fold | form.Pinyin | form.Squeeze, Kinds: both, File: file, Line: 14},
-		{ID: "gambling.old", Pack: "gambling", Category: "fraud", Severity: Medium, Action: Review, State: Retired, Terms: []string{"ab"}, Forms: DefaultForms(Medium), Kinds: both, File: file, Line: 13},
+	terms := func(f form.Form, list ...string) [][]Term {
+		var t []Term
+		for _, text := range list {
+			t = append(t, Term{Text: text, Forms: f})
+		}
+		return [][]Term{t}
 	}
-	ignore := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".index" }, cmp.Ignore())
+	high, medium := DefaultForms(High), DefaultForms(Medium)
+	asked := form.Fold | form.Pinyin | form.Squeeze
+	want := []*Rule{
+		{ID: "gambling.all", Pack: "gambling", Category: "gambling", Severity: High, Action: Reject, State: Shadow, Rollout: 5, Basis: []string{"order 15"}, Contact: "c@example.com",
+			Lists: terms(high, "Casino"), Distinct: 1, Forms: high, Kinds: []event.Kind{event.Push}, Fields: []string{"title"},
+			Description: "d", DescriptionZH: "说明", FalsePositives: "n", File: file, Line: 11},
+		{ID: "gambling.betting", Pack: "gambling", Category: "gambling", Severity: High, Action: Review, State: Live, Rollout: 100,
+			Lists: terms(high, "赌博", "百家乐"), Distinct: 1, Except: []Exception{{Text: "反赌博宣传"}}, Forms: high, Kinds: both, File: file, Line: 4},
+		{ID: "gambling.new", Pack: "gambling", Category: "fraud", Severity: Medium, Action: Review, State: Draft, Rollout: 100,
+			Lists: terms(asked, "ab"), Distinct: 1, Forms: asked, Kinds: both, File: file, Line: 14},
+		{ID: "gambling.old", Pack: "gambling", Category: "fraud", Severity: Medium, Action: Review, State: Retired, Rollout: 100,
+			Lists: terms(medium, "ab"), Distinct: 1, Forms: medium, Kinds: both, File: file, Line: 13},
+	}
+	ignore := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".number" }, cmp.Ignore())
 	if diff := cmp.Diff(want, set.All(), cmp.AllowUnexported(Rule{}), ignore); diff != "" {
 		t.Error(diff)
 	}
@@ -163,7 +175,7 @@ func TestRefusals(t *testing.T) {
 		{"no fields", rule("{id: p.a, category: fraud, state: live, terms: [ab], fields: []}"),
 			`p.yaml:3:58: rules[0].fields: is empty; name fields, or take the line out for all`},
 		{"a field twice", rule("{id: p.a, category: fraud, state: live, terms: [ab], fields: [t, \"\", t]}"),
-			"p.yaml:3:70: rules[0].fields[1]: is not the name of a field; give 1 to 128 bytes\n" +
+			"p.yaml:3:70: rules[0].fields[1]: is not a name; give 1 to 128 bytes\n" +
 				`p.yaml:3:74: rules[0].fields[2]: "t" is given twice; keep one`},
 		{"unknown form", rule("{id: p.a, category: fraud, state: live, terms: [ab], forms: [fold, squeze]}"),
 			`p.yaml:3:72: rules[0].forms[1]: unknown form "squeze"; did you mean "squeeze"?`},
@@ -176,7 +188,7 @@ func TestRefusals(t *testing.T) {
 		{"all forms and one more", rule("{id: p.a, category: fraud, state: live, terms: [ab], forms: [leet, all]}"),
 			`p.yaml:3:72: rules[0].forms[1]: all stands alone; write forms: all`},
 		{"no forms", rule("{id: p.a, category: fraud, state: live, terms: [ab], forms: []}"),
-			`p.yaml:3:58: rules[0].forms: is empty; name forms, write all for every one, or take the line out for those that suit the severity`},
+			`p.yaml:3:58: rules[0].forms: is empty; name forms, write all for every one, or take the line out for those that hold otherwise`},
 		{"forms left open", rule(good + "    terms: [ab]\n    forms:"),
 			`p.yaml:7:5: rules[0].forms: is empty; give a text or take the line out`},
 		{"a number for a form", rule("{id: p.a, category: fraud, state: live, terms: [ab], forms: [1]}"),
@@ -191,11 +203,11 @@ func TestRefusals(t *testing.T) {
 			"p.yaml:1:7: pack: \"P!\" is not a name; use a-z, 0-9 and single - or _ between them, at most 128\n" +
 				`p.yaml:2:14: rules[0].id: "p.a" does not begin with the name of its pack; write "P!.a"`},
 		{"no rules", "pack: p\nrules: []\n", `p.yaml:2:1: rules: is empty; give at least one rule, or take the file out`},
-		{"nothing", "", "p.yaml:1:1: pack: missing; it must be given\np.yaml:1:1: rules: missing; it must be given"},
+		{"nothing", "", "p.yaml:1:1: pack: missing; it must be given\np.yaml:1:1: rules: missing; a pack has rules, or groups or exceptions that rules of others use"},
 		{"everything missing", rule("{}"), "p.yaml:3:5: rules[0].id: missing; it must be given\np.yaml:3:5: rules[0].category: missing; it must be given\n" +
-			"p.yaml:3:5: rules[0].state: missing; it must be given\np.yaml:3:5: rules[0].terms: missing; it must be given"},
+			"p.yaml:3:5: rules[0].state: missing; it must be given\np.yaml:3:5: rules[0].terms: missing; give terms, or all with a list for each part of a combination"},
 		{"no mapping", rule("p.a"), `p.yaml:3:5: rules[0]: "p.a" is a text; give a mapping`},
-		{"unknown name", rule(good + "    term: [ab]"), "p.yaml:3:5: rules[0].terms: missing; it must be given\n" +
+		{"unknown name", rule(good + "    term: [ab]"), "p.yaml:3:5: rules[0].terms: missing; give terms, or all with a list for each part of a combination\n" +
 			`p.yaml:6:5: rules[0].term: unknown name; did you mean "terms"?`},
 		{"no terms", rule(good + "    terms: []"), `p.yaml:6:5: rules[0].terms: is empty; give at least one term`},
 		{"terms of every bad kind", rule(good + "    terms:\n" +
@@ -213,9 +225,9 @@ p.yaml:15:9: rules[0].terms[8]: 65 characters long after folding; at most 64 (ru
 				`p.yaml:6:33: rules[0].terms[3]: "赌\u200b博" is the same as "赌博" before it, after folding; keep one`},
 		{"exceptions", rule(good + "    terms: [赌博, bet]\n    except: [反赌博, 博彩, 赌博, alphabet, Bet, a bet, 反赌博]"),
 			`p.yaml:7:19: rules[0].except[1]: "博彩" covers no term of this rule; give a phrase that contains one as a whole, or take it out
-p.yaml:7:23: rules[0].except[2]: "赌博" is the term "赌博" itself, which could then never hit; give a longer phrase, or take one of them out
+p.yaml:7:23: rules[0].except[2]: "赌博" is a term of this rule, which could then never hit; give a longer phrase, or take one of them out
 p.yaml:7:27: rules[0].except[3]: "alphabet" covers no term of this rule; give a phrase that contains one as a whole, or take it out
-p.yaml:7:37: rules[0].except[4]: "Bet" is the term "bet" itself, which could then never hit; give a longer phrase, or take one of them out
+p.yaml:7:37: rules[0].except[4]: "Bet" is a term of this rule, which could then never hit; give a longer phrase, or take one of them out
 p.yaml:7:49: rules[0].except[6]: "反赌博" is the same as "反赌博" before it, after folding; keep one`},
 		{"an id twice", rule("{id: p.a, category: fraud, state: live, terms: [ab]}\n  - {id: p.a, category: fraud, state: draft, terms: [cd]}"),
 			`p.yaml:4:10: rules[1].id: id "p.a" is given twice; first in p.yaml:3:10, rename one`},
@@ -276,11 +288,11 @@ func TestNoPacks(t *testing.T) {
 func TestMemoryBudget(t *testing.T) {
 	var terms strings.Builder
 	for i := range MaxTerms {
-		fmt.Fprintf(&terms, "term%06d, ", i)
+		fmt.Fprintf(&terms, "term%06d\n", i)
 	}
-	src := "pack: p\nrules:\n  - {id: p.a, category: fraud, state: live, terms: [" + terms.String() + "]}\n"
+	const src = "pack: p\nrules:\n  - {id: p.a, category: fraud, state: live, terms: [{file: terms.txt}]}\n"
 	try := func(budget Bytes) (*Set, Bytes) {
-		set, err := Load(packs("p.yaml", src), register(t), Options{MemoryBudget: budget})
+		set, err := Load(packs("p.yaml", src, "terms.txt", terms.String()), register(t), Options{MemoryBudget: budget})
 		if err == nil {
 			return set, 0
 		}
@@ -305,11 +317,11 @@ func TestMemoryBudget(t *testing.T) {
 	if set, _ = try(budget); set == nil {
 		t.Fatal("whatever is given, more is asked for")
 	}
-	if m := set.Stats().Memory; m <= 1<<20 || m > budget || budget > 8<<20 {
+	if m := set.Stats().Memory; m <= 1<<20 || m > budget || budget > 32<<20 {
 		t.Errorf("a set of %d bytes, accepted with a budget of %s", m, budget)
 	}
 	// Drafts take none.
-	if _, err := Load(packs("p.yaml", strings.Replace(src, "live", "draft", 1)), register(t), Options{MemoryBudget: 1 << 20}); err != nil {
+	if _, err := Load(packs("p.yaml", strings.Replace(src, "live", "draft", 1), "terms.txt", terms.String()), register(t), Options{MemoryBudget: 1 << 20}); err != nil {
 		t.Error(err)
 	}
 }
@@ -365,7 +377,7 @@ func TestMatch(t *testing.T) {
 func TestHit(t *testing.T) {
 	set := load(t, Options{}, "id: p.a, category: gambling, state: live, terms: [ＣＡＳＩＮＯ]")
 	hits := set.Match(new(Scratch), post("a", "x", "b", "a Casino"))
-	want := []Hit{{Rule: set.Rules()[0], Field: 1, Start: 2, End: 8, Form: form.Fold, Term: "ＣＡＳＩＮＯ"}}
+	want := []Hit{{Rule: set.Rules()[0], State: Live, Field: 1, Start: 2, End: 8, Form: form.Fold, Term: "ＣＡＳＩＮＯ"}}
 	if diff := cmp.Diff(want, hits, cmp.AllowUnexported(Rule{}), cmpopts.IgnoreUnexported(Hit{})); diff != "" {
 		t.Error(diff)
 	}
@@ -427,7 +439,7 @@ func TestScratch(t *testing.T) {
 	}
 	// When a counter runs over, nothing old is taken for new.
 	sc.round, sc.pass = 1<<32-1, 1<<31+1
-	sc.seen[0], sc.covers[0] = seen{0, true}, cover{0, 1 << 20}
+	sc.seen[0], sc.covers[0] = seen{round: 0, sure: true}, cover{0, 1 << 20}
 	if got := len(small.Match(&sc, post("t", "ab"))); got != 1 {
 		t.Errorf("%d hits after the counters ran over", got)
 	}
@@ -679,15 +691,15 @@ func naive(set *Set, e *event.Event) []Hit {
 			}
 			var covers [][2]int
 			for _, x := range r.Except {
-				covers = append(covers, occurrences(t.Bytes(), x)...)
+				covers = append(covers, occurrences(t.Bytes(), x.Text)...)
 			}
-			for _, term := range r.Terms {
+			for _, term := range r.Terms() {
 				for _, o := range occurrences(t.Bytes(), term) {
 					if slices.ContainsFunc(covers, func(c [2]int) bool { return c[0] <= o[0] && o[1] <= c[1] }) {
 						continue
 					}
 					start, end := t.Span(o[0], o[1])
-					hits = append(hits, Hit{Rule: r, Field: i, Start: start, End: end, Form: form.Fold, Term: term})
+					hits = append(hits, Hit{Rule: r, State: r.State, Field: i, Start: start, End: end, Form: form.Fold, Term: term})
 				}
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"time"
 	"unsafe"
 
 	"github.com/weir-moderation/weir/rules/automaton"
@@ -18,14 +19,18 @@ import (
 // Set is a rule set: all packs, compiled. It is immutable and may be used by any
 // number of goroutines at once, each with a [Scratch] of its own.
 type Set struct {
-	all    []*Rule // by id
-	rules  []*Rule // live and shadow, by id
-	forms  *form.Matcher
-	uses   []use // of each of its terms
-	covers int   // number of exceptions
-	max    int   // hits of one event
-	digest string
-	stats  Stats
+	all   []*Rule // by id
+	rules []*Rule // live and shadow, by id
+	forms *form.Matcher
+	// uses are what the terms of the matcher are to rules: those of term i are from first[i] up to
+	// first[i+1]. What several rules look for alike is one term of the matcher.
+	uses       []use
+	first      []int32
+	exceptions []string  // texts of those in force, by number
+	expires    time.Time // when the first of them expires; zero for never
+	max        int       // hits of one event
+	digest     string
+	stats      Stats
 
 	second *Set // the critical rules, searched by another engine; nil for none
 	every  int  // of how many events one is asked of it
@@ -34,11 +39,24 @@ type Set struct {
 // use says what a term of the matcher is to a rule.
 type use struct {
 	rule *Rule
-	term string // as written; of an exception too
-	// exception is the number of an exception, -1 for a term.
+	term *Term // nil for an exception
+	// list is the number of the list of the rule that the term is in, noList of None.
+	list int16
+	// exception is the number of an exception.
 	exception int32
 	// by are the numbers of the exceptions that can cover this term.
 	by []int32
+}
+
+// noList is the number of Rule.None.
+const noList = -1
+
+// text returns what is looked for, as written.
+func (s *Set) text(u *use) string {
+	if u.term == nil {
+		return s.exceptions[u.exception]
+	}
+	return u.term.Text
 }
 
 // Stats says what a set is made of.
@@ -46,6 +64,7 @@ type Stats struct {
 	Packs                        int
 	Live, Shadow, Draft, Retired int       // rules
 	Terms, Exceptions            int       // of live and shadow rules
+	Expired                      int       // of the exceptions
 	Memory                       Bytes     // what the compiled terms take, the ordinary words left out
 	Forms                        form.Form // in which any live or shadow rule is read
 	Exclusions                   int       // texts that are no hit by sound or shape
@@ -62,11 +81,21 @@ type Second struct {
 // compile builds the set of checked rules.
 func compile(all []*Rule, packs int, o Options) (*Set, error) {
 	s := &Set{all: all, max: cmp.Or(o.MaxHits, DefaultMaxHits), stats: Stats{Packs: packs, Exclusions: len(o.Exclusions)}}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
 	slices.SortFunc(s.all, func(a, b *Rule) int { return cmp.Compare(a.ID, b.ID) })
 	var terms []form.Term
-	add := func(u use, f form.Form) {
-		terms = append(terms, form.Term{Text: u.term, Forms: f, Exception: u.exception >= 0})
-		s.uses = append(s.uses, u)
+	var uses [][]use // of each term
+	known := make(map[form.Term]int)
+	add := func(t form.Term, u use) {
+		i, ok := known[t]
+		if !ok {
+			i = len(terms)
+			known[t] = i
+			terms, uses = append(terms, t), append(uses, nil)
+		}
+		uses[i] = append(uses[i], u)
 	}
 	for _, r := range s.all {
 		s.stats.count(r)
@@ -74,38 +103,24 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 			continue
 		}
 		if o.Only != 0 {
-			r.Forms &= o.Only | form.Fold
+			r.cut(o.Only | form.Fold)
 		}
-		s.stats.Forms |= r.Forms
-		r.index = len(s.rules)
+		r.number = len(s.rules)
 		s.rules = append(s.rules, r)
-		exceptions := make([]string, len(r.Except))
-		first := int32(s.covers)
-		for i, e := range r.Except {
-			exceptions[i] = fold.String(e)
-			add(use{rule: r, term: e, exception: int32(s.covers)}, r.Forms)
-			s.covers++
-		}
-		for _, t := range r.Terms {
-			u := use{rule: r, term: t, exception: -1}
-			if len(exceptions) > 0 {
-				folded := fold.String(t)
-				for i, e := range exceptions {
-					if form.Contains(e, folded) {
-						u.by = append(u.by, first+int32(i))
-					}
-				}
-			}
-			add(u, r.Forms)
-		}
+		s.compileRule(r, o.Now, add)
 	}
+	for _, list := range uses {
+		s.first = append(s.first, int32(len(s.uses)))
+		s.uses = append(s.uses, list...)
+	}
+	s.first = append(s.first, int32(len(s.uses)))
 	budget := cmp.Or(int64(o.MemoryBudget), automaton.DefaultMemoryBudget)
 	var err error
 	if s.forms, err = form.New(terms, form.Options{Words: o.Words, Exclusions: o.Exclusions,
 		Automaton: automaton.Options{MemoryBudget: budget, Engine: o.Engine.engine()}}); err != nil {
 		return nil, fmt.Errorf("compile rules: %w", err)
 	}
-	memory := s.forms.Memory() + int64(cap(s.uses))*int64(unsafe.Sizeof(use{}))
+	memory := s.forms.Memory() + int64(cap(s.uses))*int64(unsafe.Sizeof(use{})) + 4*int64(cap(s.first))
 	if memory > budget {
 		return nil, fmt.Errorf("compile rules: %w", &automaton.BudgetError{Need: memory, Budget: budget, Engine: o.Engine.engine()})
 	}
@@ -113,9 +128,61 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 	if err := s.secondOpinion(o); err != nil {
 		return nil, err
 	}
-	s.digest = s.sum()
+	s.digest = s.sum(o.Now)
 	return s, nil
 }
+
+// compileRule adds the terms of a rule and its exceptions in force.
+func (s *Set) compileRule(r *Rule, now time.Time, add func(form.Term, use)) {
+	by := make(map[int][]int32) // of each of its terms, numbered as by index
+	index := r.index()
+	for i := range r.Except {
+		x := &r.Except[i]
+		if x.Expired(now) {
+			s.stats.Expired++
+			continue
+		}
+		if !x.Expires.IsZero() && (s.expires.IsZero() || x.Expires.Before(s.expires)) {
+			s.expires = x.Expires
+		}
+		number := int32(len(s.exceptions))
+		s.exceptions = append(s.exceptions, x.Text)
+		for _, terms := range index.within(fold.String(x.Text)) {
+			for _, t := range terms {
+				by[t] = append(by[t], number)
+			}
+		}
+		s.stats.Forms |= r.Forms
+		add(form.Term{Text: x.Text, Forms: r.Forms, Exception: true}, use{rule: r, exception: number})
+	}
+	n := 0
+	for i, list := range append(slices.Clip(r.Lists), r.None) {
+		number := int16(i)
+		if i == len(r.Lists) {
+			number = noList
+		}
+		for j := range list {
+			t := &list[j]
+			s.stats.Forms |= t.Forms
+			add(form.Term{Text: t.Text, Forms: t.Forms, Substring: t.Boundary == Substring}, use{rule: r, term: t, list: number, by: by[n]})
+			n++
+		}
+	}
+}
+
+// cut leaves only these forms.
+func (r *Rule) cut(only form.Form) {
+	r.Forms &= only
+	for _, list := range append(slices.Clip(r.Lists), r.None) {
+		for i := range list {
+			list[i].Forms &= only
+		}
+	}
+}
+
+// Expires returns when the first exception in force expires, zero if none does. From then on the
+// set is to be loaded anew.
+func (s *Set) Expires() time.Time { return s.expires }
 
 func (st *Stats) count(r *Rule) {
 	switch r.State {
@@ -130,7 +197,9 @@ func (st *Stats) count(r *Rule) {
 	case Live:
 		st.Live++
 	}
-	st.Terms += len(r.Terms)
+	for _, list := range append(slices.Clip(r.Lists), r.None) {
+		st.Terms += len(list)
+	}
 	st.Exceptions += len(r.Except)
 }
 
@@ -142,9 +211,9 @@ func (s *Set) Digest() string { return s.digest }
 
 // sum computes the digest. Every part has its length before it, so that no two
 // different sets write the same bytes.
-func (s *Set) sum() string {
+func (s *Set) sum(now time.Time) string {
 	h := sha256.New()
-	text(h, "weir rule set 2")
+	text(h, "weir rule set 3")
 	text(h, fold.Version)
 	text(h, s.forms.Version())
 	number(h, s.max)
@@ -155,16 +224,44 @@ func (s *Set) sum() string {
 		text(h, r.Severity.String())
 		text(h, r.Action.String())
 		text(h, r.State.String())
+		number(h, r.Rollout)
 		text(h, r.Forms.String())
 		number(h, len(r.Kinds))
 		for _, k := range r.Kinds {
 			text(h, k.String())
 		}
-		list(h, r.Fields, func(s string) string { return s })
-		list(h, r.Terms, fold.String)
-		list(h, r.Except, fold.String)
+		texts(h, slices.Clone(r.Fields))
+		number(h, len(r.Lists))
+		for _, list := range r.Lists {
+			texts(h, written(list))
+		}
+		texts(h, written(r.None))
+		number(h, r.Distinct)
+		number(h, r.Within.Characters)
+		text(h, fmt.Sprint(r.Within.Sentence))
+		var except []string
+		for i := range r.Except {
+			if !r.Except[i].Expired(now) {
+				except = append(except, fold.String(r.Except[i].Text))
+			}
+		}
+		texts(h, except)
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// written returns each term of a list with all that says how it is read.
+func written(list []Term) []string {
+	all := make([]string, len(list))
+	for i := range list {
+		t := &list[i]
+		what := fold.String(t.Text)
+		if t.ExactCase {
+			what = "\x00" + t.Text // no folded text begins so
+		}
+		all[i] = fmt.Sprintf("%s\x00%s\x00%s\x00%d", what, t.Boundary, t.Forms, t.Gap)
+	}
+	return all
 }
 
 func number(h hash.Hash, n int) {
@@ -178,16 +275,12 @@ func text(h hash.Hash, s string) {
 	h.Write([]byte(s))
 }
 
-// list writes texts in an order of their own: how they are ordered in the pack
+// texts writes texts in an order of their own: how they are ordered in the pack
 // changes nothing.
-func list(h hash.Hash, texts []string, of func(string) string) {
-	sorted := make([]string, len(texts))
-	for i, t := range texts {
-		sorted[i] = of(t)
-	}
-	slices.Sort(sorted)
-	number(h, len(sorted))
-	for _, t := range sorted {
+func texts(h hash.Hash, list []string) {
+	slices.Sort(list)
+	number(h, len(list))
+	for _, t := range list {
 		text(h, t)
 	}
 }

@@ -101,5 +101,8 @@ func unknown(what, word string, known []string) error {
 	if near, ok := strictyaml.Nearest(word, known); ok {
 		return fmt.Errorf("unknown %s %q; did you mean %q?", what, word, near)
 	}
+	if len(known) == 0 {
+		return fmt.Errorf("unknown %s %q; there are none", what, word)
+	}
 	return fmt.Errorf("unknown %s %q; known are %s", what, word, strings.Join(known, ", "))
 }

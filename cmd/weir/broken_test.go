@@ -77,7 +77,7 @@ func TestBrokenInputOfEveryKindThroughKafka(t *testing.T) {
 	p.terminate(t)
 
 	var got []string
-	for _, r := range k.read(t, k.dead) {
+	for _, r := range once(k.read(t, k.dead)) {
 		got = append(got, header(r, "weir-reason"))
 		if omitted := header(r, "weir-value-omitted") != ""; omitted != (header(r, "weir-reason") == "too-large") {
 			t.Errorf("%s: value omitted: %v", header(r, "weir-reason"), omitted)
@@ -88,7 +88,7 @@ func TestBrokenInputOfEveryKindThroughKafka(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("reasons of the dead letters (-want +got):\n%s", diff)
 	}
-	if n := len(k.read(t, k.review)); n != 1 {
+	if n := len(once(k.read(t, k.review))); n != 1 {
 		t.Errorf("%d items for reviewers, want the one post behind the broken ones", n)
 	}
 	report, err := evidence.Verify(filepath.Join(k.dir, "evidence"), evidence.VerifyOptions{})
@@ -98,6 +98,18 @@ func TestBrokenInputOfEveryKindThroughKafka(t *testing.T) {
 	if l := report.Ledger; !report.OK() || l.Fetched != int64(len(values)+1) || l.DeadLettered != int64(len(values)) || l.Flagged != 1 {
 		t.Errorf("ledger %+v, findings %v", l, report.Findings)
 	}
+}
+
+// once leaves out the repeats of a record: a batch that was taken away before it was booked, as
+// happens where a machine is slow, comes again and is written under the same ids.
+func once(records []*kgo.Record) []*kgo.Record {
+	seen := make(map[string]bool)
+	return slices.DeleteFunc(records, func(r *kgo.Record) bool {
+		id := header(r, "ce_id")
+		known := seen[id]
+		seen[id] = true
+		return known
+	})
 }
 
 // send produces one record as it is, however large.

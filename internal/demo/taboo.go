@@ -40,10 +40,10 @@ func readTaboos() (*taboos, error) {
 	}
 	for _, category := range []string{"gambling", "fraud"} {
 		for _, r := range set.Rules() {
-			if r.Category != category || r.State != rules.Live || r.Pack == rules.CanaryPack || len(r.Fields) > 0 || len(r.Kinds) < 2 {
+			if r.Category != category || r.State != rules.Live || r.Pack == rules.CanaryPack || r.Combines() || len(r.Fields) > 0 || len(r.Kinds) < 2 {
 				continue
 			}
-			for _, term := range r.Terms {
+			for _, term := range r.Terms() {
 				if strings.ContainsFunc(term, func(c rune) bool { return unicode.Is(unicode.Han, c) }) {
 					t.zh = append(t.zh, term)
 				} else {

@@ -40,10 +40,18 @@ func (m *mapper) value(n *node, v reflect.Value, path string) {
 		m.duration(n, v, path)
 		return
 	}
-	// A list that can also be read from one word is, unless it is given as a list.
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok && (v.Kind() != reflect.Slice || n.kind != list) {
-		m.unmarshaler(n, u, path)
-		return
+	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		switch {
+		// A list that can also be read from one word is, unless it is given as a list, and
+		// so is a mapping.
+		case v.Kind() == reflect.Slice && n.kind == list:
+		case v.Kind() == reflect.Struct && len(m.fieldsOf(v.Type()).names) > 0:
+			m.either(n, v, u, path)
+			return
+		default:
+			m.unmarshaler(n, u, path)
+			return
+		}
 	}
 	switch v.Kind() {
 	case reflect.Struct:
@@ -148,6 +156,20 @@ func (m *mapper) unmarshaler(n *node, u encoding.TextUnmarshaler, path string) {
 		}
 	default:
 		m.want(n, path, "a text")
+	}
+}
+
+// either reads a struct from a mapping or from a text.
+func (m *mapper) either(n *node, v reflect.Value, u encoding.TextUnmarshaler, path string) {
+	switch n.kind {
+	case mapping:
+		m.structure(n, v, path)
+	case text:
+		m.unmarshaler(n, u, path)
+	case integer, float, boolean:
+		m.want(n, path, "a text")
+	default:
+		m.want(n, path, "a text or a mapping")
 	}
 }
 

@@ -151,7 +151,11 @@ func starterPacks(reg *rules.Register) ([]rule, error) {
 	var list []rule
 	for _, r := range set.Rules() {
 		if r.Pack != "canary" {
-			list = append(list, rule{r.Terms, r.Except})
+			var except []string
+			for _, x := range r.Except {
+				except = append(except, x.Text)
+			}
+			list = append(list, rule{r.Terms(), except})
 		}
 	}
 	return list, nil

@@ -1,0 +1,303 @@
+package rules
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules/fold"
+	"github.com/weir-moderation/weir/rules/form"
+)
+
+// MaxParts is how many occurrences of the terms of one combination are looked at in an event, so
+// many that no writer gets there by accident. Of what comes then only the first of each term is
+// kept, and how near the parts stand and what else stands there is no longer asked: whoever floods
+// a text is hit rather than hidden.
+const MaxParts = 4096
+
+// part is an occurrence of a term of a combination.
+type part struct {
+	use        int32
+	field      int32
+	start, end int
+	form       form.Form
+	pass       int
+}
+
+// part notes an occurrence. It returns false if no more of the term are wanted.
+func (sc *Scratch) part(number int32, u *use, field int, h *form.Hit) bool {
+	rule := &sc.seen[u.rule.number]
+	if rule.round != sc.round {
+		*rule = seen{round: sc.round}
+	}
+	if rule.parts >= MaxParts && sc.windows.used(number, sc.round) {
+		return false
+	}
+	sc.windows.use(number, sc.round)
+	rule.parts++
+	sc.parts = append(sc.parts, part{number, int32(field), h.Start, h.End, h.Form, h.Pass})
+	return true
+}
+
+// combine looks at what was found of combinations and reports those that are met.
+func (s *Set) combine(sc *Scratch, e *event.Event) {
+	if len(sc.parts) == 0 {
+		return
+	}
+	slices.SortFunc(sc.parts, func(a, b part) int {
+		return cmp.Or(s.uses[a.use].rule.number-s.uses[b.use].rule.number, int(a.field-b.field), a.start-b.start, a.end-b.end, a.pass-b.pass)
+	})
+	for from := 0; from < len(sc.parts); {
+		rule := s.uses[sc.parts[from].use].rule
+		to := from + 1
+		for to < len(sc.parts) && s.uses[sc.parts[to].use].rule == rule {
+			to++
+		}
+		s.settle(sc, e, rule, sc.parts[from:to])
+		from = to
+	}
+}
+
+// settle reports the parts of a rule that hit.
+func (s *Set) settle(sc *Scratch, e *event.Event, r *Rule, parts []part) {
+	flooded := sc.seen[r.number].parts >= MaxParts
+	first := len(sc.hits)
+	sure := false // a sure hit of the rule was reported
+	report := func(p *part) {
+		h := form.Hit{Start: p.start, End: p.end, Form: p.form, Pass: p.pass}
+		u := &s.uses[p.use]
+		if len(sc.hits) >= s.max && len(sc.hits) > first && (sure || h.Form.Weak()) {
+			return
+		}
+		sure = sure || !h.Form.Weak()
+		if !sc.plainer(first, int(p.field), u, &h) {
+			sc.report(e, int(p.field), u, &h)
+		}
+	}
+	switch {
+	case flooded || r.Within == Window{}:
+		if !s.metAnywhere(sc, r, parts, flooded) {
+			break
+		}
+		for i := range parts {
+			if s.uses[parts[i].use].list != noList {
+				report(&parts[i])
+			}
+		}
+	default:
+		for from := 0; from < len(parts); {
+			to := from + 1
+			for to < len(parts) && parts[to].field == parts[from].field {
+				to++
+			}
+			sc.windows.met(s, r, e.Fields[parts[from].field].Text, parts[from:to], report)
+			from = to
+		}
+	}
+	if sc.dropped != nil && len(sc.hits) == first {
+		for i := range parts {
+			p := &parts[i]
+			if u := &s.uses[p.use]; u.list != noList {
+				sc.dropped(u, int(p.field), form.Hit{Start: p.start, End: p.end, Form: p.form}, whyAlone)
+			}
+		}
+	}
+}
+
+// metAnywhere reports whether the parts fulfil a rule that does not ask where they stand.
+func (s *Set) metAnywhere(sc *Scratch, r *Rule, parts []part, flooded bool) bool {
+	w := &sc.windows
+	w.begin(s)
+	defer w.clear(parts)
+	for i := range parts {
+		if u := &s.uses[parts[i].use]; u.list != noList {
+			w.add(u, parts[i].use)
+		} else if !flooded {
+			return false
+		}
+	}
+	return w.full(r)
+}
+
+// windows is the working memory for finding parts that stand together.
+type windows struct {
+	round  []uint32 // by use, the last event in which it was a part
+	count  []int32  // by use, how many of it are in the window
+	lists  [MaxLists]int32
+	terms  int     // different ones in the window
+	places []place // of a field, by where they begin
+	ends   []int32 // numbers of places, by where they end
+}
+
+// place is where a part stands, in characters or sentences instead of bytes.
+type place struct {
+	part     *part
+	use      *use
+	from, to int
+	inside   bool // it was counted
+}
+
+func (w *windows) used(number int32, round uint32) bool {
+	return int(number) < len(w.round) && w.round[number] == round
+}
+
+func (w *windows) use(number int32, round uint32) {
+	if int(number) >= len(w.round) {
+		w.round = append(w.round, make([]uint32, int(number)+1-len(w.round))...)
+	}
+	w.round[number] = round
+}
+
+// begin empties the window.
+func (w *windows) begin(s *Set) {
+	if len(w.count) < len(s.uses) {
+		w.count = make([]int32, len(s.uses))
+	}
+	w.lists, w.terms = [MaxLists]int32{}, 0
+}
+
+// clear forgets the counts of parts.
+func (w *windows) clear(parts []part) {
+	for i := range parts {
+		w.count[parts[i].use] = 0
+	}
+}
+
+func (w *windows) add(u *use, number int32) {
+	w.lists[u.list]++
+	if w.count[number]++; w.count[number] == 1 {
+		w.terms++
+	}
+}
+
+func (w *windows) remove(u *use, number int32) {
+	w.lists[u.list]--
+	if w.count[number]--; w.count[number] == 0 {
+		w.terms--
+	}
+}
+
+// full reports whether every list has a part in the window, and there are terms enough.
+func (w *windows) full(r *Rule) bool {
+	for i := range r.Lists {
+		if w.lists[i] == 0 {
+			return false
+		}
+	}
+	return w.terms >= r.Distinct
+}
+
+// met reports the parts of one field, sorted by start, that stand together as the rule asks. A
+// window begins with each part and is as long as the rule says. It takes time by the parts and by
+// the text, once they are sorted.
+func (w *windows) met(s *Set, r *Rule, text []byte, parts []part, report func(*part)) {
+	w.begin(s)
+	defer w.clear(parts)
+	length, before := r.Within.Characters, r.Within.Characters
+	if r.Within.Sentence {
+		length, before = 1, 0
+	}
+	w.measure(s, r.Within.Sentence, text, parts)
+	added, looked := 0, 0
+	nearest := math.MinInt // where what must not stand near ends, of all that begins before the window's end
+	reach := -1            // the end of the last window that is full
+	for i := range w.places {
+		p := &w.places[i]
+		for added < len(w.ends) && w.places[w.ends[added]].to <= p.from+length {
+			// What began before the window can end in it; it is no part of it.
+			if k := &w.places[w.ends[added]]; int(w.ends[added]) >= i && k.use.list != noList {
+				w.add(k.use, k.part.use)
+				k.inside = true
+			}
+			added++
+		}
+		for looked < len(w.places) && w.places[looked].from < p.from+length {
+			if w.places[looked].use.list == noList {
+				nearest = max(nearest, w.places[looked].to)
+			}
+			looked++
+		}
+		if p.use.list == noList {
+			continue
+		}
+		if w.full(r) && nearest <= p.from-before {
+			reach = p.from + length
+		}
+		if p.to <= reach {
+			report(p.part)
+		}
+		if p.inside {
+			w.remove(p.use, p.part.use)
+		}
+	}
+}
+
+// measure tells where the parts stand, counted in characters or in sentences.
+func (w *windows) measure(s *Set, sentences bool, text []byte, parts []part) {
+	w.places, w.ends = w.places[:0], w.ends[:0]
+	starts := ruler{text: text, sentences: sentences}
+	for i := range parts {
+		w.ends = append(w.ends, int32(i))
+		w.places = append(w.places, place{part: &parts[i], use: &s.uses[parts[i].use], from: starts.at(parts[i].start)})
+	}
+	slices.SortStableFunc(w.ends, func(a, b int32) int { return parts[a].end - parts[b].end })
+	ends := ruler{text: text, sentences: sentences}
+	for _, i := range w.ends {
+		w.places[i].to = ends.at(parts[i].end)
+		if sentences {
+			w.places[i].to++ // behind its sentence
+		}
+	}
+}
+
+// ruler counts the characters of a text, or its sentences, up to one place after another.
+type ruler struct {
+	text      []byte
+	sentences bool
+	place     int // how far it has counted
+	n         int
+	between   bool // the last character was no letter
+	lines     int  // line breaks since the last character that is seen
+}
+
+// at returns how many characters or ends of sentences there are before a place, which must not be
+// before the last one that was asked for.
+func (u *ruler) at(place int) int {
+	for u.place < place {
+		r, size := utf8.DecodeRune(u.text[u.place:])
+		u.place += size
+		if u.sentences {
+			u.sentence(r)
+		} else if is, seen := letter(r); is || seen && !u.between {
+			u.n++
+			u.between = !is
+		}
+	}
+	return u.n
+}
+
+// sentence counts r if it ends a sentence: a full stop before white space, an exclamation or
+// question mark, two dots of omission, an empty line.
+func (u *ruler) sentence(r rune) {
+	to, _ := fold.Rune(r)
+	rest := u.text[u.place:]
+	next, _ := utf8.DecodeRune(rest)
+	switch {
+	case to == '。' || to == '!' || to == '?':
+		u.n++
+	case to == '.' && (len(rest) == 0 || unicode.IsSpace(next)):
+		u.n++
+	case r == '…' && next == '…':
+		u.n++
+	case r == '\n':
+		if u.lines++; u.lines == 2 {
+			u.n++
+		}
+	}
+	if !unicode.IsSpace(r) {
+		u.lines = 0
+	}
+}
