@@ -100,14 +100,14 @@ rules:
 	}
 	var sc Scratch
 	for text, want := range map[string]string{
-		"加微信":          "a.x@t:0=加微信",
-		"加微信公众号":       "",
-		"VX":           "a.x@t:0=VX",
-		"vx":           "",
-		"xtelegrams":   "",
+		"加微信":           "a.x@t:0=加微信",
+		"加微信公众号":        "",
+		"VX":            "a.x@t:0=VX",
+		"vx":            "",
+		"xtelegrams":    "",
 		"百家乐xtelegrams": "b.y@t:0=百家乐 b.x@t:0=百家乐 b.x@t:10=telegram",
-		"赌博,加扣扣":       "b.x@t:0=赌博 b.y@t:0=赌博 a.x@t:7=加扣扣 b.x@t:7=加扣扣",
-		"警方通报赌博,加扣扣":   "b.y@t:12=赌博 a.x@t:19=加扣扣",
+		"赌博,加扣扣":        "b.x@t:0=赌博 b.y@t:0=赌博 a.x@t:7=加扣扣 b.x@t:7=加扣扣",
+		"警方通报赌博,加扣扣":    "b.y@t:12=赌博 a.x@t:19=加扣扣",
 	} {
 		e := post("t", text)
 		got := strings.Fields(quote(e, set.Match(&sc, e)))

@@ -51,14 +51,6 @@ type use struct {
 // noList is the number of Rule.None.
 const noList = -1
 
-// text returns what is looked for, as written.
-func (s *Set) text(u *use) string {
-	if u.term == nil {
-		return s.exceptions[u.exception]
-	}
-	return u.term.Text
-}
-
 // Stats says what a set is made of.
 type Stats struct {
 	Packs                        int
