@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -61,15 +60,10 @@ func (s *Set) Explain(e *event.Event) Explanation {
 	}
 	field := 0
 	applies := func(u *use) bool { return u.rule.applies(e.Kind, e.Fields[field].Name) }
-	sc.dropped = func(u *use, field int, h form.Hit, why string) {
-		if why == whyException {
-			why = fmt.Sprintf(why, s.coveredBy(&sc, u, h.End))
-		}
-		note(u, field, h, why)
-	}
+	sc.dropped = note
 	sc.form.Rejected = func(h form.Hit, why form.Rejection) {
 		for i := s.first[h.Term]; i < s.first[h.Term+1]; i++ {
-			if u := &s.uses[i]; u.term != nil && applies(u) {
+			if u := &s.uses[i]; applies(u) {
 				note(u, field, h, string(why))
 			}
 		}
@@ -80,9 +74,6 @@ func (s *Set) Explain(e *event.Event) Explanation {
 		text := foldPlaces(e.Fields[field].Text)
 		for i := range s.uses {
 			u := &s.uses[i]
-			if u.term == nil {
-				continue
-			}
 			here := applies(u)
 			text.occurrences(fold.String(u.term.Text), func(start, end int, inside bool) {
 				switch h := (form.Hit{Start: start, End: end, Form: form.Fold}); {
@@ -97,16 +88,6 @@ func (s *Set) Explain(e *event.Event) Explanation {
 	s.combine(&sc, e)
 	slices.SortStableFunc(x.Near, func(a, b NearMiss) int { return compare(a.Hit, b.Hit) })
 	return x
-}
-
-// coveredBy returns the exception that covers an occurrence which ends there.
-func (s *Set) coveredBy(sc *Scratch, u *use, end int) string {
-	for _, x := range u.by {
-		if c := sc.covers[x]; c.pass == sc.pass && c.end >= end {
-			return s.exceptions[x]
-		}
-	}
-	return ""
 }
 
 // foldedPlaces is a folded text that knows where it comes from.

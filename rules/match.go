@@ -2,6 +2,7 @@ package rules
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/weir-moderation/weir/pipeline/event"
@@ -13,12 +14,10 @@ import (
 type Scratch struct {
 	form    form.Scratch
 	hits    []Hit
-	round   uint32  // grows with every event
-	seen    []seen  // by rule
-	reading int     // form.Hit.Pass of the last hit; a variable of match would go to the heap
-	pass    uint32  // grows with every reading of every field
-	covers  []cover // by exception
-	parts   []part  // of combinations
+	round   uint32 // grows with every event
+	seen    []seen // by rule
+	covers  covers
+	parts   []part // of combinations
 	windows windows
 
 	// dropped is told, by Explain, of what is no hit and why; else nil.
@@ -35,13 +34,6 @@ type seen struct {
 	parts int32 // of a combination, in that event
 }
 
-// cover is the last occurrence of an exception in one reading of a field. One that
-// begins later also ends later, so the last is the one that reaches farthest.
-type cover struct {
-	pass uint32
-	end  int
-}
-
 // begin makes the scratch fit the set.
 func (sc *Scratch) begin(s *Set) {
 	sc.hits, sc.diverged = sc.hits[:0], sc.diverged[:0]
@@ -51,17 +43,13 @@ func (sc *Scratch) begin(s *Set) {
 		sc.seen = make([]seen, max(len(s.rules), len(sc.seen)))
 		sc.round = 1
 	}
-	// The readings of one event are far fewer than what is left to count.
-	if sc.pass > 1<<31 || len(sc.covers) < len(s.exceptions) {
-		sc.covers = make([]cover, max(len(s.exceptions), len(sc.covers)))
-		sc.pass = 0
-	}
 }
 
 // Match returns the hits of all live and shadow rules in the fields of a post or
 // push, sorted by field, place and rule, and valid until the next Match with the
-// same scratch. An occurrence that lies inside an exception of its rule is no hit, and
-// where a term can be read in two forms only the plainer one is reported.
+// same scratch. An occurrence that lies inside an exception of its rule is no hit, in
+// whatever forms both are read (but see covers), and where a term can be read in two forms
+// only the plainer one is reported.
 //
 // When there are more hits than the set's limit, those found first are kept, and of
 // every further rule the first one and the first that is no reading of lower confidence:
@@ -89,13 +77,9 @@ func compare(a, b Hit) int {
 
 // match looks at one field.
 func (s *Set) match(sc *Scratch, e *event.Event, field int) {
-	sc.reading = -1
+	sc.covers.known = false
 	first := len(sc.hits)
 	s.forms.Find(&sc.form, e.Fields[field].Text, func(h form.Hit) (more bool) {
-		if h.Pass != sc.reading {
-			sc.reading = h.Pass
-			sc.pass++
-		}
 		for i := s.first[h.Term]; i < s.first[h.Term+1]; i++ {
 			if s.occurrence(sc, e, field, first, i, &h) {
 				more = true
@@ -108,12 +92,6 @@ func (s *Set) match(sc *Scratch, e *event.Event, field int) {
 // occurrence is told that a term stands in a field. It returns false if no more of it are wanted.
 func (s *Set) occurrence(sc *Scratch, e *event.Event, field, first int, number int32, h *form.Hit) (more bool) {
 	u := &s.uses[number]
-	if u.term == nil {
-		// What begins earlier comes first, longer first, so every exception that
-		// can cover a term is seen before the term.
-		sc.covers[u.exception] = cover{sc.pass, h.End}
-		return true
-	}
 	f := &e.Fields[field]
 	if !u.rule.applies(e.Kind, f.Name) {
 		return false
@@ -130,16 +108,15 @@ func (s *Set) occurrence(sc *Scratch, e *event.Event, field, first int, number i
 			return true
 		}
 	}
-	why := ""
-	switch {
-	case sc.covered(u, h.End):
-		why = whyException
-	case !u.term.fits(f.Text, h.Start, h.End):
-		why = whyFits
-	}
-	if why != "" {
+	if !u.term.fits(f.Text, h.Start, h.End) {
 		if sc.dropped != nil {
-			sc.dropped(u, field, *h, why)
+			sc.dropped(u, field, *h, whyFits)
+		}
+		return true
+	}
+	if x := s.coveredBy(sc, u, f.Text, h); x >= 0 {
+		if sc.dropped != nil {
+			sc.dropped(u, field, *h, fmt.Sprintf(whyException, s.exceptions[x]))
 		}
 		return true
 	}
@@ -159,16 +136,15 @@ func (sc *Scratch) report(e *event.Event, field int, u *use, h *form.Hit) {
 		Start: h.Start, End: h.End, Form: h.Form, Term: u.term.Text, pass: h.Pass})
 }
 
-// covered reports whether an occurrence that ends there lies inside one of an
-// exception of its rule. That it does not begin before the exception follows from
-// the order in which occurrences come.
-func (sc *Scratch) covered(u *use, end int) bool {
-	for _, x := range u.by {
-		if c := sc.covers[x]; c.pass == sc.pass && c.end >= end {
-			return true
-		}
+// coveredBy returns the exception that covers an occurrence of a term in a text, -1 if none does.
+func (s *Set) coveredBy(sc *Scratch, u *use, text []byte, h *form.Hit) int32 {
+	if len(u.by) == 0 {
+		return -1
 	}
-	return false
+	if !sc.covers.known {
+		sc.covers.find(s.spares, text)
+	}
+	return sc.covers.by(u, h)
 }
 
 // plainer reports whether the term was found there already, in a plainer reading of the

@@ -24,13 +24,17 @@ type Set struct {
 	forms *form.Matcher
 	// uses are what the terms of the matcher are to rules: those of term i are from first[i] up to
 	// first[i+1]. What several rules look for alike is one term of the matcher.
-	uses       []use
-	first      []int32
-	exceptions []string  // texts of those in force, by number
-	expires    time.Time // when the first of them expires; zero for never
-	max        int       // hits of one event
-	digest     string
-	stats      Stats
+	uses   []use
+	first  []int32
+	max    int // hits of one event
+	digest string
+	stats  Stats
+
+	// Exceptions in force have a matcher of their own, which is only asked where they could
+	// cancel a hit.
+	spares     *form.Matcher // nil without exceptions
+	exceptions []string      // of each of its terms: as written
+	expires    time.Time     // when the first of them expires; zero for never
 
 	second *Set // the critical rules, searched by another engine; nil for none
 	every  int  // of how many events one is asked of it
@@ -39,11 +43,9 @@ type Set struct {
 // use says what a term of the matcher is to a rule.
 type use struct {
 	rule *Rule
-	term *Term // nil for an exception
+	term *Term
 	// list is the number of the list of the rule that the term is in, noList of None.
 	list int16
-	// exception is the number of an exception.
-	exception int32
 	// by are the numbers of the exceptions that can cover this term.
 	by []int32
 }
@@ -77,15 +79,12 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 		o.Now = time.Now()
 	}
 	slices.SortFunc(s.all, func(a, b *Rule) int { return cmp.Compare(a.ID, b.ID) })
-	var terms []form.Term
+	var terms, spares termList
 	var uses [][]use // of each term
-	known := make(map[form.Term]int)
 	add := func(t form.Term, u use) {
-		i, ok := known[t]
-		if !ok {
-			i = len(terms)
-			known[t] = i
-			terms, uses = append(terms, t), append(uses, nil)
+		i := terms.number(t)
+		if i == len(uses) {
+			uses = append(uses, nil)
 		}
 		uses[i] = append(uses[i], u)
 	}
@@ -99,7 +98,7 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 		}
 		r.number = len(s.rules)
 		s.rules = append(s.rules, r)
-		s.compileRule(r, o.Now, add)
+		s.compileRule(r, o.Now, add, &spares)
 	}
 	for _, list := range uses {
 		s.first = append(s.first, int32(len(s.uses)))
@@ -107,12 +106,18 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 	}
 	s.first = append(s.first, int32(len(s.uses)))
 	budget := cmp.Or(int64(o.MemoryBudget), automaton.DefaultMemoryBudget)
+	engine := automaton.Options{MemoryBudget: budget, Engine: o.Engine.engine()}
 	var err error
-	if s.forms, err = form.New(terms, form.Options{Words: o.Words, Exclusions: o.Exclusions,
-		Automaton: automaton.Options{MemoryBudget: budget, Engine: o.Engine.engine()}}); err != nil {
+	if s.forms, err = form.New(terms.list, form.Options{Words: o.Words, Exclusions: o.Exclusions, Automaton: engine}); err != nil {
 		return nil, fmt.Errorf("compile rules: %w", err)
 	}
 	memory := s.forms.Memory() + int64(cap(s.uses))*int64(unsafe.Sizeof(use{})) + 4*int64(cap(s.first))
+	if len(spares.list) > 0 {
+		if s.spares, err = form.New(spares.list, form.Options{Automaton: engine}); err != nil {
+			return nil, fmt.Errorf("compile exceptions: %w", err)
+		}
+		memory += s.spares.Memory()
+	}
 	if memory > budget {
 		return nil, fmt.Errorf("compile rules: %w", &automaton.BudgetError{Need: memory, Budget: budget, Engine: o.Engine.engine()})
 	}
@@ -124,8 +129,28 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 	return s, nil
 }
 
+// termList is a list of terms of a matcher, each once.
+type termList struct {
+	list   []form.Term
+	places map[form.Term]int
+}
+
+// number returns the place of a term, which is put into the list if it is not there.
+func (l *termList) number(t form.Term) int {
+	i, ok := l.places[t]
+	if !ok {
+		if l.places == nil {
+			l.places = make(map[form.Term]int)
+		}
+		i = len(l.list)
+		l.places[t] = i
+		l.list = append(l.list, t)
+	}
+	return i
+}
+
 // compileRule adds the terms of a rule and its exceptions in force.
-func (s *Set) compileRule(r *Rule, now time.Time, add func(form.Term, use)) {
+func (s *Set) compileRule(r *Rule, now time.Time, add func(form.Term, use), spares *termList) {
 	by := make(map[int][]int32) // of each of its terms, numbered as by index
 	index := r.index()
 	for i := range r.Except {
@@ -137,15 +162,16 @@ func (s *Set) compileRule(r *Rule, now time.Time, add func(form.Term, use)) {
 		if !x.Expires.IsZero() && (s.expires.IsZero() || x.Expires.Before(s.expires)) {
 			s.expires = x.Expires
 		}
-		number := int32(len(s.exceptions))
-		s.exceptions = append(s.exceptions, x.Text)
+		number := spares.number(form.Term{Text: x.Text, Forms: r.Forms})
+		if number == len(s.exceptions) {
+			s.exceptions = append(s.exceptions, x.Text)
+		}
 		for _, terms := range index.within(fold.String(x.Text)) {
 			for _, t := range terms {
-				by[t] = append(by[t], number)
+				by[t] = append(by[t], int32(number))
 			}
 		}
 		s.stats.Forms |= r.Forms
-		add(form.Term{Text: x.Text, Forms: r.Forms, Exception: true}, use{rule: r, exception: number})
 	}
 	n := 0
 	for i, list := range append(slices.Clip(r.Lists), r.None) {
