@@ -39,13 +39,11 @@ type Matcher struct {
 	ordinary   *Words
 	excluded   map[string]bool
 	exclusions string // hash of excluded
-	ordered    bool   // there are exceptions, so hits must come in order
 }
 
 // term is what is to be known of a term when it is found.
 type term struct {
 	forms     Form
-	exception bool
 	substring bool
 	foreign   bool // it is written in a script whose letters look like Latin ones
 }
@@ -58,8 +56,7 @@ func New(terms []Term, o Options) (*Matcher, error) {
 	for i := range terms {
 		t := &terms[i]
 		m.forms |= t.Forms | Fold
-		m.terms[i] = term{t.Forms | Fold, t.Exception, t.Substring, strings.ContainsFunc(t.Text, likeLatin)}
-		m.ordered = m.ordered || t.Exception
+		m.terms[i] = term{t.Forms | Fold, t.Substring, strings.ContainsFunc(t.Text, likeLatin)}
 		if t.Forms&Digits != 0 && s.marked == asciiMarks && number(fold.String(t.Text)) != "" {
 			s.marked += numerals()
 		}
@@ -69,7 +66,7 @@ func New(terms []Term, o Options) (*Matcher, error) {
 	}
 	var rows []repetition
 	if m.forms&joinedForms != 0 {
-		rows = s.putAside(terms)
+		rows = s.putAside()
 	}
 	m.exact = slices.Clip(s.exact)
 	m.spellings, m.runs = slices.Clip(s.spellings), slices.Clip(s.runs)
@@ -267,11 +264,7 @@ type visit struct {
 func (v *visit) all(r reading) {
 	m, sc := v.m, v.sc
 	for m.auto.Next(&sc.search) {
-		hits := sc.search.Hits
-		if m.ordered && len(hits) > 1 {
-			slices.SortFunc(hits, inOrder)
-		}
-		for _, h := range hits {
+		for _, h := range sc.search.Hits {
 			more := false
 			for _, p := range m.auto.Patterns(h.Entry) {
 				sp := &m.spellings[p]
@@ -324,15 +317,9 @@ func (v *visit) row(r *repetition, lo, hi int) {
 	}
 }
 
-// inOrder is by place, the longest first.
-func inOrder(a, b automaton.Hit) int {
-	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(b.End, a.End))
-}
-
 // hit judges one occurrence of a spelling and hands it on if it is a fair reading of the
 // text. It returns false if no more of the term are wanted.
 func (v *visit) hit(r reading, h automaton.Hit, sp *spelling) bool {
-	m := v.m
 	if !sp.open && v.sc.search.Inside(h) {
 		return true // another term with the same letters may stand there
 	}
@@ -344,7 +331,7 @@ func (v *visit) hit(r reading, h automaton.Hit, sp *spelling) bool {
 			v.rejected(sp.term, tr, BadGap)
 		}
 		return true
-	case r != plain && tr.form == sp.form && !sp.plainly && sp.exact == 0 && !m.terms[sp.term].exception:
+	case r != plain && tr.form == sp.form && !sp.plainly && sp.exact == 0:
 		return true // it stands there as it is, and is found so
 	}
 	return v.place(sp, tr)
@@ -360,7 +347,7 @@ func (v *visit) place(sp *spelling, tr trace) bool {
 	case tr.form&^term.forms != 0:
 		v.rejected(sp.term, tr, NotAsked)
 		return true
-	case !term.exception && tr.form&Emoji == 0 && v.accident(tr.lo, tr.hi, tr.form):
+	case tr.form&Emoji == 0 && v.accident(tr.lo, tr.hi, tr.form):
 		v.rejected(sp.term, tr, OrdinaryWords)
 		return true
 	}
@@ -389,7 +376,7 @@ const (
 
 // rejected tells who wants to know that something is no hit.
 func (v *visit) rejected(term uint32, tr trace, why Rejection) {
-	if v.sc.Rejected == nil || tr.hi <= tr.lo || v.m.terms[term].exception {
+	if v.sc.Rejected == nil || tr.hi <= tr.lo {
 		return
 	}
 	start, end := v.sc.text.Span(tr.lo, tr.hi)

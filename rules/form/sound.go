@@ -377,11 +377,7 @@ func (s *sounds) makes(sc *soundScratch, o other) bool {
 func (v *visit) syllables(from, to int) {
 	s, sc := v.m.sounds, v.sc
 	for s.auto.Start(&sc.search, sc.sounds.symbols[from:to]); s.auto.Next(&sc.search); {
-		hits := sc.search.Hits
-		if v.m.ordered && len(hits) > 1 {
-			slices.SortFunc(hits, inOrder)
-		}
-		for _, h := range hits {
+		for _, h := range sc.search.Hits {
 			h.Start, h.End = h.Start+int32(from), h.End+int32(from)
 			more := false
 			fair := v.fairSound(int(h.Start), int(h.End))
@@ -389,8 +385,7 @@ func (v *visit) syllables(from, to int) {
 			sc.surface = appendBare(sc.surface[:0], v.sc.text.Source[start:end])
 			plainly := maphash.Bytes(s.seed, sc.surface)
 			for _, p := range s.auto.Patterns(h.Entry) {
-				exception := v.m.terms[s.terms[p]].exception
-				if !exception && (!fair || s.written[p] == plainly) {
+				if !fair || s.written[p] == plainly {
 					more = true // as it is written it is no hit by its sound
 					if sc := v.sc; sc.Rejected != nil && !fair && s.written[p] != plainly {
 						why := OrdinaryWords

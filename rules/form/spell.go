@@ -114,8 +114,7 @@ func (s *speller) add(number int, t *Term, text string, f Form) {
 			s.pattern(t, l, text, spelling{term: sp.term, in: lettered})
 		}
 	}
-	// An exception is looked for wherever its term may be.
-	if t.Forms&joinedForms == 0 || f&Emoji != 0 || !s.addJoined(t, text, sp) || t.Exception {
+	if t.Forms&joinedForms == 0 || f&Emoji != 0 || !s.addJoined(t, text, sp) {
 		s.pattern(t, text, text, sp)
 	}
 }
@@ -130,7 +129,7 @@ func (s *speller) addJoined(t *Term, text string, sp spelling) bool {
 		return false
 	}
 	sp.runs = s.addRuns(runs)
-	sp.plainly = !t.Exception && inner == text && keepsApart(text, j, s.marked)
+	sp.plainly = inner == text && keepsApart(text, j, s.marked)
 	if !sp.plainly {
 		exact := sp
 		exact.exact = uint32(len(s.exact)) + 1
@@ -199,24 +198,15 @@ func (s *speller) pattern(t *Term, text, written string, sp spelling) {
 }
 
 // putAside makes the patterns of the plain reading those that are aside: most terms are found
-// by the joined reading also where they stand as they are. Without exceptions, those that are one
-// character again and again, which that reading has only once, are taken out: they are looked for
-// where it left something out. And exceptions are, where no term is looked for in the plain
-// reading.
-func (s *speller) putAside(terms []Term) (rows []repetition) {
-	exceptions, needed := false, false
-	for _, sp := range s.spellings {
-		exceptions = exceptions || terms[sp.term].Exception
-		needed = needed || sp.in == plain && !terms[sp.term].Exception
-	}
+// by the joined reading also where they stand as they are. Those that are one character again and
+// again, which that reading has only once, are taken out: they are looked for where it left
+// something out.
+func (s *speller) putAside() (rows []repetition) {
 	n := 0
 	for i, sp := range s.spellings {
 		if sp.in == plain {
-			if !needed {
-				continue
-			}
 			runes := []rune(s.patterns[i].Text)
-			if r := runes[0]; !exceptions && len(slices.Compact(slices.Clone(runes))) == 1 && !isSeparator(r) {
+			if r := runes[0]; len(slices.Compact(slices.Clone(runes))) == 1 && !isSeparator(r) {
 				rows = append(rows, repetition{r: r, n: len(runes), spelling: sp, whole: !s.patterns[i].Substring && fold.ClassOf(r) == fold.Token})
 				continue
 			}

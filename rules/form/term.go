@@ -14,9 +14,6 @@ type Term struct {
 	Forms Form
 	// Substring lets it stand inside a longer token.
 	Substring bool
-	// Exception marks a phrase that is looked for to spare what it covers. It is reported in
-	// every reading in which a term could be, also where it stands there as it is.
-	Exception bool
 }
 
 // Hit is a place where a term stands.
@@ -26,8 +23,7 @@ type Hit struct {
 	// form, as the term.
 	Start, End int
 	Form       Form
-	// Pass tells the readings of one text apart. Hits come pass by pass, and in each pass
-	// sorted by Start, the longest first.
+	// Pass tells the readings of one text apart. Hits come pass by pass.
 	Pass int
 }
 
