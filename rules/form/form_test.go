@@ -35,7 +35,7 @@ func reads(surface string, f Form, t *Term) error {
 	bare := func(s string) string { return string(appendBare(nil, []byte(s))) }
 	switch {
 	case f&Pinyin != 0:
-		if !soundsAs(bare(text), written[0]) {
+		if !soundsAs(bare(text), written[0], t.Syllables) {
 			return fmt.Errorf("%q does not sound like %q", text, written[0])
 		}
 		return nil
@@ -84,8 +84,8 @@ func reads(surface string, f Form, t *Term) error {
 func squashed(s string) string { return string(slices.Compact([]rune(s))) }
 
 // soundsAs reports whether a text without separators can be read as the syllables of a term.
-func soundsAs(text, term string) bool {
-	for _, way := range pronounce(term) {
+func soundsAs(text, term string, least int) bool {
+	for _, way := range pronounce(term, least) {
 		rest := []rune(way)
 		if followSounds([]rune(text), rest) {
 			return true

@@ -25,6 +25,7 @@ type sounds struct {
 	// triples are hashes of all three syllables that follow one another in a pattern: where
 	// the other way to read a character makes none of them, it makes no term.
 	triples bloom
+	pairs   bool // there are patterns of two, which stand among the triples with nothing behind
 }
 
 const (
@@ -47,7 +48,11 @@ func newSounds(terms []Term) (*sounds, error) {
 		if terms[i].Forms&Pinyin == 0 {
 			continue
 		}
-		for _, p := range pronounce(fold.String(terms[i].Text)) {
+		least, err := terms[i].leastSyllables()
+		if err != nil {
+			return nil, &automaton.PatternError{Index: i, Err: err}
+		}
+		for _, p := range pronounce(fold.String(terms[i].Text), least) {
 			patterns = append(patterns, automaton.Pattern{Text: p, Substring: true})
 			s.terms = append(s.terms, uint32(i))
 			s.written = append(s.written, maphash.String(s.seed, fold.String(terms[i].Text)))
@@ -63,6 +68,10 @@ func newSounds(terms []Term) (*sounds, error) {
 	s.triples = newBloom(4 * len(patterns))
 	for _, p := range patterns {
 		y := []rune(p.Text)
+		if len(y) == 2 {
+			s.triples.add(tripleKey(s.auto.Symbol(y[0]), s.auto.Symbol(y[1]), 0))
+			s.pairs = true
+		}
 		for i := 2; i < len(y); i++ {
 			s.triples.add(tripleKey(s.auto.Symbol(y[i-2]), s.auto.Symbol(y[i-1]), s.auto.Symbol(y[i])))
 		}
@@ -141,9 +150,9 @@ func tripleKey(a, b, c automaton.Symbol) uint64 {
 }
 
 // pronounce returns the ways a term of Han characters sounds, nothing if it has fewer than
-// MinSyllables of them or one that cannot be read.
-func pronounce(term string) []string {
-	if utf8.RuneCountInString(term) < MinSyllables {
+// the least number of them or one that cannot be read.
+func pronounce(term string, least int) []string {
+	if utf8.RuneCountInString(term) < least {
 		return nil
 	}
 	ways := [][]syllable{nil}
@@ -179,7 +188,7 @@ func pronounce(term string) []string {
 		for _, s := range w {
 			typed = append(typed, syllableNames()[s]...)
 		}
-		if again, ok := parseSyllables(typed, nil); ok && len(again) >= MinSyllables {
+		if again, ok := parseSyllables(typed, nil); ok && len(again) >= least {
 			add(again)
 		}
 	}
@@ -370,7 +379,7 @@ func (s *sounds) makes(sc *soundScratch, o other) bool {
 			return true
 		}
 	}
-	return false
+	return s.pairs && (s.triples.has(tripleKey(at(-1), at(0), 0)) || s.triples.has(tripleKey(at(0), at(1), 0)))
 }
 
 // syllables searches the stream of syllables from one up to another.

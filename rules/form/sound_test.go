@@ -1,6 +1,9 @@
 package form
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // Typed English words are no pinyin, though they consist of syllables; but one token that is no
 // word, a short one or a Chinese character among them makes them pinyin again.
@@ -42,6 +45,55 @@ func TestForeignWordsAreNoPinyin(t *testing.T) {
 			if got != m.want {
 				t.Errorf("%q: hit %q, want %q", tc.text, got, m.want)
 			}
+		}
+	}
+}
+
+// A term says how many syllables it must have to be looked for by its sound; without a word it
+// is MinSyllables.
+func TestSyllablesOfATerm(t *testing.T) {
+	for _, tc := range []struct {
+		term      string
+		syllables int
+		texts     string // found by sound, each
+		others    string // not found
+	}{
+		{"冰毒", 0, "", "bingdu|bing du|兵毒"},
+		{"冰毒", 2, "bingdu|Bing Du|兵毒|病 du|冰-督", "dubing|ping du|abingdub|病毒都|冰"},
+		{"百家乐", 2, "baijiale|白家乐|bai jia yue", "bai jia"},
+		{"百家乐", 4, "", "baijiale|白家乐"},
+		{"赌博网站", 4, "dubowangzhan", "dubowang"},
+		{"音乐", 2, "yinyue|因月|yin le", ""}, // 乐 is read in two ways
+		{"因月", 2, "殷乐|殷乐殷", ""},           // and here in the text
+	} {
+		m, err := New([]Term{{Text: tc.term, Forms: Pinyin, Syllables: tc.syllables}, {Text: "病毒", Forms: Fold}}, Options{Words: testWords(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sc Scratch
+		found := func(text string) bool {
+			for _, h := range findAll(m, &sc, text) {
+				if h.Term == 0 {
+					return true
+				}
+			}
+			return false
+		}
+		for text := range strings.SplitSeq(tc.texts, "|") {
+			if text != "" && !found(text) {
+				t.Errorf("%s, at least %d syllables: missed in %q", tc.term, tc.syllables, text)
+			}
+		}
+		for text := range strings.SplitSeq(tc.others, "|") {
+			if found(text) {
+				t.Errorf("%s, at least %d syllables: found in %q", tc.term, tc.syllables, text)
+			}
+		}
+	}
+	for _, n := range []int{-1, 1} {
+		_, err := New([]Term{{Text: "冰毒", Forms: Pinyin, Syllables: n}}, Options{})
+		if err == nil || !strings.Contains(err.Error(), "give 2 or more") {
+			t.Errorf("%d syllables: %v", n, err)
 		}
 	}
 }

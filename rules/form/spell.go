@@ -43,9 +43,9 @@ const (
 	// multiply with every character; those with the fewest changes come first.
 	MaxSpellings = 64
 	// MinInitials is how many syllables a term has at least that is looked for by their
-	// first letters, MinSyllables by their sound. Two sounds alone are found in every
-	// tenth ordinary post (measured, matching by syllables on 8,000 posts), three in one
-	// of five hundred.
+	// first letters, MinSyllables by their sound unless the term says otherwise
+	// ([Term.Syllables]). Two sounds alone are found in every tenth ordinary post (measured,
+	// matching by syllables on 8,000 posts), three in one of five hundred.
 	MinInitials  = 3
 	MinSyllables = 3
 	// minLeet is how many letters a term has at least that is looked for with digits and

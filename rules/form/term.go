@@ -1,6 +1,8 @@
 package form
 
 import (
+	"cmp"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -14,6 +16,17 @@ type Term struct {
 	Forms Form
 	// Substring lets it stand inside a longer token.
 	Substring bool
+	// Syllables is how many it must have at least to be looked for by its sound: two or more,
+	// or 0 for [MinSyllables]. A term that no ordinary words sound like may do with fewer.
+	Syllables int
+}
+
+// leastSyllables returns how many syllables the term must have to be looked for by its sound.
+func (t *Term) leastSyllables() (int, error) {
+	if t.Syllables < 0 || t.Syllables == 1 {
+		return 0, fmt.Errorf("%d is no number of syllables to look for; give 2 or more, or 0 for %d (form.MinSyllables)", t.Syllables, MinSyllables)
+	}
+	return cmp.Or(t.Syllables, MinSyllables), nil
 }
 
 // Hit is a place where a term stands.
