@@ -36,6 +36,9 @@ func (s Symbol) Joined() Symbol { return s | tokenBit }
 // sentence or clause, a symbol or an emoji.
 func (s Symbol) Separator() bool { return s&separatorBit != 0 }
 
+// Solid returns the symbol as one that is no separator.
+func (s Symbol) Solid() Symbol { return s &^ separatorBit }
+
 // Marked reports whether the character is one of [Options.Marked].
 func (s Symbol) Marked() bool { return s&markedBit != 0 }
 

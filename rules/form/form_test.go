@@ -23,6 +23,9 @@ func reads(surface string, f Form, t *Term) error {
 		text = string(d.text)
 	}
 	text = fold.String(text)
+	if zeros := strings.NewReplacer("○", "〇", "◯", "〇").Replace(text); f&Digits != 0 && zeros != text && reads(zeros, f, t) == nil {
+		return nil
+	}
 	written := []string{fold.String(t.Text)}
 	if f&(Split|Emoji|Shape|Initials|Digits) != 0 {
 		s := speller{marked: asciiMarks + numerals(), exactOpen: make(map[int]bool)}
@@ -190,7 +193,7 @@ var pieces = [][]string{
 	{"f", "u", "c", "k", " ", ".", "F", "\n", "ﬁ"},
 	{"a", "b", " ", "1", "@", "!", "0", "5", "$", "(", "-"},
 	{"go", "to", "hell", " ", "-", "  ", ", ", "l", "h e"},
-	{"八", "九", "8", "9", "十", "百", "一", "万", " "},
+	{"八", "九", "8", "9", "十", "百", "一", "万", " ", "○", "◯"},
 	{"&#36172;", "&lt;", "%E5%8D%9A", "<b>", "</b>", "赌", "博", "\\u8d4c", "&", "x"},
 	{"du", "bo", "ji", "赌", "博", "机", " ", "'", "都", "ng"},
 	{"🎲", "\u200b", "\ufe0f", "é", "\xff", "赌", "博", "🐴", "马", "贝", "者"},

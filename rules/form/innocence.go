@@ -1,6 +1,7 @@
 package form
 
 import (
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -14,7 +15,13 @@ import (
 
 // partOfNumber reports whether a numeral at an edge of symbols lo up to hi goes on beyond it.
 func partOfNumber(t *automaton.Text, lo, hi int) bool {
-	numeral := func(at int) bool { return at >= 0 && at < len(t.Symbols) && valueOf(runeAt(t, at)) >= 0 }
+	numeral := func(at int) bool {
+		if at < 0 || at >= len(t.Symbols) {
+			return false
+		}
+		r := runeAt(t, at)
+		return valueOf(r) >= 0 || !t.Symbols[at].Separator() && strings.ContainsRune(circles, r)
+	}
 	return numeral(lo) && numeral(lo-1) || numeral(hi-1) && numeral(hi)
 }
 

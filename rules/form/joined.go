@@ -51,6 +51,7 @@ func (s *stream) close(n, end int) {
 type traits struct {
 	runs     bool // somewhere one character follows itself
 	numerals bool // two characters that numbers are written with stand together
+	marks    bool // some separator is marked: a circle may be a zero
 }
 
 // join makes the joined reading of symbols.
@@ -79,6 +80,7 @@ func (s *stream) join(sym []automaton.Symbol, blank automaton.Symbol) (is traits
 			if gap < 0 {
 				gap = k
 			}
+			is.marks = is.marks || x.Marked()
 			continue
 		case !x.Token():
 			is.runs = is.runs || x.Same(last)

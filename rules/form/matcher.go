@@ -57,8 +57,8 @@ func New(terms []Term, o Options) (*Matcher, error) {
 		t := &terms[i]
 		m.forms |= t.Forms | Fold
 		m.terms[i] = term{t.Forms | Fold, t.Substring, strings.ContainsFunc(t.Text, likeLatin)}
-		if t.Forms&Digits != 0 && s.marked == asciiMarks && number(fold.String(t.Text)) != "" {
-			s.marked += numerals()
+		if t.Forms&Digits != 0 && s.marked == asciiMarks && number(withZeros(fold.String(t.Text))) != "" {
+			s.marked += numerals() + circles
 		}
 	}
 	for i := range terms {
@@ -173,6 +173,7 @@ const (
 	passJoined
 	passNumbered
 	passLettered
+	passZeros
 	passSound
 	passes        // of the text as it is
 	passSoundMore = passes*2 + iota
@@ -196,7 +197,7 @@ func (m *Matcher) Find(sc *Scratch, text []byte, f func(Hit) (more bool)) {
 // find searches the text as it is, or as decoded from another.
 func (m *Matcher) find(sc *Scratch, text []byte, d *decoded, pass int, f func(Hit) bool) {
 	v := visit{m: m, sc: sc, decoded: d, f: f}
-	out, places := false, []uint32(nil)
+	out, places, is := false, []uint32(nil), traits{}
 	if m.latin != nil {
 		out, places = m.latin.rulesOut(text, m.auto, sc.places[:0])
 		if places != nil {
@@ -221,7 +222,7 @@ func (m *Matcher) find(sc *Scratch, text []byte, d *decoded, pass int, f func(Hi
 		}
 		v.all(plain)
 	} else {
-		is := sc.joined.join(sc.text.Symbols, m.blank)
+		is = sc.joined.join(sc.text.Symbols, m.blank)
 		m.auto.StartAside(&sc.search, sc.text.Symbols)
 		v.all(plain)
 		if is.runs && m.rows != nil {
@@ -232,10 +233,7 @@ func (m *Matcher) find(sc *Scratch, text []byte, d *decoded, pass int, f func(Hi
 		v.all(joined)
 		if m.numbers != nil && is.numerals {
 			v.pass = pass + passNumbered
-			if sc.rewritten.number(&sc.joined, sc.text.Symbols, m.numbers) {
-				m.auto.StartRewritten(&sc.search, sc.rewritten.symbols)
-				v.all(numbered)
-			}
+			v.numbered()
 		}
 	}
 	if m.leet != nil {
@@ -245,9 +243,23 @@ func (m *Matcher) find(sc *Scratch, text []byte, d *decoded, pass int, f func(Hi
 			v.all(lettered)
 		}
 	}
+	if is.marks && m.numbers != nil && m.numbers.zeros(sc.text.Symbols) {
+		v.pass = pass + passZeros
+		sc.joined.join(sc.text.Symbols, m.blank)
+		v.numbered()
+	}
 	if m.sounds != nil {
 		v.pass = pass + passSound
 		v.sound()
+	}
+}
+
+// numbered searches the numbered reading of the joined one.
+func (v *visit) numbered() {
+	m, sc := v.m, v.sc
+	if sc.rewritten.number(&sc.joined, sc.text.Symbols, m.numbers) {
+		m.auto.StartRewritten(&sc.search, sc.rewritten.symbols)
+		v.all(numbered)
 	}
 }
 
@@ -431,7 +443,7 @@ func (v *visit) trace(r reading, i, j int, sp *spelling) (trace, bool) {
 // digits.
 func (v *visit) numerals(lo, hi int) bool {
 	for _, x := range v.sc.text.Symbols[lo:hi] {
-		if !x.Token() && v.m.numbers.value(x) >= 0 {
+		if !x.Token() && !x.Separator() && v.m.numbers.value(x) >= 0 {
 			return true
 		}
 	}

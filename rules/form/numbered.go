@@ -43,6 +43,50 @@ func valueOf(r rune) int64 {
 	return -1
 }
 
+// zerosIn calls f with the place of every circle that is a zero. It stands amid or behind numerals
+// in one piece: two of them at least, or one and several circles (二○二六, 六一○, 一○○). What begins
+// with a circle, and a single one behind a single numeral, is a list or a name with a gap.
+// Numeral and circle say what stands at a place below n.
+func zerosIn(n int, numeral, circle func(at int) bool, f func(at int)) {
+	for at := 0; at < n; at++ {
+		first, counts := at, [2]int{}
+		for at < n {
+			if numeral(at) {
+				counts[0]++
+			} else if counts[0] > 0 && circle(at) {
+				counts[1]++
+			} else {
+				break
+			}
+			at++
+		}
+		if counts[1] > 1 || counts[0] > 1 {
+			for i := first; i < at; i++ {
+				if circle(i) {
+					f(i)
+				}
+			}
+		}
+	}
+}
+
+// withZeros returns a term with 〇 for the circles that are zeros.
+func withZeros(term string) string {
+	runes := []rune(term)
+	zerosIn(len(runes), func(at int) bool { return valueOf(runes[at]) >= 0 && !isDigit(runes[at]) },
+		func(at int) bool { return strings.ContainsRune(circles, runes[at]) },
+		func(at int) { runes[at] = '〇' })
+	return string(runes)
+}
+
+// zeros makes numerals of the symbols of circles that are zeros and reports whether there are any.
+func (n *numbers) zeros(sym []automaton.Symbol) (some bool) {
+	zerosIn(len(sym), func(at int) bool { return !sym[at].Token() && !sym[at].Separator() && n.value(sym[at]) >= 0 },
+		func(at int) bool { return sym[at].Separator() && n.value(sym[at]) == 0 },
+		func(at int) { sym[at], some = sym[at].Solid(), true })
+	return some
+}
+
 // maxNumber is how many characters of a number are read as one with units.
 const maxNumber = 24
 
@@ -177,12 +221,15 @@ func newNumbers(a *automaton.Automaton) *numbers {
 	for d := range n.digits {
 		n.digits[d] = a.Symbol(rune('0' + d))
 	}
-	for _, r := range asciiMarks + numerals() {
+	for _, r := range asciiMarks + numerals() + circles {
 		c := a.Symbol(r).Code()
 		for len(n.values) <= c {
 			n.values = append(n.values, -1)
 		}
 		n.values[c] = valueOf(r)
+		if strings.ContainsRune(circles, r) {
+			n.values[c] = 0
+		}
 	}
 	return n
 }

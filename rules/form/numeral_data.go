@@ -11,7 +11,7 @@ package form
 // though a dictionary calls it a numeral (漆 for 7, 廾 for 9).
 func digitOf(r rune) (d byte, ok bool) {
 	switch r {
-	case '〇', '零', '洞', '○', '◯': // the circles are typed for 〇, as in 二○二六
+	case '〇', '零', '洞':
 		return 0, true
 	case '一', '壹', '壱', '弌', '幺', '〡', '𠤪':
 		return 1, true
@@ -34,3 +34,7 @@ func digitOf(r rune) (d byte, ok bool) {
 	}
 	return 0, false
 }
+
+// circles are signs that are typed for 〇, as in 二○二六. They are as often separators, bullets and
+// marks for what is left out, so they count only within a number (see zerosIn).
+const circles = "○◯"

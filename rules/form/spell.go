@@ -87,7 +87,8 @@ func (s *speller) spell(number int, t *Term) {
 		}
 	}
 	if t.Forms&Digits != 0 {
-		for _, v := range inStyles(folded) {
+		zeros := withZeros(folded)
+		for _, v := range append(inStyles(zeros), zeros) {
 			variant(v, Digits)
 		}
 	}
