@@ -59,22 +59,10 @@ func (j *Judge) judge(set *rules.Set, kind event.Kind, headers []event.Header, v
 		return v, nil
 	}
 	v.Hits = slices.Clone(hits)
-	for i := range v.Hits {
-		// The strongest action of a live rule wins; a shadow rule only leaves a trace.
-		if a := actionOf(&v.Hits[i]); v.Hits[i].State == rules.Live && a > v.Action {
-			v.Action, v.Reason = a, ReasonContent
-		}
+	if v.Action = rules.ActionOf(hits); v.Action != rules.Pass {
+		v.Reason = ReasonContent
 	}
 	return v, nil
-}
-
-// actionOf is what a hit calls for: its rule's action, but never more than that people look
-// at it where it was read by sound or by shape.
-func actionOf(h *rules.Hit) rules.Action {
-	if h.Form.Weak() {
-		return min(h.Rule.Action, rules.Review)
-	}
-	return h.Rule.Action
 }
 
 // Reset forgets the bytes of every verdict given so far.

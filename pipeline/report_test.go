@@ -14,20 +14,6 @@ import (
 	"github.com/weir-moderation/weir/rules/form"
 )
 
-// What was read by sound or by shape is for people: whatever its rule says, it never rejects.
-func TestWeakFormsNeverReject(t *testing.T) {
-	reject := &rules.Rule{Action: rules.Reject}
-	for f, want := range map[form.Form]rules.Action{
-		form.Fold: rules.Reject, form.Squeeze | form.Repeat: rules.Reject, form.Split: rules.Reject,
-		form.Pinyin: rules.Review, form.Initials: rules.Review, form.Emoji: rules.Review, form.Shape: rules.Review,
-		form.Decode | form.Pinyin: rules.Review,
-	} {
-		if got := actionOf(&rules.Hit{Rule: reject, Form: f}); got != want {
-			t.Errorf("%s: %s, want %s", f, got, want)
-		}
-	}
-}
-
 // A hit's place is told in bytes and, for browsers, in UTF-16 code units.
 func TestReportCountsForBrowsers(t *testing.T) {
 	text := []byte("😀a赌é博\xff🎲x")
