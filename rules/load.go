@@ -92,7 +92,7 @@ func packNames(fsys fs.FS, dir string) ([]string, strictyaml.Problems, error) {
 	for _, e := range entries {
 		name := e.Name()
 		switch {
-		case e.IsDir() || strings.HasPrefix(name, ".") || strings.HasSuffix(name, "_test.yaml"):
+		case e.IsDir() || strings.HasPrefix(name, ".") || strings.HasSuffix(name, TestSuffix):
 		case strings.HasSuffix(name, ".yaml"):
 			names = append(names, name)
 		case strings.HasSuffix(name, ".yml"):
