@@ -9,7 +9,8 @@ package configs
 
 import "embed"
 
-// FS holds categories.yaml, rules/*.yaml, push.yaml, weir.yaml and words/*.txt.
+// FS holds categories.yaml, rules/*.yaml (packs, and the tests of some in *_test.yaml), push.yaml,
+// weir.yaml and words/*.txt.
 //
 //go:embed categories.yaml rules/*.yaml push.yaml weir.yaml words/*.txt
 var FS embed.FS
