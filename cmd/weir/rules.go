@@ -7,8 +7,9 @@ import (
 )
 
 type rulesCmd struct {
-	Explain         explainCmd `cmd:"" help:"Say what the rules see in a text, in which form and where, and what is nearly a hit."`
-	LearnExclusions learnCmd   `cmd:"" name:"learn-exclusions" help:"Learn from benign texts what is no hit although it sounds or looks like a term."`
+	Test            ruleTestCmd `cmd:"" help:"Run the tests that lie beside rules."`
+	Explain         explainCmd  `cmd:"" help:"Say what the rules see in a text, in which form and where, and what is nearly a hit."`
+	LearnExclusions learnCmd    `cmd:"" name:"learn-exclusions" help:"Learn from benign texts what is no hit although it sounds or looks like a term."`
 }
 
 // ruleFlags say which rules are meant.
