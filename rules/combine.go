@@ -74,7 +74,7 @@ func (s *Set) settle(sc *Scratch, e *event.Event, r *Rule, parts []part) {
 		}
 		sure = sure || !h.Form.Weak()
 		if !sc.plainer(first, int(p.field), u, &h) {
-			sc.report(e, int(p.field), u, &h)
+			s.report(sc, e, int(p.field), u, &h)
 		}
 	}
 	switch {

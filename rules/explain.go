@@ -42,7 +42,7 @@ func (s *Set) Explain(e *event.Event) Explanation {
 	var plain, sc Scratch
 	x := Explanation{Hits: s.Match(&plain, e)}
 	note := func(u *use, field int, h form.Hit, why string) {
-		at := Hit{Rule: u.rule, State: u.rule.stateFor(e.User.ID), Field: field, Start: h.Start, End: h.End, Form: h.Form, Term: u.term.Text}
+		at := Hit{Rule: u.rule, State: s.stateOf(u.rule, e.User.ID), Field: field, Start: h.Start, End: h.End, Form: h.Form, Term: u.term.Text}
 		hit := slices.ContainsFunc(x.Hits, func(k Hit) bool {
 			return k.Rule == at.Rule && k.Term == at.Term && k.Field == field && k.Start < at.End && at.Start < k.End
 		})

@@ -433,3 +433,45 @@ func TestCombinationAllocations(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A rule can be put in shadow without loading anything anew: its hits stay, what they do ends, and
+// the digest tells the two apart.
+func TestShadowed(t *testing.T) {
+	set := load(t, Options{}, "id: p.a, category: fraud, state: live, action: reject, terms: [赌博]", "id: p.b, category: fraud, state: live, terms: [赌博]",
+		"id: p.c, category: fraud, state: shadow, terms: [赌博]")
+	shadowed, err := set.Shadowed([]string{"p.a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	actions := func(s *Set) []Action {
+		var list []Action
+		for _, h := range s.Match(new(Scratch), post("t", "赌博")) {
+			list = append(list, ActionOf([]Hit{h}))
+		}
+		return list
+	}
+	if got := actions(set); !slices.Equal(got, []Action{Reject, Review, Pass}) {
+		t.Errorf("%v", got)
+	}
+	if got := actions(shadowed); !slices.Equal(got, []Action{Pass, Review, Pass}) {
+		t.Errorf("in shadow: %v", got)
+	}
+	if set.Digest() == shadowed.Digest() || !slices.Equal(shadowed.InShadow(), []string{"p.a"}) {
+		t.Errorf("%s, %v", shadowed.Digest(), shadowed.InShadow())
+	}
+	restored, err := shadowed.Shadowed(nil)
+	if err != nil || restored.Digest() != set.Digest() || !slices.Equal(actions(restored), actions(set)) {
+		t.Errorf("restored: %v", err)
+	}
+	for _, id := range []string{"p.x", "p.c"} {
+		if _, err := set.Shadowed([]string{id}); err == nil {
+			t.Errorf("%s was accepted", id)
+		}
+	}
+	// A rule that is written so is the same.
+	written := load(t, Options{}, "id: p.a, category: fraud, state: shadow, action: reject, terms: [赌博]", "id: p.b, category: fraud, state: live, terms: [赌博]",
+		"id: p.c, category: fraud, state: shadow, terms: [赌博]")
+	if written.Digest() != shadowed.Digest() {
+		t.Error("a rule in shadow by its pack makes another digest")
+	}
+}

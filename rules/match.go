@@ -125,14 +125,14 @@ func (s *Set) occurrence(sc *Scratch, e *event.Event, field, first int, number i
 	}
 	*rule = seen{round: sc.round, sure: sure || known && rule.sure}
 	if !sc.plainer(first, field, u, h) {
-		sc.report(e, field, u, h)
+		s.report(sc, e, field, u, h)
 	}
 	return true
 }
 
 // report adds a hit.
-func (sc *Scratch) report(e *event.Event, field int, u *use, h *form.Hit) {
-	sc.hits = append(sc.hits, Hit{Rule: u.rule, State: u.rule.stateFor(e.User.ID), Field: field,
+func (s *Set) report(sc *Scratch, e *event.Event, field int, u *use, h *form.Hit) {
+	sc.hits = append(sc.hits, Hit{Rule: u.rule, State: s.stateOf(u.rule, e.User.ID), Field: field,
 		Start: h.Start, End: h.End, Form: h.Form, Term: u.term.Text, pass: h.Pass})
 }
 

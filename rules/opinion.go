@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules/automaton"
@@ -112,8 +111,8 @@ func (s *Set) compareEngines(sc *Scratch, e *event.Event) {
 		if same(sc.hits[:first], &h) {
 			continue
 		}
-		at, _ := slices.BinarySearchFunc(s.rules, h.Rule.ID, func(r *Rule, id string) int { return strings.Compare(r.ID, id) })
-		h.Rule = s.rules[at]
+		at, _ := s.find(h.Rule.ID)
+		h.Rule, h.State = s.rules[at], s.stateOf(s.rules[at], e.User.ID)
 		sc.hits = append(sc.hits, h)
 		if !displaced(&h) {
 			sc.diverged = append(sc.diverged, h.Rule)

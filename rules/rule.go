@@ -86,28 +86,8 @@ func (r *Rule) applies(kind event.Kind, field []byte) bool {
 	return false
 }
 
-// stateFor returns the state in which the rule meets a user: of a rule that is rolled out to a
-// part of them, shadow to the others. It depends on rule and user alone, so a user stays in or
-// out of the part, and whoever is in it stays in when it grows.
-func (r *Rule) stateFor(user []byte) State {
-	if r.Rollout >= 100 || r.State != Live {
-		return r.State
-	}
-	h := uint64(14695981039346656037) // FNV-1a
-	for i := range len(r.ID) {
-		h = (h ^ uint64(r.ID[i])) * 1099511628211
-	}
-	h *= 1099511628211 // the id ends here
-	for _, b := range user {
-		h = (h ^ uint64(b)) * 1099511628211
-	}
-	// FNV mixes its low bits poorly with short texts.
-	h ^= h >> 32
-	if h%100 < uint64(r.Rollout) {
-		return Live
-	}
-	return Shadow
-}
+// Number returns the place of a live or shadow rule in [Set.Rules].
+func (r *Rule) Number() int { return r.number }
 
 // An Exception is a phrase that cancels the occurrence of a term it covers.
 type Exception struct {

@@ -36,6 +36,10 @@ type Set struct {
 	exceptions []string      // of each of its terms: as written
 	expires    time.Time     // when the first of them expires; zero for never
 
+	loaded   time.Time // by which exceptions were taken to be in force or not
+	everyone bool      // see forEveryone
+	shadowed []bool    // by rule; see Shadowed; nil for none
+
 	second *Set // the critical rules, searched by another engine; nil for none
 	every  int  // of how many events one is asked of it
 }
@@ -125,7 +129,8 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 	if err := s.secondOpinion(o); err != nil {
 		return nil, err
 	}
-	s.digest = s.sum(o.Now)
+	s.loaded = o.Now
+	s.digest = s.sum()
 	return s, nil
 }
 
@@ -229,7 +234,7 @@ func (s *Set) Digest() string { return s.digest }
 
 // sum computes the digest. Every part has its length before it, so that no two
 // different sets write the same bytes.
-func (s *Set) sum(now time.Time) string {
+func (s *Set) sum() string {
 	h := sha256.New()
 	text(h, "weir rule set 3")
 	text(h, fold.Version)
@@ -241,7 +246,11 @@ func (s *Set) sum(now time.Time) string {
 		text(h, r.Category)
 		text(h, r.Severity.String())
 		text(h, r.Action.String())
-		text(h, r.State.String())
+		state := r.State
+		if s.shadowed != nil && s.shadowed[r.number] {
+			state = Shadow
+		}
+		text(h, state.String())
 		number(h, r.Rollout)
 		text(h, r.Forms.String())
 		number(h, len(r.Kinds))
@@ -259,7 +268,7 @@ func (s *Set) sum(now time.Time) string {
 		text(h, fmt.Sprint(r.Within.Sentence))
 		var except []string
 		for i := range r.Except {
-			if !r.Except[i].Expired(now) {
+			if !r.Except[i].Expired(s.loaded) {
 				except = append(except, fold.String(r.Except[i].Text))
 			}
 		}

@@ -18,9 +18,10 @@ type Failure struct {
 	Action     Action     // that the hits call for
 }
 
-// Run judges the event of every case that [Case.Runs] as the daemon would, and returns the cases
-// that came out otherwise than they say.
+// Run judges the event of every case that [Case.Runs] as the daemon would, with every rule rolled out
+// to all users, and returns the cases that came out otherwise than they say.
 func (t *Tests) Run(set *Set) []Failure {
+	set = set.forEveryone()
 	var failures []Failure
 	var sc Scratch
 	for _, c := range t.Cases {
