@@ -54,7 +54,8 @@ var house = plan{
 		{module: "github.com/cloudflare/ahocorasick", packages: []string{"rules/automaton"}, tests: true},
 		{module: "github.com/goccy/go-yaml", packages: []string{"internal/strictyaml"}},
 		{module: "github.com/alecthomas/kong", packages: []string{"cmd/weir"}},
-		{module: "golang.org/x/mod", packages: []string{"sinks/evidence"}},
+		{module: "golang.org/x/mod", packages: []string{"sinks/evidence", "rules", "internal/app", "cmd/weir"}, tests: true},
+		{module: "golang.org/x/tools", packages: []string{"rules"}}, // txtar, the text of a rule set
 		{module: "golang.org/x/text", tests: true},
 		{module: "github.com/twmb/franz-go", packages: []string{"internal/demo"}, tests: true}, // kfake, the embedded broker
 		{module: "github.com/alicebob/miniredis", packages: []string{"internal/demo"}, tests: true},
