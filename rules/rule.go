@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"strconv"
 	"time"
 
 	"github.com/weir-moderation/weir/pipeline/event"
@@ -103,6 +104,21 @@ type Exception struct {
 // Expired reports whether it is no longer in force.
 func (x *Exception) Expired(now time.Time) bool { return !x.Expires.IsZero() && !now.Before(x.Expires) }
 
+// String returns the text with what is said of it.
+func (x *Exception) String() string {
+	s := x.Text
+	if x.Shared != "" {
+		s += ", shared as " + x.Shared
+	}
+	if x.Owner != "" {
+		s += ", owner " + x.Owner + ", for " + x.Reason
+	}
+	if !x.Expires.IsZero() {
+		s += ", until " + x.Expires.AddDate(0, 0, -1).Format(time.DateOnly)
+	}
+	return s
+}
+
 // Window says how near the parts of a combination stand to each other. The zero Window is the
 // whole event.
 type Window struct {
@@ -111,6 +127,17 @@ type Window struct {
 	Characters int
 	// Sentence: they stand in one sentence of one field.
 	Sentence bool
+}
+
+// String returns the window as packs write it, "" for the whole event.
+func (w Window) String() string {
+	switch {
+	case w.Sentence:
+		return "sentence"
+	case w.Characters > 0:
+		return strconv.Itoa(w.Characters)
+	}
+	return ""
 }
 
 // A Hit is one place where an event's text hits a rule. A combination hits with all its parts.

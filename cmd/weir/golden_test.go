@@ -42,6 +42,7 @@ command to type. Exit codes:
 		{exitFine, "fine"},
 		{exitFailed, "failed: something is wrong with what was looked at, or could not be done"},
 		{exitMisuse, "misuse: the command line cannot be understood, or names what is not there to be looked at"},
+		{exitFindings, "findings: everything was done, and what the verb looks for was found"},
 	} {
 		fmt.Fprintf(&b, "| %d | %s |\n", code.code, code.meaning)
 	}

@@ -2,7 +2,7 @@
 //
 // This package holds the verbs, their flags, exit codes and the voice in which
 // they speak; everything else is in the packages below. Exit codes: 0 fine,
-// 1 failed, 2 misuse.
+// 1 failed, 2 misuse, 3 findings.
 package main
 
 import (
@@ -49,9 +49,10 @@ func main() {
 
 // Exit codes.
 const (
-	exitFine   = 0
-	exitFailed = 1
-	exitMisuse = 2
+	exitFine     = 0
+	exitFailed   = 1
+	exitMisuse   = 2
+	exitFindings = 3
 )
 
 // run is main without the process around it. It returns the exit code.
@@ -112,8 +113,12 @@ func (e *hintError) Unwrap() error { return e.error }
 
 // fail says what is wrong and returns the exit code for it.
 func (s streams) fail(err error) int {
+	code := exitFailed
+	if c, ok := errors.AsType[*codeError](err); ok {
+		code = c.code
+	}
 	if errors.Is(err, errSaid) {
-		return exitFailed
+		return code
 	}
 	// Every problem of a file is a line of its own, in the form editors can jump to.
 	for line := range strings.Lines(err.Error()) {
@@ -122,10 +127,7 @@ func (s streams) fail(err error) int {
 	if h, ok := errors.AsType[*hintError](err); ok {
 		s.hint(h.hint)
 	}
-	if c, ok := errors.AsType[*codeError](err); ok {
-		return c.code
-	}
-	return exitFailed
+	return code
 }
 
 // count returns a number with what it counts, such as "1 line" or "2 lines".

@@ -10,6 +10,7 @@ type rulesCmd struct {
 	Test            ruleTestCmd `cmd:"" help:"Run the tests that lie beside rules."`
 	Explain         explainCmd  `cmd:"" help:"Say what the rules see in a text, in which form and where, and what is nearly a hit."`
 	LearnExclusions learnCmd    `cmd:"" name:"learn-exclusions" help:"Learn from benign texts what is no hit although it sounds or looks like a term."`
+	Diff            diffCmd     `cmd:"" help:"Say which rules differ between two sets, and in what."`
 }
 
 // ruleFlags say which rules are meant.
