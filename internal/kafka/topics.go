@@ -156,15 +156,25 @@ func orDefault(n int) int32 {
 	return int32(n)
 }
 
-// Points in a partition that brokers know by name instead of a time.
+// Points in a partition that brokers know by name instead of a time in milliseconds.
 const (
 	logEnd   int64 = -1
 	logStart int64 = -2
 )
 
-// offsetOf asks the leader of a partition for the offset of a point in it. With
-// committed, the end is that of what read_committed sees.
+// offsetOf asks the leader of a partition for the offset of a point in it that is
+// always there. With committed, the end is that of what read_committed sees.
 func (c *Client) offsetOf(ctx context.Context, t *kafkago.Transport, topic string, partition int32, point int64, committed bool) (int64, error) {
+	offset, err := c.lookUp(ctx, t, topic, partition, point, committed)
+	if err == nil && offset < 0 {
+		err = fmt.Errorf("ask for offsets of %s/%d: the broker knows none", topic, partition)
+	}
+	return offset, err
+}
+
+// lookUp asks for the offset of a point in a partition: a name, or a time, which stands for
+// the first message that is not older. It is -1 if there is none.
+func (c *Client) lookUp(ctx context.Context, t *kafkago.Transport, topic string, partition int32, point int64, committed bool) (int64, error) {
 	r, err := c.ask(ctx, t, &call{api: apiListOffsets, body: func(w *writer) {
 		w.i32(-1)
 		w.i8(isolation(committed))
@@ -198,9 +208,6 @@ func (c *Client) offsetOf(ctx context.Context, t *kafkago.Transport, topic strin
 	}
 	if code != 0 {
 		return 0, fmt.Errorf("ask for offsets of %s/%d: %w", topic, partition, code)
-	}
-	if offset < 0 {
-		return 0, fmt.Errorf("ask for offsets of %s/%d: the broker knows none", topic, partition)
 	}
 	return offset, nil
 }

@@ -1,0 +1,197 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/weir-moderation/weir/internal/kafka/batch"
+)
+
+// Scan reads what a topic held between two times, once, as a member of no group: it
+// commits nothing and nobody's partitions move. It belongs to one goroutine.
+type Scan struct {
+	// Ranges are what will be read, one for each partition in order; one that holds
+	// nothing of that time is empty. They were found when the scan was opened: what is
+	// written later is not in them.
+	Ranges []Range
+
+	client    *Client
+	transport *kafkago.Transport
+	buffers   *buffers
+	desk      desk
+}
+
+// Of a scan. Unlike a daemon, whoever scans is waiting for the end of it.
+const (
+	scanPatience      = 15 * time.Second // how long brokers may be away before a scan gives up
+	scanWait          = 250 * time.Millisecond
+	scanBytes         = 1 << 20   // of a poll
+	scanMaxBatchBytes = 128 << 20 // the largest record batch that is read
+)
+
+// OpenScan finds the stretch of each partition of a topic that begins with its first
+// message that is not older than from, and ends before the first that is not older than
+// to: the offsets decide, so that between two of its messages one with another time may
+// stand. A zero from is the beginning of the log, a zero to its end as it is now; of what
+// transactions write only what is committed is there. Close releases the scan.
+func (c *Client) OpenScan(ctx context.Context, topic string, from, to time.Time) (*Scan, error) {
+	if err := c.Preflight(ctx); err != nil { // it has words for what is wrong
+		return nil, err
+	}
+	found, err := c.Topics(ctx, topic)
+	switch {
+	case err != nil:
+		return nil, err
+	case found[0].Err != nil:
+		return nil, fmt.Errorf("topic %s: %w", topic, found[0].Err)
+	}
+	s := &Scan{client: c, transport: c.transport([]string{topic}), buffers: new(buffers)}
+	s.desk.reader = batch.NewReader(batch.NewInflater(batch.DefaultInflatedBytes))
+	for p := range int32(found[0].Partitions) {
+		r := Range{Topic: topic, Partition: p}
+		err := s.persist(ctx, func() (err error) {
+			r.First, r.Next, err = s.find(ctx, r.Topic, r.Partition, from, to)
+			return err
+		})
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.Ranges = append(s.Ranges, r)
+	}
+	return s, nil
+}
+
+// Close ends the scan's connections.
+func (s *Scan) Close() { s.client.release(s.transport) }
+
+// find looks up the offsets between two times.
+func (s *Scan) find(ctx context.Context, topic string, partition int32, from, to time.Time) (first, next int64, err error) {
+	ask := func(point int64) int64 {
+		if err != nil {
+			return 0
+		}
+		var offset int64
+		offset, err = s.client.lookUp(ctx, s.transport, topic, partition, point, true)
+		return offset
+	}
+	start, end := ask(logStart), ask(logEnd)
+	if err == nil && (start < 0 || end < 0) {
+		err = fmt.Errorf("%s/%d: the broker does not know its log's ends", topic, partition)
+	}
+	first, next = start, end
+	if !from.IsZero() {
+		if first = ask(from.UnixMilli()); first < 0 {
+			first = end // everything is older
+		}
+	}
+	if !to.IsZero() {
+		if at := ask(to.UnixMilli()); at >= 0 {
+			next = min(at, end)
+		}
+	}
+	return min(first, end), max(next, min(first, end)), err
+}
+
+// Read hands the ranges out, batch by batch in their order. A batch is valid until
+// handle returns; an error of handle ends the scan and is returned.
+func (s *Scan) Read(ctx context.Context, handle func(*Batch) error) error {
+	for _, r := range s.Ranges {
+		for final, limit := false, int32(scanBytes); r.First < r.Next; {
+			var more int
+			var refused error
+			before := r.First
+			err := s.persist(ctx, func() (err error) {
+				more, refused, err = s.poll(ctx, &r, final, limit, handle)
+				if err == nil && refused == nil && more == 0 && r.First == before {
+					err = fmt.Errorf("the broker has nothing from offset %d on", before)
+				}
+				return err
+			})
+			if err = errors.Join(refused, err); err != nil {
+				return fmt.Errorf("read %s/%d: %w", r.Topic, r.Partition, err)
+			}
+			final, limit = more > 0, int32(min(max(more, scanBytes), scanMaxBatchBytes))
+		}
+	}
+	return nil
+}
+
+// poll fetches once and hands out what came, and moves the beginning of the range behind
+// it. More is how many bytes the next poll must ask for to read a batch that looks broken,
+// refused an error that trying again does not mend.
+func (s *Scan) poll(ctx context.Context, r *Range, final bool, limit int32, handle func(*Batch) error) (more int, refused, err error) {
+	answer, err := s.client.fetch(ctx, s.transport, &fetchRequest{
+		wait: scanWait, minBytes: 1, maxBytes: limit, limit: scanMaxBatchBytes + 1<<20, committed: true,
+		parts: []fetchPart{{r.Topic, r.Partition, r.First, limit}}, buffers: s.buffers,
+	})
+	if large, ok := errors.AsType[*ResponseTooLargeError](err); ok {
+		return 0, large, nil
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	d := &s.desk
+	defer func() {
+		d.reader.Reset(batch.Input{})
+		clear(d.parts)
+		answer.release()
+	}()
+	var throttle time.Duration
+	d.parts, throttle, err = answer.parse(d.parts[:0])
+	if err == nil && throttle > 0 {
+		pause(ctx, min(throttle, maxThrottle))
+	}
+	switch {
+	case err != nil:
+		return 0, nil, err
+	case len(d.parts) != 1 || d.parts[0].topic != r.Topic || d.parts[0].partition != r.Partition:
+		return 0, nil, errors.New("the broker answered about other partitions")
+	case d.parts[0].code == kafkago.OffsetOutOfRange:
+		return 0, fmt.Errorf("messages from offset %d on were deleted before they were read; begin later", r.First), nil
+	case d.parts[0].code != 0:
+		return 0, nil, d.parts[0].code
+	}
+	f := &d.parts[0]
+	if len(f.data) == 0 && f.stable >= r.Next {
+		// The end is known and nothing comes: the rest was compacted away.
+		r.First = r.Next
+		return 0, nil, nil
+	}
+	d.reader.Reset(batch.Input{Data: f.data, Offset: r.First, End: f.stable, Final: final, Committed: true, Aborted: f.aborted})
+	for r.First < r.Next && d.reader.Read(&d.chunk) {
+		c := &d.chunk
+		for len(c.Records) > 0 && c.Records[len(c.Records)-1].Offset >= r.Next {
+			c.Records = c.Records[:len(c.Records)-1]
+		}
+		next := min(c.Next, r.Next)
+		d.batch = Batch{Topic: r.Topic, Partition: r.Partition, First: c.First, Next: next, Records: c.Records, Skipped: c.Skipped}
+		if err := handle(&d.batch); err != nil {
+			return 0, err, nil
+		}
+		r.First = next
+	}
+	return d.reader.More(), nil, nil
+}
+
+// persist tries again until it works, ctx ends, or brokers were away for too long.
+func (s *Scan) persist(ctx context.Context, try func() error) error {
+	began := time.Now()
+	again := backoff{base: 50 * time.Millisecond, ceiling: time.Second}
+	for {
+		err := try()
+		if err == nil || errors.Is(err, ErrClosed) {
+			return err
+		}
+		if time.Since(began) > scanPatience {
+			return fmt.Errorf("given up after %v: %w", scanPatience, err)
+		}
+		if !pause(ctx, again.next()) {
+			return ctx.Err()
+		}
+	}
+}
