@@ -31,6 +31,7 @@ var house = plan{
 		"pipeline",
 		"pipeline/pipelinetest",
 		"pipeline/ingest",
+		"pipeline/backtest",
 		"sinks",
 		"internal/config",
 		"internal/demo",
