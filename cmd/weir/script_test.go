@@ -14,12 +14,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-moderation/weir/internal/demo"
 )
@@ -48,6 +50,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"fails":  fails,
 			"broker": startBroker,
+			"send":   send,
 			"world":  startWorld,
 			"mute":   startMute,
 			"free":   freeAddress,
@@ -98,6 +101,21 @@ func startBroker(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(c.Close)
 	ts.Setenv("BROKER", c.ListenAddrs()[0])
+}
+
+// send writes every line of a file into a topic of $BROKER, as a message of this time:
+// send TOPIC TIME FILE.
+func send(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 3, "send topic time file")
+	at, err := time.Parse(time.RFC3339, args[1])
+	ts.Check(err)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(ts.Getenv("BROKER")), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	ts.Check(err)
+	defer cl.Close()
+	for line := range strings.Lines(ts.ReadFile(args[2])) {
+		r := &kgo.Record{Topic: args[0], Value: []byte(strings.TrimSuffix(line, "\n")), Timestamp: at}
+		ts.Check(cl.ProduceSync(context.Background(), r).FirstErr())
+	}
 }
 
 // startWorld starts an embedded broker with all topics and an embedded Redis,
