@@ -18,10 +18,9 @@ type filter struct {
 // the second symbol of two-symbol patterns in its high half, and whether starts
 // inside a token are to be ignored.
 const (
-	cellCount  = 1 << 16
-	cellWhole  = tokenBit
-	firstBlock = 64
-	blockSize  = 1024 // symbols filtered at a time; what is kept of them stays in the fastest cache
+	cellCount = 1 << 16
+	cellWhole = tokenBit
+	blockSize = 1024 // symbols filtered at a time; what is kept of them stays in the fastest cache
 )
 
 func cellHash(code uint32) uint32 { return code * 0x9E3779B1 >> 13 }

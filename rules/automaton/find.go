@@ -18,6 +18,7 @@ type Scratch struct {
 	starts *filter // which patterns are looked for
 	join   Symbol  // all ones in a rewritten text
 	from   int     // where the next block begins
+	size   int     // symbols of the next block
 	end    int     // where the block at hand ends: what begins there belongs to the next
 	stop   int     // no pattern that begins in the block at hand reaches farther
 	cand   [blockSize + 8]uint32
@@ -27,9 +28,17 @@ type Scratch struct {
 
 	places []uint32 // where patterns can begin, if that is known; else nil
 
-	encoded []byte   // of the cloudflare engine: the text
-	cursors []cursor // and the entries that occur in it
+	encoded   []byte   // of the cloudflare engine: the text
+	occurring []uint32 // and the entries that occur in it
 }
+
+// A block has blockSize symbols. One with more than floodHits hits is given up and one of
+// floodBlock symbols searched instead, however many it has; those that follow are twice as
+// large each as the one before.
+const (
+	floodBlock = 8
+	floodHits  = 512
+)
 
 // Start begins a search in the symbols of a decoded text, behind which [Padding] zero
 // ones must stand. They must not change until the search ends.
@@ -39,7 +48,7 @@ func (a *Automaton) Start(sc *Scratch, sym []Symbol) { a.start(sc, sym, 0, &a.fi
 // one of them does.
 func (a *Automaton) StartAside(sc *Scratch, sym []Symbol) { a.start(sc, sym, 0, &a.aside) }
 
-// StartAt is Start where it is known that patterns begin at these symbols only, given in
+// StartAt is Start where it is known that patterns begin at these symbols only, given each once in
 // ascending order. They must not change until the search ends.
 func (a *Automaton) StartAt(sc *Scratch, sym []Symbol, places []uint32) {
 	a.start(sc, sym, 0, &a.filter)
@@ -54,7 +63,7 @@ func (a *Automaton) StartRewritten(sc *Scratch, sym []Symbol) {
 }
 
 func (a *Automaton) start(sc *Scratch, sym []Symbol, join Symbol, starts *filter) {
-	sc.sym, sc.starts, sc.join, sc.from, sc.places = sym, starts, join, 0, nil
+	sc.sym, sc.starts, sc.join, sc.from, sc.size, sc.places = sym, starts, join, 0, blockSize, nil
 	if starts == &a.aside && !a.asides {
 		sc.from = len(sym) // there are no such patterns
 	} else if a.reference != nil {
@@ -83,25 +92,39 @@ func (a *Automaton) Done(sc *Scratch, entry uint32) {
 
 // Next searches the next block of the text and puts into sc.Hits the occurrences of
 // all patterns that begin in it, overlapping ones included. It returns false, with
-// sc.Hits empty, at the end of the text. A block has 1,024 symbols, the first one 64 so that
-// a flood is stopped early by who has enough of it; so what a hostile
-// text and list can pile up at once is bounded by 1,024 times the length of the
-// longest pattern.
+// sc.Hits empty, at the end of the text.
+//
+// Blocks follow each other without a gap. One has 1,024 symbols at most, and 512 hits at most
+// unless it has only 8 symbols: so a flood is stopped early by who has enough of it, and what a
+// hostile text and list can pile up at once is bounded by 512, or 8 times the length of the longest
+// pattern.
 func (a *Automaton) Next(sc *Scratch) bool {
 	sc.Hits = sc.Hits[:0]
 	if sc.from >= len(sc.sym) {
 		return false
 	}
-	size := blockSize
-	if sc.from == 0 {
-		size = firstBlock
+	a.block(sc)
+	if sc.flooded() {
+		sc.size, sc.Hits = floodBlock, sc.Hits[:0]
+		a.block(sc)
 	}
-	sc.end = min(sc.from+size, len(sc.sym))
+	sc.from, sc.size = sc.end, min(2*sc.size, blockSize)
+	for len(sc.places) > 0 && int(sc.places[0]) < sc.end {
+		sc.places = sc.places[1:]
+	}
+	return true
+}
+
+// flooded reports whether the block at hand is to be given up for a smaller one.
+func (sc *Scratch) flooded() bool { return len(sc.Hits) > floodHits && sc.size > floodBlock }
+
+// block reports what begins in the next block, all of it unless that is a flood.
+func (a *Automaton) block(sc *Scratch) {
+	sc.end = min(sc.from+sc.size, len(sc.sym))
 	sc.stop = min(sc.end+a.longest, len(sc.sym))
 	if a.reference != nil {
-		a.reference.next(a, sc)
-		sc.from = sc.end
-		return true
+		a.reference.block(a, sc)
+		return
 	}
 	if a.single != nil {
 		for i, s := range sc.sym[sc.from:sc.end] {
@@ -112,19 +135,16 @@ func (a *Automaton) Next(sc *Scratch) bool {
 	}
 	n := 0
 	if sc.places != nil {
-		for n < len(sc.places) && int(sc.places[n]) < sc.end && n < blockSize {
+		for n < len(sc.places) && int(sc.places[n]) < sc.end {
 			sc.cand[n] = sc.places[n]
 			n++
 		}
-		sc.places = sc.places[n:]
 	} else {
 		n = sc.starts.pass(sc.sym, sc.from, sc.end, uint32(sc.join), &sc.cand)
 	}
 	if n > 0 {
 		a.verify(sc, n)
 	}
-	sc.from = sc.end
-	return true
 }
 
 // verify reports what begins at the n candidates of the block at hand.
@@ -132,6 +152,9 @@ func (a *Automaton) verify(sc *Scratch, n int) {
 	sym, slots := sc.sym[:len(sc.sym)+Padding], a.slots
 	next := 0 // occurrences of minFail symbols or more that begin before have been reported
 	for _, x := range sc.cand[:n] {
+		if sc.flooded() {
+			return
+		}
 		i := int(x)
 		c0, c1, c2 := sym[i]>>codeShift, sym[i+1]>>codeShift, sym[i+2]>>codeShift
 		s2 := slots[a.root[c0]+uint32(c1)]
@@ -179,7 +202,9 @@ func (a *Automaton) run(sc *Scratch, st slot, j int) int {
 		if k := st.kind(); k == final {
 			a.emit(sc, st.payload(), j)
 		} else if k == inner && a.deep[st.payload()]&hasOut != 0 {
-			a.emitAll(sc, st, j)
+			if a.emitAll(sc, st, j); sc.flooded() {
+				break
+			}
 		}
 	}
 	// At the end of the text nothing more can be found; elsewhere all that begins in
@@ -205,17 +230,17 @@ func (a *Automaton) runTail(sc *Scratch, st slot, j int) int {
 func (a *Automaton) emitAll(sc *Scratch, st slot, j int) {
 	inside := sc.joined(j)
 	at := st.payload()
-	if sc.any && sc.quiet[at/64]>>(at%64)&1 != 0 {
-		return
-	}
 	live := false // some pattern on the way is still wanted
-	for st.kind() == inner {
+	for st.kind() == inner && !sc.isQuiet(st.payload()) {
 		d := a.deep[st.payload():]
 		if inside && d[0]&hasOpen == 0 {
 			return // all of them would have to end with the token
 		}
-		if d[1] != 0 {
-			live = a.emit(sc, d[1]-1, j) || live
+		if e := d[1]; e != 0 {
+			if j-int(a.entries[e-1].n) >= sc.end {
+				return // it begins beyond the block at hand, and so do the shorter ones
+			}
+			live = a.emit(sc, e-1, j) || live
 		}
 		if d[2] == 0 {
 			st = 0
@@ -223,7 +248,7 @@ func (a *Automaton) emitAll(sc *Scratch, st slot, j int) {
 		}
 		st = a.slots[d[2]]
 	}
-	if st != 0 {
+	if st != 0 && st.kind() != inner {
 		live = a.emit(sc, st.payload(), j) || live
 	}
 	if !live && sc.any {
@@ -231,10 +256,16 @@ func (a *Automaton) emitAll(sc *Scratch, st slot, j int) {
 	}
 }
 
+// isQuiet reports whether all the patterns of the state with this record are done with.
+func (sc *Scratch) isQuiet(at uint32) bool { return sc.any && sc.quiet[at/64]>>(at%64)&1 != 0 }
+
+// unwanted reports whether entry e is done with.
+func (sc *Scratch) unwanted(e uint32) bool { return sc.any && sc.done[e/64]>>(e%64)&1 != 0 }
+
 // emit reports that entry e ends before symbol j, unless it begins beyond the block at
 // hand or an edge of a token is missing. It returns false if e is not wanted any more.
 func (a *Automaton) emit(sc *Scratch, e uint32, j int) bool {
-	if sc.any && sc.done[e/64]>>(e%64)&1 != 0 {
+	if sc.unwanted(e) {
 		return false
 	}
 	en := &a.entries[e]

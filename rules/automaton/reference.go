@@ -94,15 +94,9 @@ func (r *reference) memory() int64 {
 	return r.bytes * BytesPerReferenceByte
 }
 
-// cursor is where to look on for an entry that occurs in the text.
-type cursor struct {
-	entry uint32
-	at    int // symbol
-}
-
 // start finds out which of the entries that are looked for occur.
 func (r *reference) start(a *Automaton, sc *Scratch, aside bool) {
-	sc.encoded, sc.cursors = sc.encoded[:0], sc.cursors[:0]
+	sc.encoded, sc.occurring = sc.encoded[:0], sc.occurring[:0]
 	if r.matcher == nil {
 		return
 	}
@@ -115,29 +109,25 @@ func (r *reference) start(a *Automaton, sc *Scratch, aside bool) {
 	}
 	for _, e := range r.matcher.MatchThreadSafe(sc.encoded) {
 		if en := &a.entries[e]; aside && en.aside || !aside && en.main {
-			sc.cursors = append(sc.cursors, cursor{entry: uint32(e)})
+			sc.occurring = append(sc.occurring, uint32(e))
 		}
 	}
 }
 
-// next reports the occurrences that begin in the block at hand.
-func (r *reference) next(a *Automaton, sc *Scratch) {
-	for i := range sc.cursors {
-		c := &sc.cursors[i]
-		text := r.texts[c.entry]
+// block reports the occurrences that begin in the block at hand.
+func (r *reference) block(a *Automaton, sc *Scratch) {
+	for _, e := range sc.occurring {
+		text := r.texts[e]
 		end := min(2*(sc.end-1)+len(text), len(sc.encoded))
-		for c.at < sc.end {
-			at := bytes.Index(sc.encoded[2*c.at:max(end, 2*c.at)], text)
+		for i := sc.from; i < sc.end && !sc.unwanted(e); i++ {
+			at := bytes.Index(sc.encoded[2*i:max(end, 2*i)], text)
 			if at < 0 {
-				c.at = sc.end
 				break
 			}
-			c.at += at / 2
-			if !a.emit(sc, c.entry, c.at+len(text)/2) {
-				c.at = len(sc.sym) // not wanted any more
-				break
+			i += at / 2
+			if a.emit(sc, e, i+len(text)/2); sc.flooded() {
+				return
 			}
-			c.at++
 		}
 	}
 }

@@ -13,16 +13,16 @@ import (
 
 // pair is the same patterns in both engines.
 type pair struct {
-	own, ref   *Automaton
-	a, b       Scratch
-	text       Text
-	ownH, refH []Hit
+	own, ref *Automaton
+	sc       Scratch
+	text     Text
+	blocks   map[int]int // how many blocks there were by size
 }
 
 func newPair(tb testing.TB, patterns []Pattern, o Options) *pair {
 	tb.Helper()
 	o.MemoryBudget = 4 << 30
-	p := &pair{own: compiled(tb, patterns, o)}
+	p := &pair{own: compiled(tb, patterns, o), blocks: make(map[int]int)}
 	o.Engine = Cloudflare
 	p.ref = compiled(tb, patterns, o)
 	return p
@@ -32,36 +32,70 @@ func hitOrder(a, b Hit) int {
 	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.End, b.End), cmp.Compare(a.Entry, b.Entry))
 }
 
-// compare runs two searches that have been started, block by block. Hits that not of says
-// are wanted are left out: either engine may find others that begin as those do. After
-// each block, done says which entries are done with.
-func (p *pair) compare(t *testing.T, wanted func(*entry) bool, done func(entry uint32) bool) int {
+// search is a way to search, with what is wanted of it: either engine may find others
+// that begin as those do.
+type search struct {
+	start  func(*Automaton, *Scratch, []Symbol)
+	wanted func(*entry) bool
+}
+
+var everything = search{(*Automaton).Start, func(*entry) bool { return true }}
+
+// next returns what is wanted of the next block, in order.
+func (p *pair) next(a *Automaton, s search) ([]Hit, bool) {
+	more := a.Next(&p.sc)
+	hits := slices.DeleteFunc(slices.Clone(p.sc.Hits), func(h Hit) bool { return !s.wanted(&a.entries[h.Entry]) })
+	slices.SortFunc(hits, hitOrder)
+	return hits, more
+}
+
+// compare searches the text with both engines and returns how many hits there are. Then it
+// searches again, and done says which entries are done with when they have been found: with
+// either engine, each block must have the hits that begin in it of all entries not found and
+// done with in a block before.
+func (p *pair) compare(t *testing.T, s search, done func(entry uint32) bool) int {
 	t.Helper()
-	hits := 0
-	for block := 0; ; block++ {
-		more := p.own.Next(&p.a)
-		if p.ref.Next(&p.b) != more {
-			t.Fatalf("text %q: one engine ends at block %d", p.text.Source, block)
-		}
+	var all []Hit
+	for s.start(p.ref, &p.sc, p.text.Symbols); ; {
+		hits, more := p.next(p.ref, s)
 		if !more {
-			return hits
+			break
 		}
-		other := func(h Hit) bool { return !wanted(&p.own.entries[h.Entry]) }
-		p.ownH = slices.DeleteFunc(append(p.ownH[:0], p.a.Hits...), other)
-		p.refH = slices.DeleteFunc(append(p.refH[:0], p.b.Hits...), other)
-		slices.SortFunc(p.ownH, hitOrder)
-		slices.SortFunc(p.refH, hitOrder)
-		if !slices.Equal(p.ownH, p.refH) {
-			t.Fatalf("text %q, block %d\n       own %v\ncloudflare %v", p.text.Source, block, p.ownH, p.refH)
-		}
-		hits += len(p.ownH)
-		for _, h := range p.ownH {
-			if done(h.Entry) {
-				p.own.Done(&p.a, h.Entry)
-				p.ref.Done(&p.b, h.Entry)
+		all = append(all, hits...)
+	}
+	for _, engine := range []struct {
+		name string
+		*Automaton
+	}{{"own", p.own}, {"cloudflare", p.ref}} {
+		rest, from := all, 0
+		gone := make(map[uint32]bool)
+		for s.start(engine.Automaton, &p.sc, p.text.Symbols); ; {
+			got, more := p.next(engine.Automaton, s)
+			if !more {
+				break
+			}
+			size := p.sc.from - from
+			if from = p.sc.from; size <= 0 || size > blockSize || size > floodBlock && len(p.sc.Hits) > floodHits {
+				t.Fatalf("text %q, %s: a block of %d symbols with %d hits", p.text.Source, engine.name, size, len(p.sc.Hits))
+			}
+			p.blocks[size]++
+			n, _ := slices.BinarySearchFunc(rest, Hit{Start: int32(from)}, hitOrder)
+			want := slices.DeleteFunc(slices.Clone(rest[:n]), func(h Hit) bool { return gone[h.Entry] })
+			if rest = rest[n:]; !slices.Equal(got, want) {
+				t.Fatalf("text %q, %s, block of %d to symbol %d\n got %v\nwant %v", p.text.Source, engine.name, size, from, got, want)
+			}
+			for _, h := range got {
+				if done(h.Entry) {
+					gone[h.Entry] = true
+					engine.Done(&p.sc, h.Entry)
+				}
 			}
 		}
+		if len(rest) > 0 {
+			t.Fatalf("text %q, %s: no block for %v", p.text.Source, engine.name, rest)
+		}
 	}
+	return len(all)
 }
 
 // rewrite leaves out and changes some of the symbols of a decoded text.
@@ -82,7 +116,7 @@ func rewrite(r *rand.Rand, t *Text) {
 	t.Symbols = out
 }
 
-// Both engines find the same, hit by hit and block by block, however the search is begun
+// Both engines find the same, hit by hit, however the search is begun
 // and whatever is done with on the way.
 func TestReference(t *testing.T) {
 	const texts = 20
@@ -96,22 +130,20 @@ func TestReference(t *testing.T) {
 	for i, n := range []int{0, 126, 5000} {
 		more[i] = strings.Repeat(string(han(n)), 30)
 	}
-	everything := func(*entry) bool { return true }
 	nothing := func(uint32) bool { return false }
 	for _, start := range []struct {
-		name   string
-		start  func(*Automaton, *Scratch, []Symbol)
-		wanted func(*entry) bool
+		name string
+		search
 	}{
-		{"start", (*Automaton).Start, everything},
-		{"rewritten", (*Automaton).StartRewritten, everything},
-		{"main", (*Automaton).Start, func(e *entry) bool { return e.main }},
-		{"aside", (*Automaton).StartAside, func(e *entry) bool { return e.aside }},
+		{"start", everything},
+		{"rewritten", search{(*Automaton).StartRewritten, everything.wanted}},
+		{"main", search{(*Automaton).Start, func(e *entry) bool { return e.main }}},
+		{"aside", search{(*Automaton).StartAside, func(e *entry) bool { return e.aside }}},
 	} {
 		t.Run(start.name, func(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewSource(5))
-			hits := 0
+			hits, floods := 0, 0
 			for range sets / 4 {
 				letters := alphabets[r.Intn(len(alphabets))]
 				patterns := randomPatterns(r, letters)
@@ -125,11 +157,13 @@ func TestReference(t *testing.T) {
 						rewrite(r, &p.text)
 					}
 					for _, done := range []func(uint32) bool{nothing, func(e uint32) bool { return e%3 != 0 }} {
-						start.start(p.own, &p.a, p.text.Symbols)
-						start.start(p.ref, &p.b, p.text.Symbols)
-						hits += p.compare(t, start.wanted, done)
+						hits += p.compare(t, start.search, done)
 					}
 				}
+				floods += p.blocks[floodBlock]
+			}
+			if floods == 0 {
+				t.Error("there was no flood")
 			}
 			if hits < sets*texts {
 				t.Errorf("%d hits: too few to compare anything", hits)
@@ -166,9 +200,7 @@ func TestReferenceOnPosts(t *testing.T) {
 				compared, before := 0, hits
 				for i := 0; i < len(posts); i += 1 + len(posts)/4000 {
 					p.own.Decode(&p.text, posts[i])
-					p.own.Start(&p.a, p.text.Symbols)
-					p.ref.Start(&p.b, p.text.Symbols)
-					hits += p.compare(t, func(*entry) bool { return true }, nothing)
+					hits += p.compare(t, everything, nothing)
 					compared++
 				}
 				t.Logf("%s: %d posts, %d hits", name, compared, hits-before)
@@ -190,9 +222,7 @@ func TestReferenceCodes(t *testing.T) {
 	}
 	alias := p.own.Rune(maxReferenceCode + 2) // in two bytes it would be code 1
 	p.own.Decode(&p.text, []byte(strings.Repeat(string(alias), 8)+"啊啊啊啊"))
-	p.own.Start(&p.a, p.text.Symbols)
-	p.ref.Start(&p.b, p.text.Symbols)
-	if hits := p.compare(t, func(*entry) bool { return true }, func(uint32) bool { return false }); hits != 1 {
+	if hits := p.compare(t, everything, func(uint32) bool { return false }); hits != 1 {
 		t.Errorf("%d hits, want 1", hits)
 	}
 
