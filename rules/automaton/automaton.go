@@ -25,15 +25,22 @@ type Automaton struct {
 	reference *reference // searches instead of all but the table; nil with the own engine
 }
 
-// entry is one distinct pattern.
+// entry is one distinct pattern, in eight bytes.
 type entry struct {
 	id    uint32 // its pattern number; with group set, where in ids its numbers begin
 	n     uint8  // length in symbols
 	whole bool   // every pattern with this text is restricted to whole tokens
 	group bool   // several patterns have this text
-	main  bool   // one of them is not aside
-	aside bool   // one of them is
+	sides uint8  // mainSide if one of them is not aside, asideSide if one is
 }
+
+const (
+	mainSide = 1 << iota
+	asideSide
+)
+
+func (e *entry) main() bool  { return e.sides&mainSide != 0 }
+func (e *entry) aside() bool { return e.sides&asideSide != 0 }
 
 // Options are what New needs beside the patterns.
 type Options struct {
@@ -93,9 +100,9 @@ func New(patterns []Pattern, o Options) (*Automaton, error) {
 	default:
 		return nil, fmt.Errorf("no engine %d; there are automaton.Own and automaton.Cloudflare", o.Engine)
 	}
-	a.filter.build(keys, a.entries, func(e *entry) bool { return e.main })
+	a.filter.build(keys, a.entries, (*entry).main)
 	if a.asides {
-		a.aside.build(keys, a.entries, func(e *entry) bool { return e.aside })
+		a.aside.build(keys, a.entries, (*entry).aside)
 	}
 	if err := a.place(newTrie(keys, len(alpha.runes)), keys); err != nil {
 		return nil, err
@@ -125,8 +132,12 @@ func (a *Automaton) group(patterns []Pattern, keys []key, alpha *alphabet) []key
 			}
 			p := &patterns[same.id]
 			e.whole = e.whole && !p.Substring
-			e.main, e.aside = e.main || !p.Aside, e.aside || p.Aside
-			a.asides = a.asides || p.Aside
+			if p.Aside {
+				e.sides |= asideSide
+				a.asides = true
+			} else {
+				e.sides |= mainSide
+			}
 		}
 		first, last := k.codes[0], k.codes[len(k.codes)-1]
 		e.whole = e.whole && (tokenRune(alpha.runes[first]) || tokenRune(alpha.runes[last]))
@@ -141,7 +152,7 @@ func (a *Automaton) group(patterns []Pattern, keys []key, alpha *alphabet) []key
 		distinct = append(distinct, k)
 		i = j
 	}
-	a.entries, a.ids = slices.Clip(a.entries), slices.Clip(a.ids)
+	a.entries, a.ids = slices.Clone(a.entries), slices.Clone(a.ids) // as large as they have to be
 	return distinct
 }
 
@@ -183,6 +194,6 @@ func (a *Automaton) Longest() int { return a.longest }
 // Memory returns how many bytes of heap the automaton takes.
 func (a *Automaton) Memory() int64 {
 	n := a.table.memory() + a.filter.memory() + a.aside.memory()
-	n += 4*(cap(a.single)+cap(a.root)+cap(a.deep)+cap(a.ids)) + 8*(cap(a.slots)+cap(a.entries)) + 2*cap(a.tails)
+	n += 4*(cap(a.single)+cap(a.root)+cap(a.deep)+cap(a.ids)) + 8*cap(a.slots) + int(unsafe.Sizeof(entry{}))*cap(a.entries) + 2*cap(a.tails)
 	return int64(n) + a.reference.memory()
 }

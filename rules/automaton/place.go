@@ -95,7 +95,7 @@ func (a *Automaton) place(t *trie, keys []key) error {
 		}
 		a.slots[at[v]] = slot(uint64(t.code[v])<<slotCode | b<<slotBase | kind<<slotKind | payload)
 	}
-	a.tails, a.deep = slices.Clip(a.tails), slices.Clip(a.deep)
+	a.tails, a.deep = slices.Clone(a.tails), slices.Clone(a.deep) // as large as they have to be
 	return nil
 }
 

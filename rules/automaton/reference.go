@@ -108,7 +108,7 @@ func (r *reference) start(a *Automaton, sc *Scratch, aside bool) {
 		sc.encoded = appendCode(sc.encoded, c)
 	}
 	for _, e := range r.matcher.MatchThreadSafe(sc.encoded) {
-		if en := &a.entries[e]; aside && en.aside || !aside && en.main {
+		if en := &a.entries[e]; aside && en.aside() || !aside && en.main() {
 			sc.occurring = append(sc.occurring, uint32(e))
 		}
 	}

@@ -1,6 +1,7 @@
 package automaton
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -11,13 +12,15 @@ import (
 // symbols or, with special set, dropped or the place of an expansion.
 type table struct {
 	flat      *[flatRunes]uint32 // of the basic plane
-	index     []uint16           // page of each 256 characters above it
-	pages     []uint32           // pages of 256; page 0 is all zero
+	index     []uint16           // page of each pageRunes characters above it
+	pages     []uint32           // pages of so many; page 0 is all zero
 	expanded  []uint32           // symbols of the characters that fold to several
 	codeRunes []rune             // character of each code
 }
 
 const (
+	pageBits   = 6 // few characters of a page differ from page 0: larger pages waste more, smaller ones need a larger index
+	pageRunes  = 1 << pageBits
 	special    = 1 << 31
 	dropped    = special
 	countBits  = 5       // of an expansion: its length, below its place in expanded
@@ -29,9 +32,9 @@ func tokenRune(r rune) bool { return fold.ClassOf(r) == fold.Token }
 // build fills the table for the characters of the patterns and the marked ones.
 func (t *table) build(alpha *alphabet, marked string) {
 	t.flat = new([flatRunes]uint32)
-	t.index = make([]uint16, (endOfIndex-flatRunes)>>8)
-	t.pages = make([]uint32, 256)
-	t.codeRunes = alpha.runes
+	t.index = make([]uint16, (endOfIndex-flatRunes)>>pageBits)
+	t.pages = make([]uint32, pageRunes)
+	t.codeRunes = slices.Clone(alpha.runes)
 	folded := func(r rune) uint32 { // r is folded
 		var s uint32
 		switch fold.ClassOf(r) {
@@ -61,6 +64,7 @@ func (t *table) build(alpha *alphabet, marked string) {
 	for r, to := range fold.All() {
 		t.set(r, t.fold(to, folded))
 	}
+	t.pages, t.expanded = slices.Clone(t.pages), slices.Clone(t.expanded)
 }
 
 // fold returns the table value of a character that folds to these.
@@ -88,12 +92,12 @@ func (t *table) set(r rune, v uint32) {
 	if r >= endOfIndex || v == 0 {
 		return
 	}
-	page := &t.index[(r-flatRunes)>>8]
+	page := &t.index[(r-flatRunes)>>pageBits]
 	if *page == 0 {
-		*page = uint16(len(t.pages) >> 8)
-		t.pages = append(t.pages, make([]uint32, 256)...)
+		*page = uint16(len(t.pages) >> pageBits)
+		t.pages = append(t.pages, make([]uint32, pageRunes)...)
 	}
-	t.pages[int(*page)<<8|int(r&255)] = v
+	t.pages[int(*page)<<pageBits|int(r&(pageRunes-1))] = v
 }
 
 // value decodes one character of any kind and returns its table value and length.
@@ -111,7 +115,7 @@ func (t *table) valueOf(r rune) uint32 {
 	case r < flatRunes:
 		return t.flat[r]
 	case r < endOfIndex:
-		return t.pages[int(t.index[(r-flatRunes)>>8])<<8|int(r&255)]
+		return t.pages[int(t.index[(r-flatRunes)>>pageBits])<<pageBits|int(r&(pageRunes-1))]
 	}
 	return separatorBit // private use
 }
