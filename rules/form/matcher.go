@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/weir-moderation/weir/rules/automaton"
 	"github.com/weir-moderation/weir/rules/fold"
@@ -68,8 +69,8 @@ func New(terms []Term, o Options) (*Matcher, error) {
 	if m.forms&joinedForms != 0 {
 		rows = s.putAside()
 	}
-	m.exact = slices.Clip(s.exact)
-	m.spellings, m.runs = slices.Clip(s.spellings), slices.Clip(s.runs)
+	m.exact = slices.Clone(s.exact)
+	m.spellings, m.runs = slices.Clone(s.spellings), slices.Clone(s.runs) // as large as they have to be
 	if m.forms&(joinedForms|Leet) != 0 {
 		o.Automaton.Marked, o.Automaton.Alphabet = s.marked, " i"
 		for _, r := range rows {
@@ -142,7 +143,7 @@ func (m *Matcher) refusal(err error) error {
 
 // Memory returns how many bytes of heap the matcher takes, its lists of words left out.
 func (m *Matcher) Memory() int64 {
-	n := m.auto.Memory() + m.latin.memory() + int64(20*cap(m.spellings)+cap(m.runs)+4*cap(m.terms)+4*cap(m.exact))
+	n := m.auto.Memory() + m.latin.memory() + int64(int(unsafe.Sizeof(spelling{}))*cap(m.spellings)+cap(m.runs)+int(unsafe.Sizeof(term{}))*cap(m.terms)+4*cap(m.exact))
 	if m.sounds != nil {
 		n += m.sounds.memory()
 	}

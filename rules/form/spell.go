@@ -23,15 +23,15 @@ const (
 type spelling struct {
 	term uint32
 	runs uint32 // where in Matcher.runs the lengths of its runs begin, plus one; 0 if all are 1
-	form Form   // what this spelling takes by itself
-	in   reading
-	open bool // it may stand inside a token
-	// plainly says that where the joined reading holds it and took no form to read, it stands
-	// in the text as it is: no other pattern looks for that.
-	plainly bool
 	// exact is where in Matcher.exact the term is kept, plus one, if the joined reading tells
 	// less than the term (separators are missing): then the text itself is compared.
 	exact uint32
+	form  Form // what this spelling takes by itself
+	in    reading
+	open  bool // it may stand inside a token
+	// plainly says that where the joined reading holds it and took no form to read, it stands
+	// in the text as it is: no other pattern looks for that.
+	plainly bool
 	// spread says that every letter must stand apart: it is a term of several words, and
 	// together they make one that nobody listed.
 	spread bool
