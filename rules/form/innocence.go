@@ -28,6 +28,9 @@ func partOfNumber(t *automaton.Text, lo, hi int) bool {
 // likeLatin reports whether a character is of a script some of whose letters look like Latin
 // ones.
 func likeLatin(r rune) bool {
+	if 0x3000 <= r && r < 0xA640 {
+		return false // Han and kana, where no such script has letters: most hits are there
+	}
 	return unicode.In(r, unicode.Cyrillic, unicode.Greek, unicode.Armenian)
 }
 
