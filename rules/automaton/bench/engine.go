@@ -54,18 +54,19 @@ func newSearcher(s *set) (*searcher, error) {
 type searcher struct {
 	m       *form.Matcher
 	scratch form.Scratch
+	n       int // hits of the post at hand; a variable of search would go to the heap with each
 	sum     int // of the spans: they are computed for something
 }
 
 // search finds everything and where it stands.
 func (s *searcher) search(post []byte) int {
-	n := 0
+	s.n = 0
 	s.m.Find(&s.scratch, post, func(h form.Hit) bool {
 		s.sum += h.End - h.Start
-		n++
+		s.n++
 		return true
 	})
-	return n
+	return s.n
 }
 
 // hitLimit is how many hits of a post are reported before those of terms that have been
@@ -74,13 +75,13 @@ const hitLimit = 100
 
 // searchLimited is search with the limit that the daemon has.
 func (s *searcher) searchLimited(post []byte) int {
-	n := 0
+	s.n = 0
 	s.m.Find(&s.scratch, post, func(h form.Hit) bool {
 		s.sum += h.End - h.Start
-		n++
-		return n < hitLimit
+		s.n++
+		return s.n < hitLimit
 	})
-	return n
+	return s.n
 }
 
 func newCloudflare(s *set) []engine {
