@@ -37,11 +37,15 @@ func valueOf(r rune) int64 {
 	if u, ok := units[r]; ok {
 		return u
 	}
-	if d, ok := digitOf(r); ok && fold.ClassOf(r) == fold.Han {
+	if d, ok := fold.Numeral(r); ok && fold.ClassOf(r) == fold.Han {
 		return int64(d)
 	}
 	return -1
 }
+
+// circles are signs that are typed for 〇, as in 二○二六. They are as often separators, bullets and
+// marks for what is left out, so they count only within a number (see zerosIn).
+const circles = "○◯"
 
 // zerosIn calls f with the place of every circle that is a zero. It stands amid or behind numerals
 // in one piece: two of them at least, or one and several circles (二○二六, 六一○, 一○○). What begins

@@ -1,6 +1,6 @@
-package form
+package fold
 
-// digitOf returns the value of a folded character that stands for one digit where
+// Numeral returns the value of a folded character that stands for one digit where
 // Chinese numbers are written digit by digit: the common numerals, the financial
 // ones, the counting rods of Suzhou, rare forms that Unicode knows as numerals, and
 // the words that are said over the telephone for 0, 1, 7 and 9. Most of these are
@@ -9,7 +9,7 @@ package form
 // Left out are what is more than one digit (十, 廿, 百), what counts things and is
 // never read out in a number (俩, 仨), and what no number is written with today
 // though a dictionary calls it a numeral (漆 for 7, 廾 for 9).
-func digitOf(r rune) (d byte, ok bool) {
+func Numeral(r rune) (d byte, ok bool) {
 	switch r {
 	case '〇', '零', '洞':
 		return 0, true
@@ -34,7 +34,3 @@ func digitOf(r rune) (d byte, ok bool) {
 	}
 	return 0, false
 }
-
-// circles are signs that are typed for 〇, as in 二○二六. They are as often separators, bullets and
-// marks for what is left out, so they count only within a number (see zerosIn).
-const circles = "○◯"

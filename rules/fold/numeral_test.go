@@ -1,24 +1,20 @@
-package form
+package fold
 
-import (
-	"testing"
-
-	"github.com/weir-moderation/weir/rules/fold"
-)
+import "testing"
 
 // All that is written for a digit, in whatever style, is one when folded.
-func TestDigitOf(t *testing.T) {
+func TestNumeral(t *testing.T) {
 	for d, all := range []string{
 		"〇零洞", "一壹壱弌幺〡𠤪", "二贰貳貮弍弐两兩㒃〢𢎐", "三叁参參叄弎〣𠫽𠬙𢦘𣬛", "四肆亖〤𠁤𠃢𦉭",
 		"五伍㐅㠪〥𠄡", "六陆陸〦𠫪", "七柒㭍拐〧𠀁", "八捌〨", "九玖勾〩",
 	} {
 		for _, r := range all {
-			folded := []rune(fold.String(string(r)))
+			folded := []rune(String(string(r)))
 			if len(folded) != 1 {
 				t.Errorf("%c folds to %q, want one character", r, string(folded))
 				continue
 			}
-			got, ok := digitOf(folded[0])
+			got, ok := Numeral(folded[0])
 			if folded[0] >= '0' && folded[0] <= '9' {
 				got, ok = byte(folded[0]-'0'), true // nothing is left to do
 			}
@@ -27,8 +23,8 @@ func TestDigitOf(t *testing.T) {
 			}
 		}
 	}
-	for _, r := range "十廿卅百千万亿什俩仨漆廾半0a赌" + circles {
-		if d, ok := digitOf(r); ok {
+	for _, r := range "十廿卅百千万亿什俩仨漆廾半0a赌○◯" {
+		if d, ok := Numeral(r); ok {
 			t.Errorf("%c is %d, want no digit", r, d)
 		}
 	}
