@@ -23,6 +23,7 @@ var house = plan{
 		"sinks/evidence",
 		"configs",
 		"rules/fold",
+		"rules/detect",
 		"rules/automaton",
 		"rules/form",
 		"pipeline/event",
