@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // row is a line of a table.
@@ -104,6 +105,85 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// rewrite replaces the characters of a text and takes its spans along.
+func rewrite(r row, f func(rune) string) row {
+	out := row{line: r.line}
+	at := make(map[int]int) // where the characters go
+	for i, c := range r.text {
+		at[i] = len(out.text)
+		out.text += f(c)
+	}
+	at[len(r.text)] = len(out.text)
+	for _, s := range r.spans {
+		_, n := utf8.DecodeLastRuneInString(r.text[:s[1]])
+		last := s[1] - n
+		_, size := utf8.DecodeRuneInString(out.text[at[last]:])
+		out.spans = append(out.spans, [2]int{at[s[0]], at[last] + size})
+	}
+	return out
+}
+
+// However the digits and letters of a text are written, the same is found in it, and the same spared.
+func TestStyles(t *testing.T) {
+	digits := func(zero rune) func(rune) string {
+		return func(r rune) string {
+			if '0' <= r && r <= '9' {
+				r += zero - '0'
+			}
+			return string(r)
+		}
+	}
+	styles := map[string]func(rune) string{
+		"full width":    digits('０'),
+		"Arabic":        digits('٠'),
+		"Devanagari":    digits('०'),
+		"double-struck": digits('𝟘'),
+		"circled": func(r rune) string {
+			if '0' <= r && r <= '9' {
+				return string([]rune("⓪①②③④⑤⑥⑦⑧⑨")[r-'0'])
+			}
+			return string(r)
+		},
+		"invisible characters": func(r rune) string { return string(r) + "\u200B\u00AD" },
+		"full width letters": func(r rune) string {
+			if 'a' <= r && r <= 'z' {
+				r += 'ａ' - 'a'
+			}
+			return string(r)
+		},
+	}
+	var sc Scratch
+	for name, style := range styles {
+		for d := URL; d <= Price; d++ {
+			hits, spares := rows(t, d)
+			for _, r := range slices.Concat(hits, spares) {
+				r = rewrite(r, style)
+				if got := all(d, &sc, r.text); !slices.Equal(got, r.spans) {
+					t.Errorf("%s, %s.tsv:%d: found %s in %q, want %s", name, d, r.line, shown(r.text, got), r.text, shown(r.text, r.spans))
+				}
+			}
+		}
+	}
+}
+
+// A phone number may be written in Chinese numerals of any kind.
+func TestNumerals(t *testing.T) {
+	var sc Scratch
+	for _, numerals := range []string{"零一二三四五六七八九", "〇壹贰叁肆伍陆柒捌玖", "洞幺两三四五六拐八勾"} {
+		for _, number := range []string{"13800138000", "138-0013-8000", "+86 139 1234 5678", "010-88886666", "400-820-8820"} {
+			text := strings.Map(func(r rune) rune {
+				if '0' <= r && r <= '9' {
+					return []rune(numerals)[r-'0']
+				}
+				return r
+			}, number)
+			if got := all(Phone, &sc, "请打："+text+"！"); len(got) != 1 || got[0] != [2]int{9, 9 + len(text)} {
+				t.Errorf("%s is not found as it stands: %v", text, got)
+			}
+		}
+	}
+}
+
 // A set finds what its detectors find one by one, in their order.
 func TestSet(t *testing.T) {
 	var sc Scratch
@@ -138,6 +218,43 @@ func TestWords(t *testing.T) {
 	}
 	if _, err := Parse("mail"); err == nil || !strings.Contains(err.Error(), "email") {
 		t.Errorf("a wrong word: %v, want the known ones", err)
+	}
+}
+
+// What is longer than a limit is cut there, or is nothing.
+func TestLimits(t *testing.T) {
+	var sc Scratch
+	long := func(n int) string { return strings.Repeat("a", n) }
+	for _, c := range []struct {
+		d    Detector
+		text string
+		want int // bytes found
+	}{
+		{URL, long(maxLabel) + ".com", maxLabel + 4},
+		{URL, long(maxLabel+1) + ".com", 0},
+		{URL, strings.Repeat("a.", 130) + "com", 0},
+		{URL, "example.com/" + long(maxURL-1), len("example.com") + maxURL},
+		{URL, "example.com/" + long(maxURL+9), len("example.com") + maxURL},
+		{URL, long(maxScheme) + "://a", maxScheme + 4},
+		{URL, long(maxScheme+1) + "://a", 0},
+		{Email, long(maxLocal) + "@example.com", maxLocal + 12},
+		{Email, long(maxLocal+1) + "@example.com", 0},
+		{Phone, "+" + strings.Repeat("4", maxPhone), maxPhone + 1},
+		{Phone, "+" + strings.Repeat("4", maxPhone+1), 0},
+		{Messenger, "vx:" + long(maxID-1) + "1", maxID + 3},
+		{Messenger, "vx:" + long(maxID) + "1", 0},
+		{Messenger, "qq" + strings.Repeat("1", maxQQ), maxQQ + 2},
+		{Messenger, "qq" + strings.Repeat("1", maxQQ+1), 0},
+		{Price, "¥" + strings.Repeat("1", maxAmount), maxAmount + 2},
+		{Price, "¥" + strings.Repeat("1", maxAmount+1), 0},
+	} {
+		n := 0
+		for _, s := range all(c.d, &sc, c.text) {
+			n += s[1] - s[0]
+		}
+		if n != c.want {
+			t.Errorf("%s: %d bytes found of %.40s... (%d bytes), want %d", c.d, n, c.text, len(c.text), c.want)
+		}
 	}
 }
 
@@ -190,7 +307,7 @@ func TestLinear(t *testing.T) {
 	most := 0.0
 	for _, p := range pieces {
 		for _, q := range append(pieces, "") {
-			text := []byte(strings.Repeat(p+q, 4000/len(p+q)))
+			text := []byte(strings.Repeat(p+q, 2000/len(p+q)))
 			everything.Find(&sc, text, func(Detector, int, int) bool { return true })
 			per := float64(sc.steps) / float64(len(text))
 			most = max(most, per)

@@ -60,6 +60,9 @@ const (
 	hasSign                  // the beginning of a currency before an amount
 	hasUnit                  // the beginning of a currency behind one
 	hasAmount                // a digit or numeral
+
+	// begins are the traits that a letter behind another has not: words begin at their beginning.
+	begins = hasName | hasPhoneWord | hasSign | hasUnit
 )
 
 // may reports whether a detector can find anything in the text at hand.
@@ -159,15 +162,21 @@ const firstPicture = 0x1F300
 func (sc *Scratch) read(text []byte) {
 	t := tables()
 	symbols := slices.Grow(sc.symbols[:0], len(text))
-	has, digits := uint8(0), 0
+	has, digits, last := uint8(0), 0, edge
 	for i := 0; i < len(text); {
 		if c := text[i]; c < utf8.RuneSelf {
 			s := t.ascii[c]
 			if s.r >= 0 {
 				s.from, s.to = uint32(i), uint32(i+1)
-				if s.r == 't' {
-					has |= wordSign(symbols)
+				if s.kind == letter {
+					if last == letter {
+						s.has &^= begins
+					}
+					if s.r == 't' {
+						has |= wordSign(symbols)
+					}
 				}
+				last = s.kind
 				has |= s.has
 				if s.digit >= 0 {
 					digits++
@@ -177,6 +186,7 @@ func (sc *Scratch) read(text []byte) {
 			i++
 			continue
 		}
+		k := len(symbols)
 		r, n := utf8.DecodeRune(text[i:])
 		more := ""
 		if n == 1 {
@@ -193,12 +203,19 @@ func (sc *Scratch) read(text []byte) {
 		default:
 			symbols = append(symbols, symbol{r: r, from: uint32(i), to: uint32(i + n), trait: t.trait(r)})
 		}
-		for k := len(symbols) - 1; k >= 0 && int(symbols[k].from) == i; k-- {
-			if has |= symbols[k].has; symbols[k].digit >= 0 {
-				digits++
+		for ; k < len(symbols); k++ {
+			s := &symbols[k]
+			if s.kind == letter {
+				if last == letter {
+					s.has &^= begins
+				}
+				if s.r == 't' {
+					has |= wordSign(symbols[:k])
+				}
 			}
-			if symbols[k].r == 't' {
-				has |= wordSign(symbols[:k])
+			last = s.kind
+			if has |= s.has; s.digit >= 0 {
+				digits++
 			}
 		}
 		i += n
