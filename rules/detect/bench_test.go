@@ -31,11 +31,13 @@ func posts(tb testing.TB, name string) [][]byte {
 
 // patterns are what somebody would write who knows regular expressions. They see plain writing only.
 var patterns = [...]*regexp.Regexp{
-	URL:       regexp.MustCompile(`(?i)\b(?:https?://|www\.)\S+|\b(?:[a-z0-9-]+\.)+(?:com|cn|net|org|top|xyz|vip|cc)\b(?:/\S*)?`),
-	Email:     regexp.MustCompile(`(?i)\b[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}\b`),
-	Phone:     regexp.MustCompile(`(?:\+?86[- ]?)?\b1[3-9]\d[- .]?\d{4}[- .]?\d{4}\b|\b0\d{2,3}[- ]?\d{7,8}\b|\(?\b\d{3}\)?[- .]\d{3}[- .]\d{4}\b`),
-	Messenger: regexp.MustCompile(`(?i)(?:微信|威信|薇信|加v|\bvx|\bwx|\bqq|扣扣|telegram|\btg|whatsapp|line id)[号群:： @]*[a-z0-9_+-]{5,20}`),
-	Price:     regexp.MustCompile(`(?i)(?:[¥￥$€]|rmb|usd) ?\d[\d,.]*|\d[\d,.]*[万千百]?(?:元|块|rmb|usd)`),
+	URL:   regexp.MustCompile(`(?i)\b(?:https?://|www\.)\S+|\b(?:[a-z0-9-]+\.)+(?:com|cn|net|org|top|xyz|vip|cc)\b(?:/\S*)?`),
+	Email: regexp.MustCompile(`(?i)\b[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}\b`),
+	Phone: regexp.MustCompile(`(?:\+?86[- ]?)?\b1[3-9]\d[- .]?\d{4}[- .]?\d{4}\b` +
+		`|\b0\d{2,3}[- ]?\d{7,8}\b|\(?\b\d{3}\)?[- .]\d{3}[- .]\d{4}\b`),
+	Messenger: regexp.MustCompile(`(?i)(?:微信|威信|薇信|加v|\bvx|\bwx|\bqq|扣扣|telegram|\btg|whatsapp|line id)` +
+		`[号群:： @]*[a-z0-9_+-]{5,20}`),
+	Price: regexp.MustCompile(`(?i)(?:[¥￥$€]|rmb|usd) ?\d[\d,.]*|\d[\d,.]*[万千百]?(?:元|块|rmb|usd)`),
 }
 
 // threadTime is how long the processor has worked for this thread. Neighbours do not count.

@@ -18,7 +18,10 @@ func (sc *Scratch) findEmail(at int) (lo, hi int) {
 			continue
 		}
 		lo := sc.localBegin(name, at)
-		if lo == name || lo > 0 && name-lo == maxLocal && sc.at(lo-1).latin() || sc.at(lo-1).r == '@' || sc.at(lo-1).r == '/' && sc.at(lo-2).r != '/' && lo-1 > at && !plain {
+		switch before := sc.at(lo - 1); {
+		case lo == name, before.r == '@':
+			continue
+		case name-lo == maxLocal && before.latin(): // longer than a name may be
 			continue
 		}
 		if after := sc.at(h.end); after.r == '@' || after.r == ':' && sc.reads(lo, "git@") {

@@ -1,6 +1,9 @@
 package detect
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 // The messengers, as tags of their names.
 const (
@@ -104,7 +107,7 @@ func (sc *Scratch) linkAt(i int) link {
 		n := i
 		for i < n+maxLink {
 			s := sc.at(i)
-			if s.kind == mark && s.r != '%' && s.r != '$' && s.r != '¥' && s.r != '&' && s.r != '_' || s.kind == blank || s.kind == newline || s.r == ':' {
+			if s.kind == mark && !strings.ContainsRune("%$¥&_", s.r) || s.kind == blank || s.kind == newline || s.r == ':' {
 				l.colon = l.colon || s.r == ':' || s.r == '=' || s.r == '>' || s.r == '→' || s.r == '➡' || s.r == '👉' || s.r == '【' || s.r == '「'
 				if l.sign = 0; s.r == '@' || s.r == '+' {
 					l.sign = s.r
@@ -133,7 +136,11 @@ func (sc *Scratch) idBehind(name tag, i int) int {
 			i++
 		}
 		end := i
-		for end < i+maxID && (sc.at(end).latin() || sc.at(end).r == '_' || sc.at(end).r == '/' && sc.at(end+1).latin() || sc.at(end).r == '-' && sc.at(end+1).latin()) {
+		for end < i+maxID {
+			r := sc.at(end).r
+			if !sc.at(end).latin() && r != '_' && (r != '/' && r != '-' || !sc.at(end+1).latin()) {
+				break
+			}
 			end++
 		}
 		if end-i < minID {
@@ -281,7 +288,8 @@ func (sc *Scratch) nameEnd(i int) int {
 
 var (
 	// versions are what a name ends in a number after.
-	versions = listOf("iphone android windows window ios mac macos office version ver covid gpt mate win redmi pad ipad note chrome python api sdk build app html mp http https top v")
+	versions = listOf(`iphone android windows window ios mac macos office version ver covid gpt mate win redmi pad ipad note chrome
+		python api sdk build app html mp http https top v`)
 	// plain words are no ids, even behind a colon.
 	ordinary = listOf(`android iphone windows please payments payment wechat wechatpay official service support message messages group
 		groups contact channel channels online download desktop signal whatsapp telegram mobile premium sticker stickers scanner

@@ -82,7 +82,7 @@ func (sc *Scratch) signed(i int) int {
 	if !ok || tag != isSign {
 		return 0
 	}
-	if before := sc.at(i - 1); before.latin() && sc.at(i).kind != han || before.r == '$' || before.r == '/' || before.r == '\\' || before.r == '`' {
+	if before := sc.at(i - 1); before.latin() && sc.at(i).kind != han || strings.ContainsRune("$/\\`", before.r) {
 		return 0
 	}
 	if sc.at(end).r == ':' {
@@ -175,7 +175,8 @@ func (sc *Scratch) unitEnd(i, lo int) int {
 		switch s := sc.at(k); {
 		case s.r == '毛' || s.r == '角' || s.r == '分':
 			return k + 1
-		case k == end+1 && multiple(s.r) == 0 && s.digit < 0 && s.kind != letter && (s.kind != han || next.r != '一' && strings.ContainsRune(priced, s.r)):
+		case k > end+1 || s.has&hasAmount != 0 || s.kind == letter:
+		case s.kind != han || next.r != '一' && strings.ContainsRune(priced, s.r):
 			return k
 		}
 	}
@@ -183,7 +184,10 @@ func (sc *Scratch) unitEnd(i, lo int) int {
 	numeral := sc.at(lo).kind != digit && i-lo <= 1
 	switch tag {
 	case isYuan:
-		if strings.ContainsRune(yuanWords, next.r) || sc.at(i).r == '圆' && next.kind == han || sc.at(i-1).kind == blank && sc.at(lo).kind != digit {
+		if strings.ContainsRune(yuanWords, next.r) || sc.at(i).r == '圆' && next.kind == han {
+			return 0
+		}
+		if sc.at(i-1).kind == blank && sc.at(lo).kind != digit {
 			return 0
 		}
 		if numeral && next.kind == han && (next.digit < 0 && !strings.ContainsRune(priced, next.r) || sc.at(end+1).r == '次') {

@@ -1,5 +1,7 @@
 package detect
 
+import "strings"
+
 // Limits of a URL.
 const (
 	maxScheme = 12   // letters
@@ -179,7 +181,7 @@ path:
 			open--
 			end = i + 1
 			continue
-		case s.r == '.' || s.r == ',' || s.r == ';' || s.r == ':' || s.r == '?' || s.r == '!' || s.r == '#' || s.r == '@' || s.r == '*' || s.r == '\'':
+		case strings.ContainsRune(".,;:?!#@*'", s.r):
 			continue // part of it only if more follows
 		}
 		break path
