@@ -8,6 +8,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/weir-moderation/weir/rules/automaton"
 	"github.com/weir-moderation/weir/rules/fold"
 )
 
@@ -192,6 +193,7 @@ var pieces = [][]string{
 	{"赌", "博", "网", "-", " ", "，", "赌", "博"},
 	{"f", "u", "c", "k", " ", ".", "F", "\n", "ﬁ"},
 	{"a", "b", " ", "1", "@", "!", "0", "5", "$", "(", "-"},
+	{"a ", "i ", "u ", "b ", "c ", "d ", "d", "b", "c", ".", ", ", "'", "u"},
 	{"go", "to", "hell", " ", "-", "  ", ", ", "l", "h e"},
 	{"八", "九", "8", "9", "十", "百", "一", "万", " ", "○", "◯"},
 	{"&#36172;", "&lt;", "%E5%8D%9A", "<b>", "</b>", "赌", "博", "\\u8d4c", "&", "x"},
@@ -347,5 +349,29 @@ func TestExclusions(t *testing.T) {
 		if _, err := New(terms, Options{Exclusions: []string{nothing}}); err == nil {
 			t.Errorf("exclusion %q, of which nothing is left, was taken", nothing)
 		}
+	}
+}
+
+// One scratch serves texts of any length, one after another, whatever readings the one before took.
+func TestScratchOfAnyText(t *testing.T) {
+	m, err := New([]Term{{Text: "casino", Forms: All}, {Text: "2026", Forms: All}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sc Scratch
+	for n := range 200 {
+		for text, want := range map[string]int{"a c a s i n o u! ": 1, "二○二六。 ": 1, "c a s i n o! ": 1, "nothing here! ": 0} {
+			if hits := findAll(m, &sc, strings.Repeat(text, n)); len(hits) != n*want {
+				t.Fatalf("%d times %q: %d hits, want %d", n, text, len(hits), n*want)
+			}
+		}
+	}
+}
+
+// A stream that has room for the symbols only, after a reading that added to it, is given more.
+func TestStreamGrows(t *testing.T) {
+	s := stream{symbols: make([]automaton.Symbol, 0, 100+automaton.Padding), from: make([]uint32, 0, 10)}
+	if s.grow(100); cap(s.from) < 101 {
+		t.Errorf("room for %d places of 100 symbols and the end", cap(s.from))
 	}
 }

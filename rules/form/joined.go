@@ -33,7 +33,7 @@ type stream struct {
 
 // grow makes room for n symbols.
 func (s *stream) grow(n int) {
-	if cap(s.symbols) < n+automaton.Padding {
+	if cap(s.symbols) < n+automaton.Padding || cap(s.from) < n+1 {
 		n += n / 4
 		s.symbols = make([]automaton.Symbol, n+automaton.Padding)
 		s.from = make([]uint32, n+1)
@@ -51,6 +51,7 @@ func (s *stream) close(n, end int) {
 type traits struct {
 	runs     bool // somewhere one character follows itself
 	numerals bool // two characters that numbers are written with stand together
+	apart    bool // letters stand apart, one beside another
 	marks    bool // some separator is marked: a circle may be a zero
 }
 
@@ -97,6 +98,7 @@ func (s *stream) join(sym []automaton.Symbol, blank automaton.Symbol) (is traits
 			}
 			out[m] = x
 		case lone && !padded[k+1].Token(): // one more letter apart
+			is.apart = true
 			if x.Same(last) && !x.Marked() {
 				gap = -1
 				continue

@@ -285,7 +285,7 @@ func (l *latin) rulesOut(text []byte, a *automaton.Automaton, places []uint32) (
 	if len(places) > 0 {
 		return false, places
 	}
-	return apart.n == 0 || !l.joined.first.has(collapse(apart.letters[:apart.n])), nil
+	return !l.row(apart.letters[:apart.n]), nil
 }
 
 // apart is a row of letters that stand apart and are one token in the joined reading.
@@ -310,7 +310,7 @@ func (l *latin) standsApart(a *apart, text []byte, at, size int) bool {
 		ends = ends || fold.ClassOf(rune(text[i])) != fold.Separator
 	}
 	if ends && a.n > 0 {
-		if l.joined.first.has(collapse(a.letters[:a.n])) {
+		if l.row(a.letters[:a.n]) {
 			return false
 		}
 		a.n = 0
@@ -326,6 +326,17 @@ func (l *latin) standsApart(a *apart, text []byte, at, size int) bool {
 		a.n, a.end = a.n+1, at
 	}
 	return true
+}
+
+// row reports whether a pattern may begin with letters that stand apart, all of them or all but
+// those at the ends.
+func (l *latin) row(letters []byte) bool {
+	n := len(letters)
+	if n == 0 {
+		return false
+	}
+	has := func(row []byte) bool { return l.joined.first.has(collapse(row)) }
+	return has(letters) || n >= minRow && (has(letters[1:]) || has(letters[:n-1]) || has(letters[1:n-1]))
 }
 
 // follows reports whether what follows a first token may be the second of a pattern that

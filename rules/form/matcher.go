@@ -174,6 +174,7 @@ const (
 	passJoined
 	passNumbered
 	passLettered
+	passApart
 	passZeros
 	passSound
 	passes        // of the text as it is
@@ -243,6 +244,11 @@ func (m *Matcher) find(sc *Scratch, text []byte, d *decoded, pass int, f func(Hi
 			m.auto.StartRewritten(&sc.search, sc.rewritten.symbols)
 			v.all(lettered)
 		}
+	}
+	if is.apart && m.forms&Spaced != 0 && sc.joined.rows(&sc.text) {
+		v.pass = pass + passApart
+		m.auto.StartRewritten(&sc.search, sc.joined.symbols)
+		v.all(joined)
 	}
 	if is.marks && m.numbers != nil && m.numbers.zeros(sc.text.Symbols) {
 		v.pass = pass + passZeros
