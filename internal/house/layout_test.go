@@ -169,6 +169,35 @@ func TestDependenciesAreExplained(t *testing.T) {
 	}
 }
 
+// go generate runs every generator, so that scripts/check-generated finds all that is stale.
+func TestEveryGeneratorIsRun(t *testing.T) {
+	generators, err := filepath.Glob("../../rules/fold/gen/cmd/*")
+	if err != nil || len(generators) == 0 {
+		t.Fatalf("no generators: %v", err)
+	}
+	files, err := filepath.Glob("../../rules/*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var run strings.Builder
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.HasPrefix(line, "//go:generate ") {
+				run.WriteString(line)
+			}
+		}
+	}
+	for _, g := range generators {
+		if name := "./cmd/" + filepath.Base(g); !slices.Contains(strings.Fields(run.String()), name) {
+			t.Errorf("no go:generate line runs %s; put one where its tables stand", name)
+		}
+	}
+}
+
 var mdLink = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 
 // Every file that a document of this repository links to is there.

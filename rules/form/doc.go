@@ -17,3 +17,5 @@
 // The one thing to know: a span always points into the original bytes, and what stands
 // there, read in the hit's form, is the term.
 package form
+
+//go:generate go run -C ../fold/gen ./cmd/forms
