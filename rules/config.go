@@ -25,9 +25,11 @@ type Config struct {
 	// Engine is what searches: weir, or cloudflare for a small set.
 	Engine Engine `yaml:"engine"`
 	// Words is a list of ordinary Chinese words, each with how often it was counted; empty
-	// for the one in the binary. A term that only such words make up is no hit.
+	// for the one in the binary. A term that only such words make up is no hit. It has at
+	// most MaxListBytes.
 	Words string `yaml:"words"`
 	// Exclusions is a list of texts that are no hit by sound or by shape; empty for none.
+	// It has at most MaxListBytes.
 	Exclusions string `yaml:"exclusions"`
 	// Only cuts the forms of all rules down to these, for measuring; it is in no file.
 	Only form.Form `yaml:"-"`

@@ -197,7 +197,7 @@ func readExclusions(file string) (*exclusions, error) {
 	if file == "" {
 		return x, nil
 	}
-	src, err := os.ReadFile(file)
+	src, err := rules.ReadList(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return x, nil
 	}

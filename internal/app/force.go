@@ -64,7 +64,15 @@ func LoadRules(c *rules.Config) (*rules.Set, error) {
 // loadWords reads the ordinary words: the Chinese ones from a file or the binary, those in
 // Latin letters from the binary.
 func loadWords(file string) (*form.Words, error) {
-	name, han, err := read(file, "words/zh.txt")
+	var name string
+	var han []byte
+	var err error
+	if file == "" {
+		name, han, err = read("", "words/zh.txt")
+	} else {
+		name = file
+		han, err = rules.ReadList(file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("rules.words: %w", err)
 	}
@@ -85,7 +93,7 @@ func loadExclusions(file string) ([]string, error) {
 	if file == "" {
 		return nil, nil
 	}
-	src, err := os.ReadFile(filepath.Clean(file))
+	src, err := rules.ReadList(file)
 	if err != nil {
 		return nil, fmt.Errorf("rules.exclusions: %w", err)
 	}

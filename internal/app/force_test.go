@@ -108,6 +108,25 @@ func TestListsThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// A list without end is refused with its limit, and none is read beyond that.
+func TestListsThatAreTooLong(t *testing.T) {
+	long := strings.Repeat("# harmless\n", rules.MaxListBytes/11+1)
+	c := shop(t, map[string]string{"long.txt": long, "enough.txt": long[:rules.MaxListBytes-1] + "\n"})
+	c.Rules.Words, c.Rules.Exclusions = beside(c, "long.txt"), beside(c, "long.txt")
+	_, err := LoadRules(&c.Rules)
+	const tail = "long.txt is longer than 16MiB (rules.MaxListBytes); name a file with an entry a line, and leave the rarest out"
+	for _, key := range []string{"rules.words: ", "rules.exclusions: "} {
+		if err == nil || !strings.Contains(err.Error(), key+beside(c, tail)) {
+			t.Errorf("%s%v", key, err)
+		}
+	}
+	// What never ends is not read to the end, and what is just short enough is taken.
+	c.Rules.Words, c.Rules.Exclusions = "/dev/zero", beside(c, "enough.txt")
+	if _, err := LoadRules(&c.Rules); err == nil || !strings.HasPrefix(err.Error(), "rules.words: /dev/zero is longer") || strings.Contains(err.Error(), "exclusions") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A check says how the rules are matched: in which forms, by which lists and engines, in how much
 // memory.
 func TestDescribeTellsHowRulesAreMatched(t *testing.T) {
