@@ -82,7 +82,23 @@ type expectedFile struct {
 // [TestSuffix]. The set is the one that is to be tested: the rules that cases name must be in it, in
 // whatever state. Dir is put before the names of the files in messages. Where there is no such file,
 // the tests have no cases. When anything is wrong the error lists all problems of all files
-// ([strictyaml.Problems]).
+// ([strictyaml.Problems]). A file looks like this:
+//
+//	tests:
+//	  - name: separators between characters  # may be left out
+//	    text: 来赌 博                         # a post of one field, text
+//	    hits:                                # all that is listed is there, and no hit of another rule
+//	      - {rule: gambling.betting, text: 赌 博, form: squeeze, field: text}  # compared is what is given
+//	    action: review                       # may be left out
+//	  - text: 反赌博宣传
+//	    spares: [gambling.betting]           # these rules do not hit; others may
+//	  - event:                               # as a platform sends it; id, time and the user's id may be left out
+//	      kind: push
+//	      user: {group: minor}
+//	      fields: {title: 今日, body: 天气}
+//	      class: service
+//	      channel: app
+//	    hits: []                             # nothing hits
 func LoadTests(fsys fs.FS, dir string, set *Set) (*Tests, error) {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
@@ -196,10 +212,9 @@ func (p *testParser) expected(at string, f *expectedFile, e *event.Event) Expect
 	x := Expected{Rule: f.Rule, Text: f.Text, Field: f.Field}
 	p.rule(at+".rule", f.Rule)
 	if p.doc.Has(at + ".form") {
-		var word string
 		var err error
-		if x.Form, word, err = parseForms(f.Form); err != nil {
-			p.add(at+".form", "%s", unknown("form", word, form.Names()))
+		if x.Form, err = ParseForms(f.Form); err != nil {
+			p.add(at+".form", "%s", err)
 		}
 	}
 	if f.Text == "" && p.doc.Has(at+".text") {
@@ -268,18 +283,17 @@ func (p *testParser) rule(at, id string) {
 	p.add(at, "unknown rule %q; give the id of a rule of these packs", id)
 }
 
-// parseForms reads forms as verdicts write them, joined by +. Fold is always among them. The word
-// is the one that is none.
-func parseForms(text string) (f form.Form, word string, err error) {
-	f = form.Fold
+// ParseForms reads forms as hits and verdicts tell them, joined by +. Fold is always among them.
+func ParseForms(text string) (form.Form, error) {
+	forms := form.Fold
 	for word := range strings.SplitSeq(text, "+") {
-		one, err := form.Parse(word)
+		f, err := form.Parse(word)
 		if err != nil {
-			return 0, word, err
+			return 0, unknown("form", word, form.Names())
 		}
-		f |= one
+		forms |= f
 	}
-	return f, "", nil
+	return forms, nil
 }
 
 // quoted quotes the beginning of a text, with escapes for what cannot be seen.

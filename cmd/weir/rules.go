@@ -8,6 +8,7 @@ import (
 
 type rulesCmd struct {
 	Test            ruleTestCmd `cmd:"" help:"Run the tests that lie beside rules."`
+	Capture         captureCmd  `cmd:"" help:"Make tests of verdicts."`
 	Explain         explainCmd  `cmd:"" help:"Say what the rules see in a text, in which form and where, and what is nearly a hit."`
 	LearnExclusions learnCmd    `cmd:"" name:"learn-exclusions" help:"Learn from benign texts what is no hit although it sounds or looks like a term."`
 	Diff            diffCmd     `cmd:"" help:"Say which rules differ between two sets, and in what."`
