@@ -19,7 +19,7 @@ func TestAppendYAML(t *testing.T) {
 	action := Reject
 	cases := []Case{
 		{Event: post("text", "赌\u200b博 \"x\"\n\tend"), Hits: []Expected{{Rule: "p.bet", Text: "赌\u200b博", Form: form.Squeeze | form.Fold | form.Leet, Field: "text"}}, Action: &action},
-		{Name: "calm", Event: post("text", "😀👨\u200d👩 a"), Hits: []Expected{}},
+		{Name: "calm", Event: post("text", "😀\ufe0f👨\u200d👩 a"), Hits: []Expected{}},
 		{Event: post("title", "a", "my text", "\U000E0041\x00"), Spares: []string{"p.bet", "1.2"}},
 		{Event: &event.Event{Kind: event.Push, ID: []byte("secret"), Operation: []byte("push.again"),
 			User:        event.User{ID: []byte("secret"), Group: []byte("minor"), Verified: true},
@@ -36,7 +36,7 @@ func TestAppendYAML(t *testing.T) {
       - {rule: p.bet, text: "赌\u200B博", form: squeeze+leet, field: text}
     action: reject
   - name: "calm"
-    text: "😀👨\u200D👩 a"
+    text: "😀\uFE0F👨\u200D👩 a"
     hits: []
   - event:
       fields:
