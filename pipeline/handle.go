@@ -247,6 +247,7 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		dead(StageJudge, ReasonPanic, "judging it failed in a way nobody thought of")
 		return
 	}
+	p.metrics.undecided.Add(float64(len(v.Undecided)))
 	if len(v.Diverged) > 0 {
 		p.disagreed(&v, b, r)
 	}

@@ -55,6 +55,9 @@ func (j *Judge) judge(set *rules.Set, kind event.Kind, headers []event.Header, v
 	if d := j.scratch.Diverged(); len(d) > 0 {
 		v.Diverged = slices.Clone(d)
 	}
+	if u := j.scratch.Undecided(); len(u) > 0 {
+		v.Undecided = slices.Clone(u)
+	}
 	if len(hits) == 0 {
 		return v, nil
 	}

@@ -22,6 +22,7 @@ type metrics struct {
 	stalled    prometheus.Gauge
 	panics     prometheus.Counter
 	diverged   prometheus.Counter
+	undecided  prometheus.Counter
 	unbalanced prometheus.Counter
 	dead       map[Reason]prometheus.Counter
 	retried    map[string]prometheus.Counter
@@ -74,6 +75,7 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
 		stalled:    gauge("weir_stalled_partitions", "Partitions that wait because an output, the evidence or Redis does not take what they have."),
 		panics:     counter("weir_panics_total", "Panics while judging a message: bugs of Weir."),
 		diverged:   counter("weir_match_divergence_total", "Hits of critical rules that only one of two engines found, of the events that are looked at twice: a bug of one of them. Must stay zero."),
+		undecided:  counter("weir_rule_conditions_undecided_total", "Conditions of rules that had no answer for an event, because they cost too much or divided by zero. The hits stood."),
 		unbalanced: counter("weir_ledger_unbalanced_total", "Batches whose messages do not each have exactly one outcome."),
 		dead:       make(map[Reason]prometheus.Counter),
 		retried:    make(map[string]prometheus.Counter),

@@ -27,6 +27,8 @@ type Verdict struct {
 	// Diverged are the rules on which the engines found different hits, a bug of one of them;
 	// nil almost always. What either found is among the hits.
 	Diverged []*rules.Rule
+	// Undecided are the rules whose condition had no answer; their hits stand.
+	Undecided []*rules.Rule
 
 	Rules  string // digest of the rule set it was judged under
 	Policy string // digest of the push policy; empty for a post

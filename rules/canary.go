@@ -24,7 +24,7 @@ type Canary struct {
 func (s *Set) Canaries() []Canary {
 	var list []Canary
 	for _, r := range s.rules {
-		if r.Pack == CanaryPack && r.State == Live {
+		if r.Pack == CanaryPack && r.State == Live && !r.Combines() {
 			list = append(list, Canary{r.Category, r.ID, r.Lists[0][0].Text})
 		}
 	}

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules/condition"
 	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/rules/form"
 )
@@ -38,6 +40,9 @@ func (sc *Scratch) part(number int32, u *use, field int, h *form.Hit) bool {
 	}
 	sc.windows.use(number, sc.round)
 	rule.parts++
+	if u.list != noList {
+		rule.lists |= 1 << u.list
+	}
 	sc.parts = append(sc.parts, part{number, int32(field), h.Start, h.End, h.Form, h.Pass})
 	return true
 }
@@ -65,15 +70,26 @@ func (s *Set) combine(sc *Scratch, e *event.Event) {
 func (s *Set) settle(sc *Scratch, e *event.Event, r *Rule, parts []part) {
 	flooded := sc.seen[r.number].parts >= MaxParts
 	first := len(sc.hits)
-	sure := false // a sure hit of the rule was reported
+	found := condition.Hits{}
+	sc.numbers = sc.numbers[:0]
+	forms, fields := form.Form(0), sc.shapes.fields[:0]
 	report := func(p *part) {
 		h := form.Hit{Start: p.start, End: p.end, Form: p.form, Pass: p.pass}
 		u := &s.uses[p.use]
-		if len(sc.hits) >= s.max && len(sc.hits) > first && (sure || h.Form.Weak()) {
+		if sc.plainer(first, int(p.field), u, &h) {
 			return
 		}
-		sure = sure || !h.Form.Weak()
-		if !sc.plainer(first, int(p.field), u, &h) {
+		full := len(sc.hits) >= s.max && len(sc.hits) > first && (found.Sure > 0 || h.Form.Weak())
+		found.Count++
+		if !h.Form.Weak() {
+			found.Sure++
+		}
+		if r.When != nil {
+			sc.numbers = append(sc.numbers, p.use)
+			forms |= h.Form
+			fields = append(fields, p.field)
+		}
+		if !full {
 			s.report(sc, e, int(p.field), u, &h)
 		}
 	}
@@ -97,15 +113,40 @@ func (s *Set) settle(sc *Scratch, e *event.Event, r *Rule, parts []part) {
 			from = to
 		}
 	}
+	why := whyAlone
+	if r.When != nil && found.Count > 0 && !s.holds(sc, e, r, &found, forms, fields) {
+		sc.hits, why = sc.hits[:first], whyCondition
+	}
 	if sc.dropped != nil && len(sc.hits) == first {
 		for i := range parts {
 			p := &parts[i]
 			if u := &s.uses[p.use]; u.list != noList {
-				sc.dropped(u, int(p.field), form.Hit{Start: p.start, End: p.end, Form: p.form}, whyAlone)
+				sc.dropped(u, int(p.field), form.Hit{Start: p.start, End: p.end, Form: p.form}, why)
 			}
 		}
 	}
 }
+
+// holds asks the condition of a rule. Where it has no answer the hits stand: a text must not be able
+// to talk its way out by making a condition fail.
+func (s *Set) holds(sc *Scratch, e *event.Event, r *Rule, found *condition.Hits, forms form.Form, fields []int32) bool {
+	slices.Sort(sc.numbers)
+	found.Distinct = len(slices.Compact(sc.numbers))
+	slices.Sort(fields)
+	for _, f := range slices.Compact(fields) {
+		found.Fields = append(found.Fields, string(e.Fields[f].Name))
+	}
+	found.Forms = strings.Split(forms.String(), "+")
+	yes, err := r.When.Eval(e, *found)
+	if err != nil {
+		sc.undecided = append(sc.undecided, r)
+	}
+	return yes || err != nil
+}
+
+// Undecided returns the rules whose condition had no answer for the last event that Match looked
+// at: it cost too much, or divided by zero. Their hits stood. It is valid until the next Match.
+func (sc *Scratch) Undecided() []*Rule { return sc.undecided }
 
 // metAnywhere reports whether the parts fulfil a rule that does not ask where they stand.
 func (s *Set) metAnywhere(sc *Scratch, r *Rule, parts []part, flooded bool) bool {

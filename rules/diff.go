@@ -92,6 +92,12 @@ var aspects = []aspect{
 		}
 		return words
 	}),
+	one("when", func(r *Rule) string {
+		if r.When == nil {
+			return ""
+		}
+		return r.When.String()
+	}),
 	many("except", func(r *Rule) []string {
 		var words []string
 		for i := range r.Except {

@@ -90,7 +90,7 @@ func TestDiffSeesWhatTheDigestSees(t *testing.T) {
 			if r.IntN(8) > 0 {
 				list = append(list, fmt.Sprintf("id: %s, category: %s, severity: %s, action: %s, state: %s, terms: [%s], kinds: [%s]%s%s", id,
 					pick("fraud", "gambling"), pick("low", "high"), pick("review", "reject"), pick("live", "shadow", "draft", "retired"),
-					pick("赌博", "赌博, casino"), pick("post", "push", "post, push"), pick("", ", except: [反赌博]"), pick("", ", forms: all", ", fields: [t]", ", rollout: 7", ", none: [警方]", ", none: [警方], within: 4", ", boundary: substring", ", gap: 1")))
+					pick("赌博", "赌博, casino"), pick("post", "push", "post, push"), pick("", ", except: [反赌博]"), pick("", ", forms: all", ", fields: [t]", ", rollout: 7", ", none: [警方]", ", none: [警方], within: 4", ", boundary: substring", ", gap: 1", ", when: hits.count > 1")))
 			}
 		}
 		return load(t, Options{}, append(list, "id: p.c, category: fraud, state: live, terms: [pin]")...)
@@ -110,7 +110,7 @@ func TestDiffSeesWhatTheDigestSees(t *testing.T) {
 
 // A field that comes to Rule is either compared or named here.
 func TestDiffKnowsEveryField(t *testing.T) {
-	names := map[string]string{"Category": "category", "Severity": "severity", "Action": "action", "State": "state", "Lists": "terms", "Rollout": "rollout", "Basis": "basis", "Contact": "contact", "Distinct": "distinct", "Within": "within", "None": "none",
+	names := map[string]string{"Category": "category", "Severity": "severity", "Action": "action", "State": "state", "Lists": "terms", "Rollout": "rollout", "Basis": "basis", "Contact": "contact", "Distinct": "distinct", "Within": "within", "None": "none", "When": "when",
 		"Except": "except", "Forms": "forms", "Kinds": "kinds", "Fields": "fields", "Description": "description",
 		"DescriptionZH": "description_zh", "FalsePositives": "false_positives"}
 	place := []string{"ID", "Pack", "File", "Line"} // which rule it is, and where it stands

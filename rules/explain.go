@@ -33,6 +33,7 @@ const (
 	whyInside    = "it stands inside a longer word"
 	whyElsewhere = "its rule does not look at this field, or not at this kind of event"
 	whyFits      = "it does not stand as its rule asks: beside letters, in another case, or with too wide a gap"
+	whyCondition = "the condition of its rule does not hold"
 	whyAlone     = "it is one part of a combination; what else its rule asks for is not there"
 )
 
@@ -74,6 +75,9 @@ func (s *Set) Explain(e *event.Event) Explanation {
 		text := foldPlaces(e.Fields[field].Text)
 		for i := range s.uses {
 			u := &s.uses[i]
+			if u.term.shaped() {
+				continue
+			}
 			here := applies(u)
 			text.occurrences(fold.String(u.term.Text), func(start, end int, inside bool) {
 				switch h := (form.Hit{Start: start, End: end, Form: form.Fold}); {
@@ -85,6 +89,7 @@ func (s *Set) Explain(e *event.Event) Explanation {
 			})
 		}
 	}
+	s.findShapes(&sc, e)
 	s.combine(&sc, e)
 	slices.SortStableFunc(x.Near, func(a, b NearMiss) int { return compare(a.Hit, b.Hit) })
 	return x

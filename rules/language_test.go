@@ -52,6 +52,17 @@ func TestLanguage(t *testing.T) {
 		{"distinct, near", "terms: [刷单, 日结, 兼职], distinct: 2, within: 6", []string{
 			"刷单一二日结 => 刷单,日结", "刷单一二三日结 => ", "刷单一二三四五六日结兼职 => 日结,兼职",
 		}},
+		{"a detector alone", "terms: [{detector: url}]", []string{"看 https://example.com/a 吧 => https://example.com/a", "看看 => "}},
+		{"a detector or a term", "terms: [刷单, {detector: phone}]", []string{"刷单 => 刷单", "电话13800138000 => 13800138000", "刷单,电话１３８００１３８０００ => 刷单,１３８００１３８０００"}},
+		{"terms and a detector, near", "all: [[刷单], [{detector: phone}, {detector: messenger}]], within: 20", []string{
+			"刷单 13800138000 => 刷单,13800138000", "电话13800138000 => ", "刷单,一二三四五六七八九十一二三四五六七八九,电话13800138000 => ",
+		}},
+		{"terms and a pattern", "all: [[代号], [{pattern: 'x-[0-9]+'}]]", []string{"代号 Ｘ-１２ => 代号,Ｘ-１２", "代号 x-a => ", "x-12 => ", "\u200b代号x\u200b-12 => 代号,x\u200b-12"}},
+		{"none of a detector", "terms: [刷单], none: [{detector: url}]", []string{"刷单 => 刷单", "刷单 https://example.com => "}},
+		{"a condition", `terms: [刷单, 日结, 兼职], when: "hits.distinct >= 2 && event.fields['text'].contains('!')"`, []string{
+			"刷单! => ", "刷单日结 => ", "刷单日结! => 刷单,日结", "刷单刷单! => ",
+		}},
+		{"a condition without an answer", "terms: [刷单], when: 1 / (hits.count - 1) > 5", []string{"刷单 => 刷单", "刷单刷单 => "}},
 		{"a part with an exception", "all: [[大麻], [出售]], except: [大麻袋]", []string{"出售大麻袋 => ", "出售大麻袋,大麻 => 出售,大麻"}},
 	}
 	for _, tt := range tests {
@@ -382,7 +393,7 @@ func TestLanguageRefusals(t *testing.T) {
 		{"case and forms", rule("terms: [{text: ab, case: exact, forms: [leet, squeeze]}]"),
 			`p.yaml:3:77: rules[0].terms[0].forms: leet cannot be read where the case of letters counts; case: exact goes with squeeze+spaced`},
 		{"no gap", rule("terms: [{text: ab, gap: 0}]"), `p.yaml:3:69: rules[0].terms[0].gap: 0 is out of range; give 1 to 32 (form.MaxGapLength), or forms without squeeze for none`},
-		{"two things", rule("terms: [{text: ab, group: p.g}]"), `p.yaml:3:54: rules[0].terms[0]: says twice what it is; give one of text, group and file, and an entry for each`},
+		{"two things", rule("terms: [{text: ab, group: p.g}]"), `p.yaml:3:54: rules[0].terms[0]: says twice what it is; give one of text, group, file, detector and pattern, and an entry for each`},
 		{"an unknown group", rule("terms: [{group: p.g}]"), `p.yaml:3:61: rules[0].terms[0].group: unknown group "p.g"; there are none`},
 		{"no file", rule("terms: [{file: words.txt}]"), `p.yaml:3:60: rules[0].terms[0].file: "words.txt" cannot be read: open words.txt: file does not exist`},
 		{"a file elsewhere", rule("terms: [{file: ../words.txt}]"), `p.yaml:3:60: rules[0].terms[0].file: "../words.txt" is not the name of a file of terms beside the packs; give one such as terms.txt`},
@@ -394,6 +405,14 @@ func TestLanguageRefusals(t *testing.T) {
 		{"unknown exceptions", rule("terms: [ab], except: [{use: p.x}]"), `p.yaml:3:73: rules[0].except[0].use: unknown list of exceptions "p.x"; there are none`},
 		{"shared and more", "pack: p\nexceptions: [{id: p.x, texts: [ab cd], owner: o, reason: r, expires: never}]\nrules:\n  - {id: p.a, category: fraud, state: live, terms: [ab], except: [{use: p.x, owner: me}]}\n",
 			`p.yaml:4:68: rules[0].except[0]: names a shared list and says more; what a shared list says stands where it is`},
+		{"an unknown detector", rule("terms: [{detector: fone}]"), `p.yaml:3:64: rules[0].terms[0].detector: unknown detector "fone"; known are url, email, phone, messenger, price`},
+		{"a detector in forms", rule("terms: [{detector: phone, forms: all}]"), `p.yaml:3:54: rules[0].terms[0]: says how a term is read, but a detector or a pattern is none; take that out`},
+		{"a pattern alone", rule("terms: [{pattern: ab+}, cd]"), `p.yaml:3:6: rules[0]: has a pattern and no list of terms alone; write all, with a list of terms that must stand there too: only then the pattern is asked`},
+		{"no pattern", rule("all: [[ab], [{pattern: 'a('}]]"), "p.yaml:3:68: rules[0].all[1][0].pattern: no regular expression in RE2 syntax: error parsing regexp: missing closing ): `a(`"},
+		{"a pattern of nothing", rule("all: [[ab], [{pattern: 'a*'}]]"), `p.yaml:3:68: rules[0].all[1][0].pattern: "a*" matches nothing at all, too, and so would hit everywhere; write what must be there`},
+		{"a long pattern", rule("all: [[ab], [{pattern: '" + strings.Repeat("a", 501) + "'}]]"), `p.yaml:3:68: rules[0].all[1][0].pattern: 501 bytes; at most 500 (rules.MaxPattern)`},
+		{"a wrong condition", rule("terms: [ab], when: event.user.gruop == 'minor' && hits.count > 'a'"), "p.yaml:3:64: rules[0].when: at 1:12 of the condition: event.user has no field gruop; did you mean group?\n" +
+			"p.yaml:3:64: rules[0].when: at 1:43 of the condition: > does not take (int, string); both sides must be int, both string or both timestamp"},
 		{"a group in a group", "pack: p\ngroups: [{id: p.g, terms: [{group: p.h}]}, {id: q.h, terms: []}]\n",
 			"p.yaml:2:36: groups[0].terms[0].group: a group holds no groups; give terms\n" +
 				"p.yaml:2:49: groups[1].id: \"q.h\" does not begin with the name of its pack; write \"p.h\"\n" +

@@ -7,11 +7,13 @@ import (
 	"iter"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/weir-moderation/weir/internal/strictyaml"
+	"github.com/weir-moderation/weir/rules/detect"
 	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/rules/form"
 )
@@ -79,8 +81,14 @@ func (l *library) members(c *checker, path string, entries []entryFile) []entryF
 		}
 		c.overrides(at, &e.overrides)
 		switch {
+		case e.kinds() > 1:
+			c.add(at, "says twice what it is; give one of text, file, detector and pattern, and an entry for each")
 		case e.Group != "":
 			c.add(at+".group", "a group holds no groups; give terms")
+		case e.Detector+e.Pattern != "":
+			if _, ok := c.shape(at, e); ok {
+				list = append(list, *e)
+			}
 		case e.File != "":
 			for _, text := range l.file(c, at+".file", e.File) {
 				list = append(list, entryFile{Text: text, overrides: e.overrides})
@@ -92,6 +100,52 @@ func (l *library) members(c *checker, path string, entries []entryFile) []entryF
 		}
 	}
 	return list
+}
+
+// kinds returns how many things an entry says it is.
+func (e *entryFile) kinds() int {
+	n := 0
+	for _, s := range []string{e.Text, e.Group, e.File, e.Detector, e.Pattern} {
+		if s != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// shape returns what an entry of a detector or a pattern looks for; false if it is none, or faulty.
+func (e *entryFile) shape() (Term, bool) {
+	switch {
+	case e.Detector != "":
+		d, err := detect.Parse(e.Detector)
+		return Term{Text: "detector: " + e.Detector, Detect: d.Set()}, err == nil
+	case e.Pattern != "" && len(e.Pattern) <= MaxPattern:
+		p, err := regexp.Compile(e.Pattern)
+		return Term{Text: "pattern: " + e.Pattern, Pattern: p}, err == nil
+	}
+	return Term{}, false
+}
+
+// shape checks a detector or a pattern.
+func (c *checker) shape(at string, e *entryFile) (Term, bool) {
+	if e.Boundary != nil || e.Case != nil || len(e.Forms) > 0 || e.Gap != 0 {
+		c.add(at, "says how a term is read, but a detector or a pattern is none; take that out")
+	}
+	t, ok := e.shape()
+	switch {
+	case ok && t.Pattern != nil && t.Pattern.MatchString(""):
+		c.add(at+".pattern", "%q matches nothing at all, too, and so would hit everywhere; write what must be there", e.Pattern)
+		return t, false
+	case ok:
+	case e.Detector != "":
+		c.add(at+".detector", "%s", unknown("detector", e.Detector, detect.Names()))
+	case len(e.Pattern) > MaxPattern:
+		c.add(at+".pattern", "%d bytes; at most %d (rules.MaxPattern)", len(e.Pattern), MaxPattern)
+	default:
+		_, err := regexp.Compile(e.Pattern)
+		c.add(at+".pattern", "no regular expression in RE2 syntax: %s", err)
+	}
+	return t, ok
 }
 
 // once checks a term, and that it is not in its list already.
@@ -138,8 +192,12 @@ func (c *checker) terms(path string, entries []entryFile, given Term, l *library
 		t := given
 		e.apply(&t)
 		switch {
-		case (e.Text != "" && e.Group+e.File != "") || (e.Group != "" && e.File != ""):
-			c.add(at, "says twice what it is; give one of text, group and file, and an entry for each")
+		case e.kinds() > 1:
+			c.add(at, "says twice what it is; give one of text, group, file, detector and pattern, and an entry for each")
+		case e.Detector+e.Pattern != "":
+			if shape, ok := c.shape(at, e); ok {
+				list = append(list, shape)
+			}
 		case e.Group != "":
 			group, ok := l.groups[e.Group]
 			if !ok {
@@ -148,7 +206,11 @@ func (c *checker) terms(path string, entries []entryFile, given Term, l *library
 			for j := range group {
 				member := t
 				group[j].apply(&member)
-				add(group[j].Text, member)
+				if shape, ok := group[j].shape(); ok {
+					list = append(list, shape)
+				} else {
+					add(group[j].Text, member)
+				}
 			}
 		case e.File != "":
 			for _, text := range l.file(c, at+".file", e.File) {
@@ -228,8 +290,10 @@ func (r *Rule) index() termIndex {
 	n := 0
 	for _, list := range append(slices.Clip(r.Lists), r.None) {
 		for i := range list {
-			folded := fold.String(list[i].Text)
-			x[folded] = append(x[folded], n)
+			if !list[i].shaped() {
+				folded := fold.String(list[i].Text)
+				x[folded] = append(x[folded], n)
+			}
 			n++
 		}
 	}

@@ -19,6 +19,10 @@ type Scratch struct {
 	covers  covers
 	parts   []part // of combinations
 	windows windows
+	shapes  shapes
+	numbers []int32 // of uses
+
+	undecided []*Rule
 
 	// dropped is told, by Explain, of what is no hit and why; else nil.
 	dropped func(u *use, field int, h form.Hit, why string)
@@ -31,13 +35,14 @@ type Scratch struct {
 type seen struct {
 	round uint32
 	sure  bool
-	parts int32 // of a combination, in that event
+	parts int32  // of a combination, in that event
+	lists uint16 // of a combination: bit set of the lists of which a part was found
 }
 
 // begin makes the scratch fit the set.
 func (sc *Scratch) begin(s *Set) {
 	sc.hits, sc.diverged = sc.hits[:0], sc.diverged[:0]
-	sc.parts = sc.parts[:0]
+	sc.parts, sc.undecided = sc.parts[:0], sc.undecided[:0]
 	sc.round++
 	if sc.round == 0 || len(sc.seen) < len(s.rules) {
 		sc.seen = make([]seen, max(len(s.rules), len(sc.seen)))
@@ -61,6 +66,7 @@ func (s *Set) Match(sc *Scratch, e *event.Event) []Hit {
 	for i := range e.Fields {
 		s.match(sc, e, i)
 	}
+	s.findShapes(sc, e)
 	s.combine(sc, e)
 	if s.sampled(e) {
 		s.compareEngines(sc, e)

@@ -15,6 +15,7 @@ import (
 	"github.com/weir-moderation/weir/internal/strictyaml"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules/automaton"
+	"github.com/weir-moderation/weir/rules/condition"
 	"github.com/weir-moderation/weir/rules/fold"
 )
 
@@ -25,6 +26,7 @@ const (
 	MaxExceptions = 10_000  // exceptions of one rule
 	MaxLists      = 8       // lists of one combination
 	MaxWithin     = 1_000   // characters of a window
+	MaxPattern    = 500     // bytes of one pattern
 	MaxRules      = 10_000  // rules of one set, drafts and retired ones included
 	MaxPacks      = 1_000   // files of one set
 )
@@ -80,6 +82,9 @@ type entryFile struct {
 	Text  string `yaml:"text"`
 	Group string `yaml:"group"`
 	File  string `yaml:"file"`
+	// Detector is a shape to find (package detect), Pattern a regular expression in RE2 syntax.
+	Detector string `yaml:"detector"`
+	Pattern  string `yaml:"pattern"`
 	overrides
 }
 
@@ -104,6 +109,7 @@ type ruleFile struct {
 	Distinct       int             `yaml:"distinct"`
 	Within         window          `yaml:"within"`
 	None           []entryFile     `yaml:"none"`
+	When           string          `yaml:"when"`
 	Except         []exceptionFile `yaml:"except"`
 	Fields         []string        `yaml:"fields"`
 	Kinds          []string        `yaml:"kinds"`
@@ -273,9 +279,58 @@ func (c *checker) wanted(path string, r *Rule, f *ruleFile, given Term, l *libra
 	case f.Distinct > total && !c.faulty[path+".terms"]:
 		c.add(path+".distinct", "%d different terms are asked for, of a rule that has %d; it could never hit", f.Distinct, total)
 	}
-	if c.doc.Has(path+".within") && !r.Combines() {
+	c.shaped(path, r)
+	if c.doc.Has(path + ".when") {
+		r.When = c.condition(path+".when", f.When)
+	}
+	r.together = r.combines()
+	if c.doc.Has(path+".within") && len(r.Lists) < 2 && r.Distinct < 2 && !c.doc.Has(path+".none") {
 		c.add(path+".within", "says how near terms stand together, but one term of this rule is enough; give all, distinct or none with it, or take it out")
 	}
+}
+
+// shaped checks that a pattern, which costs far more than terms do, is only asked where a term of
+// another list was found.
+func (c *checker) shaped(path string, r *Rule) {
+	pattern, terms := false, false
+	for i, list := range r.Lists {
+		all := len(list) > 0
+		for j := range list {
+			pattern = pattern || list[j].Pattern != nil
+			all = all && !list[j].shaped()
+		}
+		terms = terms || all
+		if i == len(r.Lists)-1 && pattern && !terms {
+			c.add(path, "has a pattern and no list of terms alone; write all, with a list of terms that must stand there too: only then the pattern is asked")
+		}
+	}
+}
+
+// condition reads a condition. What is wrong with it has its place in the expression, counted
+// from its beginning.
+func (c *checker) condition(path, src string) *condition.Condition {
+	cond, err := condition.Compile(src)
+	for _, e := range split(err) {
+		var at *condition.Error
+		if errors.As(e, &at) {
+			c.problems = append(c.problems, c.doc.Problem(path, "at %d:%d of the condition: %s", at.Line, at.Column, at.Message))
+		} else {
+			c.problems = append(c.problems, c.doc.Problem(path, "%s", e))
+		}
+		c.faulty[path] = true
+	}
+	return cond
+}
+
+// split takes joined errors apart.
+func split(err error) []error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
 }
 
 // exceptions reads the exceptions of a rule and checks that each covers a term of it, if the terms

@@ -2,10 +2,12 @@ package rules
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules/condition"
 	"github.com/weir-moderation/weir/rules/form"
 )
 
@@ -31,6 +33,8 @@ type Rule struct {
 	Within Window
 	// None are terms that must not stand near.
 	None []Term
+	// When is a condition in CEL on the event and the hits; nil for none.
+	When *condition.Condition
 	// Except are phrases that cancel the occurrence of a term they cover.
 	Except []Exception
 	// Forms are those in which its terms are read that do not say, and its exceptions.
@@ -48,15 +52,20 @@ type Rule struct {
 	File string
 	Line int
 
-	number int // in Set.Rules, for compiled rules
+	number   int    // in Set.Rules, for compiled rules
+	together bool   // see Combines
+	shaped   uint16 // bit set of the lists that have a shape
 }
 
-// Terms returns the texts of all its terms, those that must not stand near left out.
+// Terms returns the texts of all its terms. Those that must not stand near, and what has a shape
+// instead of a spelling, are left out.
 func (r *Rule) Terms() []string {
 	var texts []string
 	for _, list := range r.Lists {
 		for i := range list {
-			texts = append(texts, list[i].Text)
+			if !list[i].shaped() {
+				texts = append(texts, list[i].Text)
+			}
 		}
 	}
 	return texts
@@ -64,8 +73,16 @@ func (r *Rule) Terms() []string {
 
 // Combines reports whether a term alone decides nothing: what is found in an event is looked
 // at together.
-func (r *Rule) Combines() bool {
-	return len(r.Lists) > 1 || r.Distinct > 1 || len(r.None) > 0
+func (r *Rule) Combines() bool { return r.together }
+
+// combines works out what Combines says.
+func (r *Rule) combines() bool {
+	for i, list := range r.Lists {
+		if i < MaxLists && slices.ContainsFunc(list, func(t Term) bool { return t.shaped() }) {
+			r.shaped |= 1 << i
+		}
+	}
+	return len(r.Lists) > 1 || r.Distinct > 1 || len(r.None) > 0 || r.When != nil || r.shaped != 0
 }
 
 // compiled reports whether the rule takes part in matching.

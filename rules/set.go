@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/weir-moderation/weir/rules/automaton"
+	"github.com/weir-moderation/weir/rules/detect"
 	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/rules/form"
 )
@@ -26,7 +27,8 @@ type Set struct {
 	// first[i+1]. What several rules look for alike is one term of the matcher.
 	uses   []use
 	first  []int32
-	max    int // hits of one event
+	shapes []use // the last of uses: detectors and patterns, by rule
+	max    int   // hits of one event
 	digest string
 	stats  Stats
 
@@ -109,6 +111,8 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 		s.uses = append(s.uses, list...)
 	}
 	s.first = append(s.first, int32(len(s.uses)))
+	s.uses = append(s.uses, s.shapes...)
+	s.shapes = s.uses[len(s.uses)-len(s.shapes):]
 	budget := cmp.Or(int64(o.MemoryBudget), automaton.DefaultMemoryBudget)
 	engine := automaton.Options{MemoryBudget: budget, Engine: o.Engine.engine()}
 	var err error
@@ -186,6 +190,11 @@ func (s *Set) compileRule(r *Rule, now time.Time, add func(form.Term, use), spar
 		}
 		for j := range list {
 			t := &list[j]
+			if t.shaped() {
+				s.shapes = append(s.shapes, use{rule: r, term: t, list: number})
+				n++
+				continue
+			}
 			s.stats.Forms |= t.Forms
 			add(form.Term{Text: t.Text, Forms: t.Forms, Substring: t.Boundary == Substring}, use{rule: r, term: t, list: number, by: by[n]})
 			n++
@@ -239,6 +248,7 @@ func (s *Set) sum() string {
 	text(h, "weir rule set 3")
 	text(h, fold.Version)
 	text(h, s.forms.Version())
+	text(h, detect.Version)
 	number(h, s.max)
 	number(h, len(s.rules))
 	for _, r := range s.rules {
@@ -273,6 +283,11 @@ func (s *Set) sum() string {
 			}
 		}
 		texts(h, except)
+		if r.When == nil {
+			text(h, "")
+		} else {
+			text(h, r.When.String())
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -283,6 +298,9 @@ func written(list []Term) []string {
 	for i := range list {
 		t := &list[i]
 		what := fold.String(t.Text)
+		if t.shaped() {
+			what = "\x00" + t.Text // no folded text begins so, and no term as written
+		}
 		if t.ExactCase {
 			what = "\x00" + t.Text // no folded text begins so
 		}

@@ -2,17 +2,25 @@ package rules
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/weir-moderation/weir/rules/detect"
 	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/rules/form"
 )
 
 // Term is something a rule looks for.
 type Term struct {
-	Text     string // as written
+	// Text is the term as written; of what has a shape instead of a spelling "detector: url" or
+	// "pattern: v[0-9]+".
+	Text string
+	// Detect is the one detector it is; 0 for a term.
+	Detect detect.Set
+	// Pattern is matched with the folded text; nil for a term.
+	Pattern  *regexp.Regexp
 	Boundary Boundary
 	// ExactCase asks that its letters stand as written, in upper and lower case.
 	ExactCase bool
@@ -22,6 +30,9 @@ type Term struct {
 	// over; 0 for as many as that form allows.
 	Gap int
 }
+
+// shaped reports whether it has a shape and no spelling.
+func (t *Term) shaped() bool { return t.Detect != 0 || t.Pattern != nil }
 
 // Boundary says where a term may begin and end.
 type Boundary uint8

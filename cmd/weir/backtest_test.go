@@ -174,15 +174,15 @@ type comparison struct {
 	moved             map[string]string
 }
 
-// verdictLine is a line of weir judge.
-type verdictLine struct {
+// judgedLine is a line of weir judge.
+type judgedLine struct {
 	pipeline.Report
 	Dead *deadLetter `json:"dead_letter"`
 }
 
 func (c *comparison) line(t *testing.T, line int64, before, after []byte) {
 	t.Helper()
-	var v [2]verdictLine
+	var v [2]judgedLine
 	for i, text := range [][]byte{before, after} {
 		if err := json.Unmarshal(text, &v[i]); err != nil {
 			t.Fatal(err)

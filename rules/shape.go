@@ -1,0 +1,75 @@
+package rules
+
+import (
+	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules/detect"
+	"github.com/weir-moderation/weir/rules/form"
+)
+
+// shapes is the working memory for finding what has a shape instead of a spelling.
+type shapes struct {
+	detect detect.Scratch
+	fields []int32
+}
+
+// findShapes looks for the detectors and patterns of rules that could hit with them: a rule of which
+// something must stand in every list is only asked about where a term of each list without shapes
+// was found.
+func (s *Set) findShapes(sc *Scratch, e *event.Event) {
+	var wanted detect.Set
+	patterns := false
+	for i := range s.shapes {
+		if u := &s.shapes[i]; sc.asks(u.rule) {
+			wanted |= u.term.Detect
+			patterns = patterns || u.term.Pattern != nil
+		}
+	}
+	if wanted == 0 && !patterns {
+		return
+	}
+	base := len(s.uses) - len(s.shapes)
+	for field := range e.Fields {
+		f := &e.Fields[field]
+		found := func(i, start, end int) {
+			u := &s.shapes[i]
+			h := form.Hit{Start: start, End: end, Form: form.Fold}
+			if sc.asks(u.rule) && u.rule.applies(e.Kind, f.Name) {
+				sc.part(int32(base+i), u, field, &h)
+			}
+		}
+		if wanted != 0 {
+			wanted.Find(&sc.shapes.detect, f.Text, func(d detect.Detector, start, end int) bool {
+				for i := range s.shapes {
+					if s.shapes[i].term.Detect == d.Set() {
+						found(i, start, end)
+					}
+				}
+				return true
+			})
+		}
+		if !patterns {
+			continue
+		}
+		folded := foldPlaces(f.Text)
+		for i := range s.shapes {
+			if p := s.shapes[i].term.Pattern; p != nil && sc.asks(s.shapes[i].rule) {
+				for _, at := range p.FindAllStringIndex(folded.text, MaxParts) {
+					if at[1] > at[0] {
+						found(i, folded.from[at[0]], folded.from[at[1]-1]+folded.size[at[1]-1])
+					}
+				}
+			}
+		}
+	}
+}
+
+// asks reports whether shapes can make a rule hit: each of its lists has a shape, or a part of it
+// was found.
+func (sc *Scratch) asks(r *Rule) bool {
+	seen := &sc.seen[r.number]
+	lists := r.shaped
+	if seen.round == sc.round {
+		lists |= seen.lists
+	}
+	return lists == 1<<len(r.Lists)-1
+}
