@@ -27,8 +27,8 @@ type backtestCmd struct {
 	File     string    `arg:"" optional:"" help:"Events, one JSON object a line; without it stdin is read."`
 	Topic    string    `help:"Judge what this topic holds, instead of a file." placeholder:"NAME"`
 	Brokers  []string  `help:"Where the topic is, host:port,...; without it the brokers of --config." placeholder:"ADDR"`
-	From     time.Time `help:"Begin with the first message of the topic that is not older, such as 2026-11-24T08:30:00Z; without it with the oldest." placeholder:"TIME"`
-	To       time.Time `help:"End before the first message that is not older; without it with the newest there is now." placeholder:"TIME"`
+	From     time.Time `help:"Begin each partition with its first message that is not older, such as 2026-11-24T08:30:00Z; without it with the oldest." placeholder:"TIME"`
+	To       time.Time `help:"End each before its first message that is not older; without it with the newest there is now." placeholder:"TIME"`
 	Samples  int       `help:"How many samples to show of each rule and each way to differ." default:"3"`
 	ShowText bool      `help:"Show the text of samples. Without it letters and digits are masked."`
 	JSON     bool      `name:"json" help:"Write one JSON object instead of text for people."`

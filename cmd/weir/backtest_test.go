@@ -330,6 +330,9 @@ func randomLine(r *rand.Rand) string {
 	case 2:
 		delete(e, []string{"id", "user", "fields", "time"}[r.IntN(4)])
 	}
+	if r.IntN(60) == 0 { // more hits than are kept of an event
+		e["fields"] = map[string]string{"text": strings.Repeat(text()+" ", rules.DefaultMaxHits)}
+	}
 	line, err := json.Marshal(e)
 	if err != nil {
 		panic(err)
