@@ -297,9 +297,16 @@ func randomPacks(r *rand.Rand) string {
 		}
 		words := slices.Clone(backtestWords)
 		r.Shuffle(len(words), func(i, k int) { words[i], words[k] = words[k], words[i] })
-		fmt.Fprintf(&b, "  - {id: p.%s, category: %s, severity: %s, action: %s, state: %s, terms: [%s]%s%s}\n", id,
+		looksFor := fmt.Sprintf("terms: [%s]", strings.Join(words[:1+r.IntN(3)], ", "))
+		switch r.IntN(6) {
+		case 0:
+			looksFor = fmt.Sprintf("all: [[%s], [%s, qq]], within: %s", words[0], words[1], pick("10", "sentence"))
+		case 1:
+			looksFor = fmt.Sprintf("terms: [%s, %s], ", words[0], words[1]) + pick("distinct: 2", "none: ["+words[4]+"]")
+		}
+		fmt.Fprintf(&b, "  - {id: p.%s, category: %s, severity: %s, action: %s, state: %s, %s%s%s%s}\n", id,
 			pick("fraud", "gambling", "insult"), pick("low", "medium", "high", "critical"), pick("review", "reject"), pick("live", "live", "live", "shadow", "draft"),
-			strings.Join(words[:1+r.IntN(3)], ", "), pick("", "", ", kinds: [post]", ", fields: [title]"), pick("", ", forms: all", ", forms: fold"))
+			looksFor, pick("", "", ", kinds: [post]", ", fields: [title]"), pick("", ", forms: all", ", forms: fold"), pick("", "", ", rollout: 40"))
 	}
 	return b.String()
 }
@@ -320,7 +327,7 @@ func randomLine(r *rand.Rand) string {
 		}
 		return b.String()
 	}
-	e := map[string]any{"id": "e", "time": "2026-11-24T08:30:00Z", "user": map[string]any{"id": "u"},
+	e := map[string]any{"id": "e", "time": "2026-11-24T08:30:00Z", "user": map[string]any{"id": fmt.Sprint("u", r.IntN(20))},
 		"fields": map[string]string{"text": text(), "title": text()}}
 	switch r.IntN(12) {
 	case 0:
