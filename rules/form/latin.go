@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -41,9 +42,16 @@ type bloom struct {
 	shift uint8 // from hash to word
 }
 
-func newBloom(keys int) bloom {
-	n := max(4, bits.Len(uint(keys/2)))
-	return bloom{make([]uint64, 1<<n), uint8(64 - n)}
+// newBloom makes a set of keys, which it sorts.
+func newBloom(keys []uint64) bloom {
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	n := max(4, bits.Len(uint(len(keys)/2)))
+	b := bloom{make([]uint64, 1<<n), uint8(64 - n)}
+	for _, k := range keys {
+		b.add(k)
+	}
+	return b
 }
 
 func (b *bloom) place(key uint64) (word, mask uint64) {
@@ -109,25 +117,22 @@ func newLatin(s *speller, rows []repetition, f Form) *latin {
 		l.joined = newTokens(joins)
 	}
 	if f&Leet != 0 {
-		l.disguised = newBloom(len(disguised))
-		for _, k := range disguised {
-			l.disguised.add(k)
-		}
+		l.disguised = newBloom(disguised)
 	}
 	return l
 }
 
 func newTokens(list [][2]uint64) tokens {
-	t := tokens{newBloom(len(list)), newBloom(len(list)), newBloom(len(list))}
+	var first, alone, pair []uint64
 	for _, p := range list {
-		t.first.add(p[0])
+		first = append(first, p[0])
 		if p[1] == 0 {
-			t.alone.add(p[0])
+			alone = append(alone, p[0])
 		} else {
-			t.pair.add(pairKey(p[0], p[1]))
+			pair = append(pair, pairKey(p[0], p[1]))
 		}
 	}
-	return t
+	return tokens{newBloom(first), newBloom(alone), newBloom(pair)}
 }
 
 func isToken(r rune) bool { return fold.ClassOf(r) == fold.Token }

@@ -65,7 +65,7 @@ func newSounds(terms []Term) (*sounds, error) {
 	if s.auto, err = automaton.New(patterns, automaton.Options{}); err != nil {
 		return nil, err
 	}
-	s.triples = newBloom(4 * len(patterns))
+	var triples []uint64
 	for _, p := range patterns {
 		y := []rune(p.Text)
 		if len(y) == 2 {
@@ -73,9 +73,10 @@ func newSounds(terms []Term) (*sounds, error) {
 			s.pairs = true
 		}
 		for i := 2; i < len(y); i++ {
-			s.triples.add(tripleKey(s.auto.Symbol(y[i-2]), s.auto.Symbol(y[i-1]), s.auto.Symbol(y[i])))
+			triples = append(triples, tripleKey(s.auto.Symbol(y[i-2]), s.auto.Symbol(y[i-1]), s.auto.Symbol(y[i])))
 		}
 	}
+	s.triples = newBloom(triples)
 	s.symbols = make([]automaton.Symbol, len(syllableNames()))
 	for n := 1; n < len(s.symbols); n++ {
 		s.symbols[n] = s.auto.Symbol(rune(syllableRune + n))
