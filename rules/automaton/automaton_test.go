@@ -105,13 +105,14 @@ func compiled(tb testing.TB, patterns []Pattern, o Options) *Automaton {
 }
 
 // check compares a search with the naive one, also when patterns are done with after
-// their first occurrence, and when it is known where they begin.
+// their first occurrence, and with walks.
 func check(t *testing.T, a *Automaton, patterns []Pattern, text []byte, tx *Text, sc *Scratch) {
 	t.Helper()
 	want := naive(patterns, text)
 	if got := found(a, tx, sc, text); !slices.Equal(got, want) {
 		t.Fatalf("patterns %+v\ntext %q\n got %v\nwant %v", patterns, text, got, want)
 	}
+	a.Decode(tx, text)
 	seen := make(map[uint32]bool)
 	for a.Start(sc, tx.Symbols); a.Next(sc); {
 		for _, h := range sc.Hits {
@@ -130,19 +131,30 @@ func check(t *testing.T, a *Automaton, patterns []Pattern, text []byte, tx *Text
 			t.Fatalf("patterns %+v\ntext %q\npattern %d was lost when others were done with", patterns, text, o.pattern)
 		}
 	}
-	places := []uint32{}
-	for a.Start(sc, tx.Symbols); a.Next(sc); {
+	if len(tx.Symbols) == len(text) && !slices.ContainsFunc(text, func(b byte) bool { return b >= utf8.RuneSelf }) {
+		checkWalk(t, a, patterns, text, sc)
+	}
+}
+
+// checkWalk compares walks from every byte of a text with the naive search for patterns that
+// may stand inside a token.
+func checkWalk(t *testing.T, a *Automaton, patterns []Pattern, text []byte, sc *Scratch) {
+	t.Helper()
+	var got []occurrence
+	for at := range text {
+		a.Walk(sc, text, at)
 		for _, h := range sc.Hits {
-			places = append(places, uint32(h.Start))
+			for _, p := range a.Patterns(h.Entry) {
+				got = append(got, occurrence{p, int(h.Start), int(h.End)})
+			}
 		}
 	}
-	slices.Sort(places)
-	var got []occurrence
-	for a.StartAt(sc, tx.Symbols, slices.Compact(places)); a.Next(sc); {
-		got = appendOccurrences(got, a, tx, sc.Hits)
+	open := slices.Clone(patterns)
+	for i := range open {
+		open[i].Substring = true
 	}
-	if !slices.Equal(sorted(got), want) {
-		t.Fatalf("patterns %+v\ntext %q, all places known\n got %v\nwant %v", patterns, text, got, want)
+	if want := naive(open, text); !slices.Equal(sorted(got), want) {
+		t.Fatalf("patterns %+v\ntext %q\nwalked %v\nwant   %v", patterns, text, got, want)
 	}
 }
 

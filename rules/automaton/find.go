@@ -26,8 +26,6 @@ type Scratch struct {
 	quiet  []uint64 // bit set of places in deep whose outputs are all done
 	any    bool     // an entry is done
 
-	places []uint32 // where patterns can begin, if that is known; else nil
-
 	encoded   []byte   // of the cloudflare engine: the text
 	occurring []uint32 // and the entries that occur in it
 }
@@ -48,13 +46,6 @@ func (a *Automaton) Start(sc *Scratch, sym []Symbol) { a.start(sc, sym, 0, &a.fi
 // one of them does.
 func (a *Automaton) StartAside(sc *Scratch, sym []Symbol) { a.start(sc, sym, 0, &a.aside) }
 
-// StartAt is Start where it is known that patterns begin at these symbols only, given each once in
-// ascending order. They must not change until the search ends.
-func (a *Automaton) StartAt(sc *Scratch, sym []Symbol, places []uint32) {
-	a.start(sc, sym, 0, &a.filter)
-	sc.places = places
-}
-
 // StartRewritten is Start for symbols that are not as Decode made them: some left out
 // or replaced. There a token symbol belongs to the token of the one before it, whatever
 // that one is; the first of a token is to be made loose ([Symbol.Loose]).
@@ -63,7 +54,7 @@ func (a *Automaton) StartRewritten(sc *Scratch, sym []Symbol) {
 }
 
 func (a *Automaton) start(sc *Scratch, sym []Symbol, join Symbol, starts *filter) {
-	sc.sym, sc.starts, sc.join, sc.from, sc.size, sc.places = sym, starts, join, 0, blockSize, nil
+	sc.sym, sc.starts, sc.join, sc.from, sc.size = sym, starts, join, 0, blockSize
 	if starts == &a.aside && !a.asides {
 		sc.from = len(sym) // there are no such patterns
 	} else if a.reference != nil {
@@ -109,9 +100,6 @@ func (a *Automaton) Next(sc *Scratch) bool {
 		a.block(sc)
 	}
 	sc.from, sc.size = sc.end, min(2*sc.size, blockSize)
-	for len(sc.places) > 0 && int(sc.places[0]) < sc.end {
-		sc.places = sc.places[1:]
-	}
 	return true
 }
 
@@ -133,16 +121,7 @@ func (a *Automaton) block(sc *Scratch) {
 			}
 		}
 	}
-	n := 0
-	if sc.places != nil {
-		for n < len(sc.places) && int(sc.places[n]) < sc.end {
-			sc.cand[n] = sc.places[n]
-			n++
-		}
-	} else {
-		n = sc.starts.pass(sc.sym, sc.from, sc.end, uint32(sc.join), &sc.cand)
-	}
-	if n > 0 {
+	if n := sc.starts.pass(sc.sym, sc.from, sc.end, uint32(sc.join), &sc.cand); n > 0 {
 		a.verify(sc, n)
 	}
 }

@@ -263,11 +263,8 @@ func checkForms(t *testing.T, texts []string, text []byte, sc *Scratch) {
 			t.Fatalf("terms %q\ntext %q: %s as %s: %v", texts, text, texts[h.Term], h.Form, err)
 		}
 	}
-	slow := *m
-	slow.latin = nil
-	if want := findHits(&slow, sc, text); !slices.Equal(hits, want) {
-		t.Fatalf("terms %q\ntext %q\nwith the filter %v\nwithout        %v", texts, text, hits, want)
-	}
+	checkLatin(t, plainly, texts, text, sc)
+	checkLatin(t, m, texts, text, sc)
 }
 
 func TestForms(t *testing.T) {

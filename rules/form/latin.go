@@ -2,7 +2,6 @@ package form
 
 import (
 	"bytes"
-	"encoding/binary"
 	"math/bits"
 	"slices"
 	"strings"
@@ -12,12 +11,13 @@ import (
 	"github.com/weir-moderation/weir/rules/fold"
 )
 
-// latin rules out texts that are all ASCII without decoding them, in every reading but that
-// by sound. Two letters, by which the automaton looks for the start of a pattern, say little
-// in English; but a pattern that is restricted to whole tokens can only occur where its whole
-// first token stands, and its second one next. So whole tokens are looked up, and beside them
-// what a reading would make of them: tokens with doubled letters without, tokens with digits
-// or signs with letters, letters that stand apart as one token.
+// latin finds in texts that are all ASCII, without decoding them, the places where a pattern
+// can begin, in every reading but that by sound; in most texts there are none. Two letters, by
+// which the automaton looks for the start of a pattern, say little in English; but a pattern
+// that is restricted to whole tokens can only occur where its whole first token stands, and its
+// second one next. So whole tokens are looked up, and beside them what a reading would make of
+// them: tokens with doubled letters without, tokens with digits or signs with letters, letters
+// that stand apart as one token.
 type latin struct {
 	plain  tokens // of the patterns of the plain reading
 	joined tokens // of the joined one, nil if it is not looked for
@@ -25,7 +25,9 @@ type latin struct {
 	// there holds one in disguise.
 	disguised bloom
 	// lead is how many characters stand before the first token of a pattern at most.
-	lead int
+	lead    int
+	nothing bool // there is no pattern that a text of ASCII can hold
+	walks   bool // the automaton can be walked
 }
 
 // tokens are the tokens that patterns begin with.
@@ -64,20 +66,24 @@ func (b *bloom) add(key uint64) {
 	b.words[w] |= m
 }
 
-func (b *bloom) has(key uint64) bool {
+func (b *bloom) has(key uint64) bool { return b.bit(key) == 1 }
+
+// bit is 1 for a key in the set, else 0, without a branch.
+func (b *bloom) bit(key uint64) int {
 	w, m := b.place(key)
-	return b.words[w]&m == m
+	missing := m &^ b.words[w]
+	return int((missing|-missing)>>63 ^ 1)
 }
 
 // newLatin returns nil if the patterns rule the filter out: patterns of ASCII characters
 // without a letter or digit, or that may stand inside a token.
-func newLatin(s *speller, rows []repetition, f Form) *latin {
+func newLatin(s *speller, rows []repetition, f Form, engine automaton.Engine) *latin {
 	var plains, joins [][2]uint64 // the first two tokens of each pattern that an ASCII text can hold
 	var disguised []uint64
 	lead := 0
 	for i, p := range s.patterns {
 		sp := &s.spellings[i]
-		if !isASCII(p.Text) || sp.in == numbered { // that reading takes numerals in the text
+		if !isASCII([]byte(p.Text)) || sp.in == numbered { // that reading takes numerals in the text
 			continue
 		}
 		first, rest := cutToken([]byte(p.Text))
@@ -112,7 +118,8 @@ func newLatin(s *speller, rows []repetition, f Form) *latin {
 		}
 		plains = append(plains, [2]uint64{key(bytes.Repeat([]byte{byte(r.r)}, r.n)), 0})
 	}
-	l := &latin{plain: newTokens(plains), lead: lead}
+	l := &latin{plain: newTokens(plains), lead: lead, walks: engine == automaton.Own}
+	l.nothing = len(plains)+len(joins)+len(disguised) == 0 && f&(Digits|Leet) == 0
 	if f&joinedForms != 0 {
 		l.joined = newTokens(joins)
 	}
@@ -135,16 +142,27 @@ func newTokens(list [][2]uint64) tokens {
 	return tokens{newBloom(first), newBloom(alone), newBloom(pair)}
 }
 
-func isToken(r rune) bool { return fold.ClassOf(r) == fold.Token }
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
+// begins returns which tokens of a text patterns may begin with, as indices; they are good
+// until the next call. No branch depends on the tokens: which of them are some pattern's first
+// one, and which of those stand before its second one, no processor can predict.
+func (t *tokens) begins(c *cut) []uint32 {
+	list, keys := c.some[:len(c.at)], c.keys[:len(c.at)+1]
+	n := 0
+	for i, k := range keys[:len(keys)-1] {
+		list[n] = uint32(i)
+		n += t.first.bit(k)
 	}
-	return true
+	firsts := list[:n]
+	n = 0
+	for _, i := range firsts {
+		k := keys[i]
+		list[n] = i
+		n += t.alone.bit(k) | t.pair.bit(pairKey(k, keys[i+1]))
+	}
+	return list[:n]
 }
+
+func isToken(r rune) bool { return fold.ClassOf(r) == fold.Token }
 
 // cutToken returns the key of the first token of an ASCII text, 0 if there is none, and what
 // follows it.
@@ -154,15 +172,6 @@ func cutToken(text []byte) (uint64, []byte) {
 	}
 	n := tokenLength(text)
 	return key(text[:n]), text[n:]
-}
-
-// tokenLength returns how many bytes of the text belong to the token it begins with.
-func tokenLength(text []byte) int {
-	n := 0
-	for n < len(text) && isAlnum(text[n]) {
-		n++
-	}
-	return n
 }
 
 // key is a token's first eight bytes, in small letters, as a number.
@@ -176,121 +185,72 @@ func key(token []byte) uint64 {
 
 func pairKey(first, second uint64) uint64 { return first*0xC2B2AE3D27D4EB4F + second }
 
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
-// keep masks the first n bytes of a word.
-var keep = [9]uint64{0, 1<<8 - 1, 1<<16 - 1, 1<<24 - 1, 1<<32 - 1, 1<<40 - 1, 1<<48 - 1, 1<<56 - 1, 1<<64 - 1}
-
-// load returns the first eight bytes of a text, zero behind its end.
-func load(text []byte) uint64 {
-	if len(text) >= 8 {
-		return binary.LittleEndian.Uint64(text)
-	}
-	var x uint64
-	for i, b := range text {
-		x |= uint64(b) << (8 * i)
-	}
-	return x
-}
-
-// alnumBytes sets the high bit of each byte that is a letter or digit; all must be ASCII.
-func alnumBytes(x uint64) uint64 {
-	y := x | 0x20*ones
-	letter := (y + (0x80-'a')*ones) &^ (y + (0x80-'z'-1)*ones)
-	return (letter | digitBytes(x)) & highs
-}
-
-// digitBytes sets the high bit of each byte that is a digit, and others elsewhere.
-func digitBytes(x uint64) uint64 { return (x + (0x80-'0')*ones) &^ (x + (0x80-'9'-1)*ones) }
-
-// unusualBytes sets the high bit of each byte that is a control character (and maybe of
-// others behind one); all must be ASCII.
-func unusualBytes(x uint64) uint64 {
-	return (^(x + 0x60*ones) | ((x ^ 0x7F*ones) - ones)) & highs
-}
-
 // twins reports whether two neighbours among the first eight bytes of a token are alike.
 func twins(k uint64, size int) bool {
 	d := k ^ k>>8 | ^keep[min(size, 8)-1] // zero where a byte is as the next
 	return (d-ones)&^d&highs != 0
 }
 
-// rulesOut reports whether the text holds nothing but ASCII and signs that are in no pattern,
-// and certainly no pattern in any of the readings. False says nothing; but if the text is all
-// ASCII and only the plain reading is looked for, it comes with the places, appended to
-// places, at which patterns can begin, which otherwise is nil.
-func (l *latin) rulesOut(text []byte, a *automaton.Automaton, places []uint32) (out bool, at []uint32) {
+// places returns the places of a text at which patterns can begin; they are good until the next
+// text is cut. ok is false where that is not known: the text does not hold nothing but ASCII and
+// signs that are in no pattern, there are too many places to look at each by itself, or readings
+// beside the plain one may hold a pattern.
+func (l *latin) places(c *cut, text []byte, a *automaton.Automaton) (list []uint32, ok bool) {
 	if len(text) > 0 && 0xE3 <= text[0] && text[0] <= 0xEF {
-		return false, nil // Chinese, most likely
+		return nil, false // Chinese, most likely
 	}
+	if l.nothing && isASCII(text) {
+		return nil, true
+	}
+	ascii, ok := c.cut(text, a)
+	if !ok {
+		return nil, false
+	}
+	begins := l.plain.begins(c)
 	plainly := l.joined.first.words == nil && l.disguised.words == nil
+	if len(begins) > 0 {
+		if !plainly || !ascii || !l.walks {
+			return nil, false
+		}
+		list = c.before(begins, l.lead)
+		return list, len(list) <= walks+len(text)/walkBytes
+	}
+	return nil, plainly || !l.reads(c, text)
+}
+
+// A walk reads a byte again for every place before it that a pattern begins at and goes on. So
+// that the time stays linear whatever the patterns are, few places are walked from: this many
+// and one for so many bytes. From more of them the automaton goes on by itself.
+const (
+	walks     = 8
+	walkBytes = 64
+)
+
+// reads reports whether a pattern may be what the joined or the lettered reading makes of
+// the text.
+func (l *latin) reads(c *cut, text []byte) bool {
 	var apart apart
-	for from, before := 0, uint64(0); from < len(text); from += 64 {
-		block := text[from:]
-		// One bit for each of 64 bytes: is it part of a token?
-		var tok uint64
-		for i := 0; i < 64 && i < len(block); i += 8 {
-			x := load(block[i:])
-			far := x & highs
-			if far != 0 {
-				if !signs8(text, from+i, a) || len(places) > 0 {
-					return false, nil
-				}
-				plainly = false
-				x = x&^(far>>7*0xFF) | far>>7*' '
+	for i, k := range c.keys[:len(c.at)] {
+		at, token := int(c.at[i]), c.token(text, i)
+		size := len(token)
+		if l.joined.first.words != nil {
+			if (size == 1 || apart.n > 0) && !l.standsApart(&apart, text, at, size) {
+				return true
 			}
-			if unusualBytes(x) != 0 && !plain8(x, len(block)-i) {
-				return false, nil
-			}
-			tok |= alnumBytes(x) >> 7 * 0x0102040810204080 >> 56 << i
-		}
-		starts := tok &^ (tok<<1 | before)
-		before = tok >> 63
-		for ; starts != 0; starts &= starts - 1 {
-			i := bits.TrailingZeros64(starts) & 63
-			size := bits.TrailingZeros64(^(tok >> i))
-			if i+size >= 64 { // it may go on in the next block
-				size = tokenLength(block[i:])
-			}
-			k := (load(block[i:]) | 0x20*ones) & keep[min(size, 8)]
-			rest := block[i+size:]
-			if l.plain.first.has(k) && (l.plain.alone.has(k) || l.follows(k, collapse(block[i:i+size]), rest)) {
-				if !plainly {
-					return false, nil
-				}
-				for p := max(0, from+i-l.lead); p <= from+i; p++ {
-					if n := len(places); n == 0 || places[n-1] < uint32(p) {
-						places = append(places, uint32(p))
-					}
-				}
-			}
-			if l.joined.first.words != nil {
-				if size == 1 || apart.n > 0 {
-					if !l.standsApart(&apart, text, from+i, size) {
-						return false, nil
-					}
-				}
-				if twins(k, size) || size > 8 {
-					c := collapse(block[i : i+size])
-					if l.joined.first.has(c) && (l.joined.alone.has(c) || l.follows(0, c, rest)) {
-						return false, nil
-					}
-				}
-			}
-			if l.disguised.words != nil && (digitBytes(k)&highs&keep[min(size, 8)] != 0 || size > 8 || signed(text, from+i, from+i+size)) {
-				if l.undisguise(text, from+i) {
-					return false, nil
+			if twins(k, size) || size > 8 || l.plain.first.has(k) {
+				key := collapse(token)
+				if l.joined.first.has(key) && (l.joined.alone.has(key) || l.follows(key, c.token(text, i+1))) {
+					return true
 				}
 			}
 		}
+		if l.disguised.words != nil && (digitBytes(k)&highs&keep[min(size, 8)] != 0 || size > 8 || signed(text, at, at+size)) {
+			if l.undisguise(text, at) {
+				return true
+			}
+		}
 	}
-	if len(places) > 0 {
-		return false, places
-	}
-	return !l.row(apart.letters[:apart.n]), nil
+	return l.row(apart.letters[:apart.n])
 }
 
 // apart is a row of letters that stand apart and are one token in the joined reading.
@@ -344,21 +304,11 @@ func (l *latin) row(letters []byte) bool {
 	return has(letters) || n >= minRow && (has(letters[1:]) || has(letters[:n-1]) || has(letters[1:n-1]))
 }
 
-// follows reports whether what follows a first token may be the second of a pattern that
-// begins with it. plain is its key as it stands, or 0, and joined its key in that reading.
-func (l *latin) follows(plain, joined uint64, rest []byte) bool {
-	for len(rest) > 0 && !isAlnum(rest[0]) {
-		rest = rest[1:]
-	}
-	next := rest[:tokenLength(rest)]
-	if plain != 0 && l.plain.pair.has(pairKey(plain, key(next))) {
-		return true
-	}
-	if l.joined.first.words == nil || !l.joined.first.has(joined) {
-		return false
-	}
+// follows reports whether a token may be the second of a pattern of the joined reading whose
+// first one has the key.
+func (l *latin) follows(key uint64, next []byte) bool {
 	// A single letter may be the first of some that stand apart.
-	return len(next) == 1 || l.joined.pair.has(pairKey(joined, collapse(next)))
+	return len(next) == 1 || l.joined.pair.has(pairKey(key, collapse(next)))
 }
 
 // collapse is the key of a token with each run of a letter as one letter.
@@ -378,18 +328,6 @@ func collapse(token []byte) uint64 {
 		last = b
 	}
 	return key(out[:n])
-}
-
-// plain8 reports whether of the first n of eight ASCII bytes none is a control character that
-// folding drops.
-func plain8(x uint64, n int) bool {
-	for i := range min(n, 8) {
-		b := rune(x >> (8 * i) & 0xFF)
-		if to, _ := fold.Rune(b); (b < ' ' || b == 0x7F) && to != b {
-			return false
-		}
-	}
-	return true
 }
 
 // signs8 reports whether of the eight bytes from i on those that are not ASCII are of signs

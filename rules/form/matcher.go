@@ -89,7 +89,7 @@ func New(terms []Term, o Options) (*Matcher, error) {
 			m.rows[c] = append(m.rows[c], r)
 		}
 	}
-	m.latin = newLatin(&s, rows, m.forms)
+	m.latin = newLatin(&s, rows, m.forms, o.Automaton.Engine)
 	if m.forms&Digits != 0 && s.in(numbered) {
 		m.numbers = newNumbers(m.auto)
 	}
@@ -164,7 +164,7 @@ type Scratch struct {
 	decoded   decoded
 	sounds    soundScratch
 	surface   []byte
-	places    []uint32 // where patterns can begin in an ASCII text
+	cut       cut // of an ASCII text
 	run       [maxAround]rune
 }
 
@@ -199,29 +199,23 @@ func (m *Matcher) Find(sc *Scratch, text []byte, f func(Hit) (more bool)) {
 // find searches the text as it is, or as decoded from another.
 func (m *Matcher) find(sc *Scratch, text []byte, d *decoded, pass int, f func(Hit) bool) {
 	v := visit{m: m, sc: sc, decoded: d, f: f}
-	out, places, is := false, []uint32(nil), traits{}
+	var is traits
 	if m.latin != nil {
-		out, places = m.latin.rulesOut(text, m.auto, sc.places[:0])
-		if places != nil {
-			sc.places = places
-		}
-	}
-	if out {
-		if m.sounds != nil {
+		if places, ok := m.latin.places(&sc.cut, text, m.auto); ok {
 			sc.text.Source = text
-			v.pass = pass + passSound
-			v.sound()
+			v.pass = pass + passPlain
+			v.ascii(places)
+			if m.sounds != nil {
+				v.pass = pass + passSound
+				v.sound()
+			}
+			return
 		}
-		return
 	}
 	m.auto.Decode(&sc.text, text)
 	v.pass = pass + passPlain
 	if m.forms&joinedForms == 0 {
-		if places != nil {
-			m.auto.StartAt(&sc.search, sc.text.Symbols, places)
-		} else {
-			m.auto.Start(&sc.search, sc.text.Symbols)
-		}
+		m.auto.Start(&sc.search, sc.text.Symbols)
 		v.all(plain)
 	} else {
 		is = sc.joined.join(sc.text.Symbols, m.blank)
@@ -293,6 +287,25 @@ func (v *visit) all(r reading) {
 			}
 			if !more {
 				m.auto.Done(&sc.search, h.Entry)
+			}
+		}
+	}
+}
+
+// ascii takes what begins at some places of a text that is all ASCII, where each byte is a
+// symbol and only the plain reading is looked for. No Han characters and no other script are
+// around it.
+func (v *visit) ascii(places []uint32) {
+	m, sc, text := v.m, v.sc, v.sc.text.Source
+	for _, at := range places {
+		m.auto.Walk(&sc.search, text, int(at))
+		for _, h := range sc.search.Hits {
+			start, end := int(h.Start), int(h.End)
+			inside := insideToken(text, start) || insideToken(text, end)
+			for _, p := range m.auto.Patterns(h.Entry) {
+				if sp := &m.spellings[p]; sp.open || !inside {
+					v.judged(sp.term, start, end, sp.form)
+				}
 			}
 		}
 	}
@@ -375,11 +388,16 @@ func (v *visit) place(sp *spelling, tr trace) bool {
 		return true
 	}
 	start, end := t.Span(tr.lo, tr.hi)
-	if tr.form.Weak() && v.excluded(t.Source[start:end]) {
-		v.rejected(sp.term, tr, Excluded)
+	return v.judged(sp.term, start, end, tr.form)
+}
+
+// judged reports what reads as a term, unless its text is excluded.
+func (v *visit) judged(term uint32, start, end int, f Form) bool {
+	if f.Weak() && v.excluded(v.sc.text.Source[start:end]) {
+		v.rejectedAt(term, start, end, f, Excluded)
 		return true
 	}
-	return v.report(sp.term, start, end, tr.form)
+	return v.report(term, start, end, f)
 }
 
 // Rejection says why what reads as a term is no hit.
@@ -403,6 +421,9 @@ func (v *visit) rejected(term uint32, tr trace, why Rejection) {
 }
 
 func (v *visit) rejectedAt(term uint32, start, end int, f Form, why Rejection) {
+	if v.sc.Rejected == nil {
+		return
+	}
 	if v.decoded != nil {
 		start, end, _ = v.decoded.span(start, end)
 		f |= Decode

@@ -69,7 +69,7 @@ func newSounds(terms []Term) (*sounds, error) {
 	for _, p := range patterns {
 		y := []rune(p.Text)
 		if len(y) == 2 {
-			s.triples.add(tripleKey(s.auto.Symbol(y[0]), s.auto.Symbol(y[1]), 0))
+			triples = append(triples, tripleKey(s.auto.Symbol(y[0]), s.auto.Symbol(y[1]), 0))
 			s.pairs = true
 		}
 		for i := 2; i < len(y); i++ {
