@@ -128,15 +128,19 @@ func (c *cut) grow(n int) {
 
 // token returns token i of the text that was cut, nothing for the one behind the last.
 func (c *cut) token(text []byte, i int) []byte {
-	size := (bits.Len64(c.keys[i]) + 7) / 8
-	if size == 0 {
+	if i == len(c.at) {
 		return nil
 	}
-	text = text[c.at[i]:]
-	if size == 8 { // at least
-		size += tokenLength(text[8:])
+	return text[c.at[i]:][:c.size(text, i)]
+}
+
+// size is how many bytes token i has.
+func (c *cut) size(text []byte, i int) int {
+	n := (bits.Len64(c.keys[i]) + 7) / 8
+	if n == 8 { // at least
+		n += tokenLength(text[c.at[i]+8:])
 	}
-	return text[:size]
+	return n
 }
 
 // before returns, in ascending order, the bytes at which some tokens begin and as many as lead

@@ -231,15 +231,19 @@ const (
 func (l *latin) reads(c *cut, text []byte) bool {
 	var apart apart
 	for i, k := range c.keys[:len(c.at)] {
-		at, token := int(c.at[i]), c.token(text, i)
-		size := len(token)
+		at, size := int(c.at[i]), c.size(text, i)
 		if l.joined.first.words != nil {
 			if (size == 1 || apart.n > 0) && !l.standsApart(&apart, text, at, size) {
 				return true
 			}
-			if twins(k, size) || size > 8 || l.plain.first.has(k) {
-				key := collapse(token)
-				if l.joined.first.has(key) && (l.joined.alone.has(key) || l.follows(key, c.token(text, i+1))) {
+			// A term of one token that is doubled nowhere would stand here as it is, and be no news.
+			doubled := size > 8 || twins(k, size)
+			if doubled || l.plain.first.has(k) {
+				key := k
+				if doubled {
+					key = collapse(text[at : at+size])
+				}
+				if l.joined.first.has(key) && (doubled && l.joined.alone.has(key) || l.follows(key, c.token(text, i+1))) {
 					return true
 				}
 			}
