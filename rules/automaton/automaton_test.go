@@ -635,3 +635,41 @@ func FuzzFind(f *testing.F) {
 		check(t, a, patterns, text, new(Text), new(Scratch))
 	})
 }
+
+// An encoded surrogate is one symbol that matches nothing, a piece of one is a symbol for each byte.
+// What stands around is found where it stands, and nothing across it.
+func TestSurrogates(t *testing.T) {
+	patterns := []Pattern{{Text: "赌博"}, {Text: "ab"}, {Text: "a b"}, {Text: "é"}}
+	a := compiled(t, patterns, Options{})
+	var tx Text
+	var sc Scratch
+	for text, offsets := range map[string][]uint32{
+		"\xed\xa0\x80":             {0},
+		"\xed\xbf\xbf":             {0},
+		"\xed\xa0\x80\xed\xb0\x80": {0, 3},
+		"\xed\xa0":                 {0, 1},
+		"\xed\xa0a":                {0, 1, 2},
+		"\xed\x9f\xbf":             {0}, // the character before the first one
+		"赌\xed\xa0\x80博":           {0, 3, 6},
+		"\xed\xa0\x80ab\xed\xb0":   {0, 3, 4, 5, 6},
+	} {
+		a.Decode(&tx, []byte(text))
+		if !slices.Equal(tx.Offsets, offsets) {
+			t.Errorf("%q: symbols at %d, want %d", text, tx.Offsets, offsets)
+		}
+		for i, s := range tx.Symbols {
+			if text[offsets[i]] == 0xED && s != 0 && text[offsets[i]+1] != 0x9F {
+				t.Errorf("%q: symbol %#x", text, s)
+			}
+		}
+	}
+	pieces := []string{"\xed\xa0\x80", "\xed\xbf\xbf", "\xed", "\xa0", "\x80", "赌", "博", "赌博", "a", "b", " ", "é", "\u200b", "\ufffd"}
+	r := rand.New(rand.NewSource(8))
+	for range 3000 {
+		var text []byte
+		for range r.Intn(12) {
+			text = append(text, pieces[r.Intn(len(pieces))]...)
+		}
+		check(t, a, patterns, text, &tx, &sc)
+	}
+}

@@ -140,8 +140,10 @@ type Text struct {
 // Padding is how many zero symbols must stand behind the last one that is searched.
 const Padding = 16
 
-// Decode reads the text. Dropped characters leave no symbol; a byte that is not
-// UTF-8 leaves one that matches nothing.
+// Decode reads the text. Dropped characters leave no symbol; a byte that is not UTF-8
+// leaves one that matches nothing, and so do the three of an encoded surrogate together:
+// nothing is found across one such symbol or three, and to tell them apart here would cost
+// every Chinese character a comparison.
 func (a *Automaton) Decode(t *Text, src []byte) {
 	t.Source = src
 	t.grow(len(src) + Padding)

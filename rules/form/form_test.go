@@ -372,3 +372,37 @@ func TestStreamGrows(t *testing.T) {
 		t.Errorf("room for %d places of 100 symbols and the end", cap(s.from))
 	}
 }
+
+// An encoded surrogate hides no term beside it, moves no span, and nothing is read over it, as over
+// no other byte that is not UTF-8; written as an escape neither.
+func TestSurrogates(t *testing.T) {
+	m, err := New([]Term{{Text: "赌博", Forms: All}, {Text: "casino", Forms: All}, {Text: "百家乐", Forms: All}, {Text: "8964", Forms: All}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sc Scratch
+	for _, surrogate := range []string{"\xed\xa0\x80", "\xed\xb0\x80", "\xed\xa0\x80\xed\xb0\x80", "\xed\xa0", `\ud800`, "%ED%A0%80"} {
+		for text, want := range map[string]string{
+			"S赌博S":               "赌博",
+			"S赌-S-博，赌-博S":        "赌-博",
+			"赌S博":                "",
+			"casSino S casino S": "casino",
+			"S c a s i n o S":    "c a s i n o",
+			"c a s S i n o":      "",
+			"S c4s1n0! S":        "c4s1n0",
+			"bai Sjia le":        "",
+			"S bai jia le S":     "bai jia le",
+			"八九S六四 S，八九六四，S":     "八九六四",
+			"S&#36172;博S":        "&#36172;博",
+		} {
+			text = strings.ReplaceAll(text, "S", surrogate)
+			got := ""
+			for _, h := range findAll(m, &sc, text) {
+				got += text[h.Start:h.End]
+			}
+			if got != want {
+				t.Errorf("%q: %q, want %q", text, got, want)
+			}
+		}
+	}
+}
