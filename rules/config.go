@@ -46,11 +46,12 @@ const DefaultMaxHits = 100
 // DefaultConfig returns the starter packs under the default limits.
 func DefaultConfig() Config {
 	return Config{MemoryBudget: automaton.DefaultMemoryBudget, MaxHits: DefaultMaxHits,
-		SecondOpinion: SecondOpinion{Every: 1000, MemoryBudget: DefaultSecondBudget}}
+		SecondOpinion: SecondOpinion{Every: 1000}}
 }
 
 // DefaultSecondBudget is enough for some 2,500 critical terms of three characters in the
-// cloudflare engine (4.2 KB a byte). The collector walks all of it, so no more is taken unasked.
+// cloudflare engine (4.2 KB a byte). The collector walks all of it, so no more is taken unasked;
+// of more terms a fair sample is looked at, see [Second].
 const DefaultSecondBudget Bytes = 64 << 20
 
 // SecondOpinion says how often the rules of severity critical are asked of a second engine,
@@ -58,7 +59,8 @@ const DefaultSecondBudget Bytes = 64 << 20
 type SecondOpinion struct {
 	// Every is of how many posts and pushes one is looked at twice; 0 for none.
 	Every int `yaml:"every"`
-	// MemoryBudget bounds the heap of the second engine, beside that of the first.
+	// MemoryBudget bounds the heap of the second engine, beside that of the first: what would
+	// take more is refused. 0 takes as many terms as DefaultSecondBudget has room for.
 	MemoryBudget Bytes `yaml:"memory_budget"`
 }
 
@@ -100,8 +102,8 @@ func (c *Config) Validate() error {
 	if c.SecondOpinion.Every < 0 {
 		errs = append(errs, fmt.Errorf("second_opinion.every: %d is less than none; give 0 to turn it off, or of how many events one is looked at twice", c.SecondOpinion.Every))
 	}
-	if c.SecondOpinion.Every > 0 && c.SecondOpinion.MemoryBudget < 1<<20 {
-		errs = append(errs, fmt.Errorf("second_opinion.memory_budget: %s is too little; give at least 1MiB, or every: 0 to turn it off", c.SecondOpinion.MemoryBudget))
+	if c.SecondOpinion.Every > 0 && c.SecondOpinion.MemoryBudget != 0 && c.SecondOpinion.MemoryBudget < 1<<20 {
+		errs = append(errs, fmt.Errorf("second_opinion.memory_budget: %s is too little; give at least 1MiB, 0B for as many terms as fit in %s, or every: 0 to turn it off", c.SecondOpinion.MemoryBudget, DefaultSecondBudget))
 	}
 	return errors.Join(errs...)
 }

@@ -1,12 +1,16 @@
 package rules
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules/automaton"
+	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/rules/form"
 )
 
@@ -25,10 +29,7 @@ func (s *Set) secondOpinion(o Options) error {
 	for _, r := range s.rules {
 		// Of a combination the engines would find the same parts, and the rest is one code for both.
 		if r.Severity == Critical && !r.Combines() {
-			c := *r // a rule knows its place in one set only
-			c.Lists = [][]Term{slices.Clone(r.Lists[0])}
-			c.cut(^manySpellings)
-			critical = append(critical, &c)
+			critical = append(critical, r)
 		}
 	}
 	if len(critical) == 0 {
@@ -38,17 +39,81 @@ func (s *Set) secondOpinion(o Options) error {
 	if o.Engine == EngineCloudflare {
 		other = EngineWeir
 	}
-	second, err := compile(critical, 0, Options{MemoryBudget: o.SecondOpinion.MemoryBudget, MaxHits: o.MaxHits,
-		Engine: other, Words: o.Words, Exclusions: o.Exclusions, Now: o.Now})
-	if budget, ok := errors.AsType[*automaton.BudgetError](err); ok {
+	options := Options{MemoryBudget: cmp.Or(o.SecondOpinion.MemoryBudget, DefaultSecondBudget), MaxHits: o.MaxHits,
+		Engine: other, Words: o.Words, Exclusions: o.Exclusions, Now: o.Now}
+	var err error
+	s.second, err = compile(forOpinion(critical, nil), 0, options)
+	all := criticalTerms(critical)
+	budget, ok := errors.AsType[*automaton.BudgetError](err)
+	for n := len(all); ok && o.SecondOpinion.MemoryBudget == 0; budget, ok = errors.AsType[*automaton.BudgetError](err) {
+		// Nobody chose this budget, so it refuses no list: what fits in it is looked at.
+		n = min(n-1, int(int64(n)*budget.Budget/budget.Need))
+		if n <= 0 {
+			break
+		}
+		s.asked = make(map[opinionKey]bool, n)
+		for _, k := range all[:n] {
+			s.asked[k] = true
+		}
+		s.second, err = compile(forOpinion(critical, s.asked), 0, options)
+	}
+	if ok {
 		return &opinionError{budget}
 	}
 	if err != nil {
 		return fmt.Errorf("rules.second_opinion, which looks at the rules of severity critical: %w; or give every: 0 to turn it off", err)
 	}
-	s.second, s.every = second, o.SecondOpinion.Every
-	s.stats.Second = Second{Every: s.every, Rules: len(second.rules), Terms: second.stats.Terms, Memory: second.stats.Memory}
+	s.every = o.SecondOpinion.Every
+	st := s.second.stats
+	s.stats.Second = Second{Every: s.every, Rules: len(s.second.rules), Terms: st.Terms, LeftOut: len(all) - st.Terms, Memory: st.Memory}
 	return nil
+}
+
+// opinionKey names a term of a rule.
+type opinionKey struct{ rule, term string }
+
+// criticalTerms lists the terms of rules in an order that has nothing to do with how they are
+// written, so that any first ones are a fair sample, and the same in every process.
+func criticalTerms(list []*Rule) []opinionKey {
+	sums := make(map[opinionKey][sha256.Size]byte)
+	var all []opinionKey
+	for _, r := range list {
+		for _, t := range r.Terms() {
+			k := opinionKey{r.ID, t}
+			sums[k] = sha256.Sum256([]byte(r.ID + "\x00" + fold.String(t)))
+			all = append(all, k)
+		}
+	}
+	slices.SortFunc(all, func(a, b opinionKey) int {
+		x, y := sums[a], sums[b]
+		return bytes.Compare(x[:], y[:])
+	})
+	return all
+}
+
+// forOpinion copies rules, for a rule knows its place in one set only, without manySpellings and
+// with the terms asked for, nil for all, and the exceptions that may cover these.
+func forOpinion(list []*Rule, asked map[opinionKey]bool) []*Rule {
+	var copies []*Rule
+	for _, r := range list {
+		c := *r
+		c.Lists = [][]Term{slices.Clone(r.Lists[0])}
+		c.cut(^manySpellings)
+		if asked != nil {
+			c.Lists[0] = slices.DeleteFunc(c.Lists[0], func(t Term) bool { return !asked[opinionKey{r.ID, t.Text}] })
+			index := c.index()
+			c.Except = slices.DeleteFunc(slices.Clone(r.Except), func(x Exception) bool {
+				for range index.within(fold.String(x.Text)) {
+					return false
+				}
+				return true
+			})
+		}
+		if len(c.Lists[0]) > 0 {
+			copies = append(copies, &c)
+		}
+	}
+	return copies
 }
 
 // opinionError is the refusal of critical rules that the second engine has no room for. What the
@@ -119,7 +184,9 @@ func (s *Set) compareEngines(sc *Scratch, e *event.Event) {
 		}
 	}
 	for i := range sc.hits[:first] {
-		if h := &sc.hits[i]; h.Rule.Severity == Critical && !h.Rule.Combines() && !same(others, h) && !displaced(h) {
+		h := &sc.hits[i]
+		known := h.Rule.Severity == Critical && !h.Rule.Combines() && (s.asked == nil || s.asked[opinionKey{h.Rule.ID, h.Term}])
+		if known && !same(others, h) && !displaced(h) {
 			sc.diverged = append(sc.diverged, h.Rule)
 		}
 	}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -75,6 +76,55 @@ func TestSecondOpinionBudget(t *testing.T) {
 	}
 	if _, ok := errors.AsType[*automaton.BudgetError](err); !ok {
 		t.Errorf("%T is no error of a budget", err)
+	}
+}
+
+// The default budget refuses no list: as many of the critical terms as fit are asked of the second
+// engine, the same ones however they are written, and of the others no difference is told. A budget
+// that somebody chose refuses.
+func TestSecondOpinionOfMoreThanFits(t *testing.T) {
+	if testing.Short() || raceEnabled {
+		t.Skip("fills the budget of the second engine")
+	}
+	var terms []string
+	for i := range 4_000 {
+		terms = append(terms, "xyz"+string([]rune{'a' + rune(i/676), 'a' + rune(i/26%26), 'a' + rune(i%26)}))
+	}
+	rule := func(terms []string) string {
+		return "id: p.a, category: gambling, severity: critical, state: live, forms: [squeeze], terms: [" + strings.Join(terms, ", ") +
+			"], except: [" + terms[0] + "片]"
+	}
+	set := load(t, Options{SecondOpinion: SecondOpinion{Every: 1}}, rule(terms), criticalRule[:len("id: p.")]+"b"+criticalRule[len("id: p.a"):])
+	st := set.Stats().Second
+	if st.LeftOut < 1000 || st.Terms < 1000 || st.Terms+st.LeftOut != 4_002 || st.Memory > DefaultSecondBudget || st.Memory < DefaultSecondBudget/2 {
+		t.Errorf("%+v", st)
+	}
+	var sc Scratch
+	for _, term := range terms[1:] {
+		if hits := set.Match(&sc, post("text", term)); len(hits) != 1 || len(sc.Diverged()) != 0 {
+			t.Fatalf("%s: %d hits, diverged %v", term, len(hits), sc.Diverged())
+		}
+	}
+	blind := *set
+	blind.second = load(t, Options{}, "id: p.a, category: gambling, severity: critical, state: live, terms: [ab]")
+	told := 0
+	for _, term := range terms[1:] {
+		blind.Match(&sc, post("text", term))
+		told += len(sc.Diverged())
+	}
+	if told < st.Terms-4 || told > st.Terms {
+		t.Errorf("of %d terms that a blind engine is asked it is told of %d", st.Terms, told)
+	}
+
+	slices.Reverse(terms[1:])
+	again := load(t, Options{SecondOpinion: SecondOpinion{Every: 1}}, rule(terms), criticalRule[:len("id: p.")]+"b"+criticalRule[len("id: p.a"):])
+	if !maps.Equal(again.asked, set.asked) {
+		t.Error("the order in which terms are written decides which are asked for")
+	}
+	_, err := Load(packs("p.yaml", "pack: p\nrules:\n  - {"+rule(terms)+"}\n"), register(t),
+		Options{SecondOpinion: SecondOpinion{Every: 1, MemoryBudget: DefaultSecondBudget}})
+	if err == nil || !strings.Contains(err.Error(), "raise rules.second_opinion.memory_budget to ") {
+		t.Errorf("a budget of one's own: %v", err)
 	}
 }
 

@@ -42,8 +42,9 @@ type Set struct {
 	everyone bool      // see forEveryone
 	shadowed []bool    // by rule; see Shadowed; nil for none
 
-	second *Set // the critical rules, searched by another engine; nil for none
-	every  int  // of how many events one is asked of it
+	second *Set                // the critical rules, searched by another engine; nil for none
+	every  int                 // of how many events one is asked of it
+	asked  map[opinionKey]bool // what it is asked for; nil for every critical term
 }
 
 // use says what a term of the matcher is to a rule.
@@ -75,6 +76,7 @@ type Stats struct {
 type Second struct {
 	Every        int // of how many events one
 	Rules, Terms int
+	LeftOut      int   // terms of severity critical that it has no room for
 	Memory       Bytes // what its terms take
 }
 

@@ -92,6 +92,9 @@ func (d *daemon) build(ctx context.Context) error {
 		return err
 	}
 	d.say("rules", "%d rules, digest %.12s", len(force.Rules.Rules()), force.Rules.Digest())
+	if x := force.Rules.Stats().Second; x.LeftOut > 0 {
+		d.say("second opinion", "%s", leftOut(x))
+	}
 
 	d.evidence, err = evidence.Open(evidence.Options{
 		Dir:             d.cfg.Evidence.Dir,

@@ -44,6 +44,9 @@ func Describe(c *config.Config, f pipeline.Force) []string {
 	switch x := st.Second; {
 	case x.Every > 0:
 		say("", "second opinion on one event of %d: %s of severity critical in %s", x.Every, count(x.Terms, "term"), mib(x.Memory))
+		if x.LeftOut > 0 {
+			say("", "%s", leftOut(x))
+		}
 	case c.Rules.SecondOpinion.Every > 0:
 		say("", "no second opinion: no rule in force is of severity critical")
 	default:
@@ -81,3 +84,9 @@ func count(n int, what string) string {
 
 // mib is an amount of memory for people.
 func mib(b rules.Bytes) string { return fmt.Sprintf("%.1f MiB", float64(b)/(1<<20)) }
+
+// leftOut says that the second opinion looks at a part of what it could, and what would be all.
+func leftOut(x rules.Second) string {
+	return fmt.Sprintf("%s of severity critical more have no room in the second engine's default budget of %s; raise rules.second_opinion.memory_budget for all",
+		count(x.LeftOut, "term"), rules.DefaultSecondBudget)
+}

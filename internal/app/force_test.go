@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -192,5 +193,35 @@ func TestMemoryOfBothEngines(t *testing.T) {
 	}
 	if one, two := measured(0), measured(1); two < one+10_000 {
 		t.Errorf("%v bytes without a second engine, %v with one", one, two)
+	}
+}
+
+// Where the second opinion has no room for some critical terms by default, check and a gauge say so.
+func TestWhatTheSecondOpinionLeavesOutIsTold(t *testing.T) {
+	var terms []string
+	for i := range 1500 {
+		terms = append(terms, "xyz"+string([]rune{'a' + rune(i/676), 'a' + rune(i/26%26), 'a' + rune(i%26)}))
+	}
+	c := shop(t, map[string]string{"packs/many.yaml": "pack: many\nrules:\n  - {id: many.a, category: gambling, severity: critical, state: live, forms: fold, terms: [" +
+		strings.Join(terms, ", ") + "]}\n"})
+	force, err := LoadForce(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := force.Rules.Stats().Second.LeftOut
+	if n < 100 || n > 400 {
+		t.Fatalf("%d terms left out", n)
+	}
+	want := fmt.Sprintf("%d terms of severity critical more have no room in the second engine's default budget of 64MiB; raise rules.second_opinion.memory_budget for all", n)
+	if lines := strings.Join(Describe(c, force), "\n"); !strings.Contains(lines, want) {
+		t.Errorf("%s\nhas no %q", lines, want)
+	}
+	m := newReloadMetrics(prometheus.NewRegistry())
+	if m.inForce(force, time.Unix(0, 0)); testutil.ToFloat64(m.leftOut) != float64(n) {
+		t.Errorf("the gauge says %v, want %d", testutil.ToFloat64(m.leftOut), n)
+	}
+	c.Rules.SecondOpinion.MemoryBudget = rules.DefaultSecondBudget
+	if _, err := LoadForce(c); err == nil || !strings.Contains(err.Error(), "rules.second_opinion.memory_budget") {
+		t.Errorf("a budget of one's own: %v", err)
 	}
 }

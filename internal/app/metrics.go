@@ -27,6 +27,7 @@ type reloadMetrics struct {
 	count      prometheus.Gauge
 	terms      prometheus.Gauge
 	memory     prometheus.Gauge
+	leftOut    prometheus.Gauge
 }
 
 func newReloadMetrics(reg prometheus.Registerer) *reloadMetrics {
@@ -38,8 +39,9 @@ func newReloadMetrics(reg prometheus.Registerer) *reloadMetrics {
 		count:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_rules", Help: "Live and shadow rules in force."}),
 		terms:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_terms", Help: "Terms of the live and shadow rules in force."}),
 		memory:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_automaton_bytes", Help: "About how much memory the automaton of the rules in force takes, and that of the second opinion."}),
+		leftOut:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_second_opinion_left_out_terms", Help: "Terms of severity critical that the second opinion has no room for in its default budget."}),
 	}
-	reg.MustRegister(m.successful, m.timestamp, m.rules, m.policy, m.count, m.terms, m.memory)
+	reg.MustRegister(m.successful, m.timestamp, m.rules, m.policy, m.count, m.terms, m.memory, m.leftOut)
 	return m
 }
 
@@ -52,6 +54,7 @@ func (m *reloadMetrics) inForce(f pipeline.Force, now time.Time) {
 	st := f.Rules.Stats()
 	m.terms.Set(float64(st.Terms))
 	m.memory.Set(float64(st.Memory + st.Second.Memory))
+	m.leftOut.Set(float64(st.Second.LeftOut))
 	m.policy.Reset()
 	if f.Policy != nil {
 		m.policy.WithLabelValues(f.Policy.Version(), f.Policy.Digest()).Set(1)

@@ -75,6 +75,9 @@ func (r *reloader) swap(ctx context.Context) error {
 	r.pipeline.Enforce(force)
 	r.metrics.inForce(force, time.Now())
 	r.log.Info("rules and policy are in force", "rules", force.Rules.Digest())
+	if x := force.Rules.Stats().Second; x.LeftOut > 0 {
+		r.log.Info("the second opinion looks at a part of the critical terms", "terms", x.Terms, "left_out", x.LeftOut)
+	}
 	return nil
 }
 

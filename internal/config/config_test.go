@@ -158,7 +158,7 @@ func TestRefusals(t *testing.T) {
 		{"an engine misspelt", "rules: {engine: cloudfare}\n", []string{`1:17: rules.engine: unknown engine "cloudfare"; did you mean "cloudflare"?`}},
 		{"a second opinion less than never", "rules:\n  second_opinion: {every: -1}\n", []string{"2:27: rules.second_opinion.every: -1 is less than none; give 0 to turn it off"}},
 		{"a second opinion that is no number", "rules: {second_opinion: {every: never}}\n", []string{`1:33: rules.second_opinion.every: "never" is a text; give a whole number`}},
-		{"a second opinion without room", "rules: {second_opinion: {memory_budget: 1KiB}}\n", []string{"1:41: rules.second_opinion.memory_budget: 1KiB is too little; give at least 1MiB, or every: 0"}},
+		{"a second opinion without room", "rules: {second_opinion: {memory_budget: 1KiB}}\n", []string{"1:41: rules.second_opinion.memory_budget: 1KiB is too little; give at least 1MiB, 0B for as many terms as fit in 64MiB, or every: 0"}},
 		{"no room for no second opinion", "rules: {second_opinion: {every: 0, memory_budget: 0B}}\n", nil},
 		{"a second opinion as a word", "rules: {second_opinion: off}\n", []string{"1:25: rules.second_opinion: "}},
 		{"words that are a list", "rules: {words: [a.txt]}\n", []string{"1:16: rules.words: "}},
