@@ -18,9 +18,10 @@ type Config struct {
 	Categories string `yaml:"categories"`
 	// MemoryBudget bounds the heap of the compiled set. Measured with 10,000 terms: 0.6 MB
 	// (as much again for exceptions, if there are any) and for each term 150 to 200 bytes,
-	// 2 KB if it is read in the form split (default from severity high), 3 KB in all forms. The
-	// ordinary words are not counted. A set
-	// that takes more is refused; while one is reloaded the old and the new one both exist.
+	// 2 KB if it is read in the form split (default from severity high), 3 KB in all forms.
+	// The ordinary words are not counted. The default has room for a million terms without
+	// split and for 140,000 with it. A set that takes more is refused; while one is reloaded
+	// the old and the new one both exist.
 	MemoryBudget Bytes `yaml:"memory_budget"`
 	// Engine is what searches: weir, or cloudflare for a small set.
 	Engine Engine `yaml:"engine"`

@@ -55,8 +55,11 @@ type Options struct {
 	Engine Engine
 }
 
-// DefaultMemoryBudget is enough for a million terms of a dozen characters. While a set is
-// reloaded the old and the new one both exist.
+// DefaultMemoryBudget is enough for a million patterns of a dozen characters. That is a million
+// terms that are written in one way; who looks for a term in many makes as many patterns of it:
+// of one whose characters are also looked for in parts (the form split, default for rules from
+// severity high on) some 28, so that 140,000 such terms take it all. While a set is reloaded the
+// old and the new one both exist.
 const DefaultMemoryBudget = 256 << 20
 
 // BudgetError is the refusal of patterns that would take too much memory.

@@ -406,3 +406,29 @@ func TestSurrogates(t *testing.T) {
 		}
 	}
 }
+
+// What a term takes is what the memory budget is said to have room for: many terms without split,
+// about 140,000 with it, and more in all forms.
+func TestMemoryOfATerm(t *testing.T) {
+	const sure = Fold | Squeeze | Repeat | Spaced | Decode | Leet | Digits
+	for _, name := range []string{"patterns_zh_10000", "patterns_mix_10000"} {
+		list := dataLines(t, name)
+		for forms, most := range map[Form]int64{Fold: 130, sure: 200, sure | Split: automaton.DefaultMemoryBudget / 140_000, All: 3200} {
+			terms := make([]Term, len(list))
+			for i, l := range list {
+				terms[i] = Term{Text: string(l), Forms: forms}
+			}
+			m, err := New(terms, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			few, err := New(terms[:10], Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if each := (m.Memory() - few.Memory()) / int64(len(terms)); each > most {
+				t.Errorf("%s, %s: %d bytes a term, want at most %d", name, forms, each, most)
+			}
+		}
+	}
+}
