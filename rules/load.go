@@ -29,6 +29,8 @@ type Options struct {
 	Exclusions []string
 	// Now is the time by which exceptions are in force or have expired; zero for the clock's.
 	Now time.Time
+
+	countNumerals bool // of a second opinion: as the first one does, see form.Options
 }
 
 // Load reads, checks and compiles the packs at the root of fsys: every file whose

@@ -40,7 +40,7 @@ func (s *Set) secondOpinion(o Options) error {
 		other = EngineWeir
 	}
 	options := Options{MemoryBudget: cmp.Or(o.SecondOpinion.MemoryBudget, DefaultSecondBudget), MaxHits: o.MaxHits,
-		Engine: other, Words: o.Words, Exclusions: o.Exclusions, Now: o.Now}
+		Engine: other, Words: o.Words, Exclusions: o.Exclusions, Now: o.Now, countNumerals: s.forms.CountsNumerals()}
 	var err error
 	s.second, err = compile(forOpinion(critical, nil), 0, options)
 	all := criticalTerms(critical)

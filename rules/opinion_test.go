@@ -195,6 +195,23 @@ func TestSecondOpinionOfDisplacedReadings(t *testing.T) {
 	}
 }
 
+// Where any rule looks for a number every numeral of a row counts, also for the second engine, which
+// knows only the critical rules.
+func TestSecondOpinionOfNumerals(t *testing.T) {
+	set := load(t, Options{SecondOpinion: SecondOpinion{Every: 1}},
+		"id: p.a, category: fraud, severity: critical, state: live, terms: [第三者, 丁二烯], except: [抓第三者, 买丁二烯]",
+		`id: p.b, category: fraud, severity: medium, state: live, terms: ["8964"]`)
+	var sc Scratch
+	for text, want := range map[string]string{
+		"第三者": "p.a@text:0=第三者/fold", "第三三者": "", "丁二-二烯": "", "抓第三者": "", "抓第三三者": "", "买买丁二烯": "",
+	} {
+		e := post("text", text)
+		if got := quoteForms(e, set.Match(&sc, e)); got != want || len(sc.Diverged()) != 0 {
+			t.Errorf("%q: got %q, want %q; diverged %v", text, got, want, sc.Diverged())
+		}
+	}
+}
+
 // An event that is not in the sample costs no memory.
 func TestSecondOpinionAllocations(t *testing.T) {
 	if raceEnabled {

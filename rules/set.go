@@ -118,12 +118,12 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 	budget := cmp.Or(int64(o.MemoryBudget), automaton.DefaultMemoryBudget)
 	engine := automaton.Options{MemoryBudget: budget, Engine: o.Engine.engine()}
 	var err error
-	if s.forms, err = form.New(terms.list, form.Options{Words: o.Words, Exclusions: o.Exclusions, Automaton: engine}); err != nil {
+	if s.forms, err = form.New(terms.list, form.Options{Words: o.Words, Exclusions: o.Exclusions, CountNumerals: o.countNumerals, Automaton: engine}); err != nil {
 		return nil, fmt.Errorf("compile rules: %w", err)
 	}
 	memory := s.forms.Memory() + int64(cap(s.uses))*int64(unsafe.Sizeof(use{})) + 4*int64(cap(s.first))
 	if len(spares.list) > 0 {
-		if s.spares, err = form.New(spares.list, form.Options{Automaton: engine}); err != nil {
+		if s.spares, err = form.New(spares.list, form.Options{CountNumerals: s.forms.CountsNumerals(), Automaton: engine}); err != nil {
 			return nil, fmt.Errorf("compile exceptions: %w", err)
 		}
 		memory += s.spares.Memory()

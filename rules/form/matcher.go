@@ -20,26 +20,30 @@ type Options struct {
 	Words      *Words   // ordinary words; nil for none
 	Exclusions []string // texts that are no hit by sound or shape, although they sound or look alike
 	Automaton  automaton.Options
+	// CountNumerals makes every numeral of a row count (三三 is no lengthened 三), as it is
+	// where a term is a number. It is for who compares with a matcher of more terms.
+	CountNumerals bool
 }
 
 // Matcher finds terms in all their forms. It is immutable and may be used by any number of
 // goroutines at once, each with a [Scratch] of its own.
 type Matcher struct {
-	auto       *automaton.Automaton
-	spellings  []spelling // by pattern of auto
-	runs       []uint8    // of the spellings that have any
-	terms      []term
-	exact      []rune               // of the spellings that are compared with the text, the length before each
-	rows       map[int][]repetition // by code
-	latin      *latin               // nil if the terms rule it out
-	forms      Form                 // that any term asks for
-	blank      automaton.Symbol
-	numbers    *numbers   // nil unless a term asks for numbers
-	leet       *leetTable // nil unless a term asks for letters in disguise
-	sounds     *sounds    // nil unless a term asks for sounds
-	ordinary   *Words
-	excluded   map[string]bool
-	exclusions string // hash of excluded
+	auto           *automaton.Automaton
+	spellings      []spelling // by pattern of auto
+	runs           []uint8    // of the spellings that have any
+	terms          []term
+	exact          []rune               // of the spellings that are compared with the text, the length before each
+	rows           map[int][]repetition // by code
+	latin          *latin               // nil if the terms rule it out
+	forms          Form                 // that any term asks for
+	blank          automaton.Symbol
+	countsNumerals bool
+	numbers        *numbers   // nil unless a term asks for numbers
+	leet           *leetTable // nil unless a term asks for letters in disguise
+	sounds         *sounds    // nil unless a term asks for sounds
+	ordinary       *Words
+	excluded       map[string]bool
+	exclusions     string // hash of excluded
 }
 
 // term is what is to be known of a term when it is found.
@@ -54,14 +58,18 @@ type term struct {
 func New(terms []Term, o Options) (*Matcher, error) {
 	m := &Matcher{ordinary: o.Words, terms: make([]term, len(terms))}
 	s := speller{ordinary: o.Words, marked: asciiMarks, exactOpen: make(map[int]bool)}
+	if o.CountNumerals {
+		s.countNumerals()
+	}
 	for i := range terms {
 		t := &terms[i]
 		m.forms |= t.Forms | Fold
 		m.terms[i] = term{t.Forms | Fold, t.Substring, strings.ContainsFunc(t.Text, likeLatin)}
 		if t.Forms&Digits != 0 && s.marked == asciiMarks && number(withZeros(fold.String(t.Text))) != "" {
-			s.marked += numerals() + circles
+			s.countNumerals()
 		}
 	}
+	m.countsNumerals = s.marked != asciiMarks
 	for i := range terms {
 		s.spell(i, &terms[i])
 	}
@@ -118,6 +126,11 @@ func New(terms []Term, o Options) (*Matcher, error) {
 	}
 	return m, nil
 }
+
+// CountsNumerals reports whether every numeral of a row counts, see [Options].
+func (m *Matcher) CountsNumerals() bool { return m.countsNumerals }
+
+func (s *speller) countNumerals() { s.marked = asciiMarks + numerals() + circles }
 
 // in reports whether any spelling is looked for in the reading.
 func (s *speller) in(r reading) bool {
