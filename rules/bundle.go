@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -25,7 +26,7 @@ type Bundle struct{ files []txtar.File }
 
 // ReadBundle reads the files of a rule set at the root of fsys: all whose names end in .yaml or .txt,
 // and the signature. Directories, names that begin with a dot and other files are passed over. Dir
-// is put before names in messages.
+// is put before names in messages. Whether the bundle can be one text says [Bundle.Check].
 func ReadBundle(fsys fs.FS, dir string) (*Bundle, error) {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
@@ -48,9 +49,6 @@ func ReadBundle(fsys fs.FS, dir string) (*Bundle, error) {
 		data, err := fs.ReadFile(fsys, name)
 		if err != nil {
 			return nil, fmt.Errorf("read rules: %w", err)
-		}
-		if err := checkFile(path.Join(dir, name), data); err != nil {
-			return nil, err
 		}
 		b.files = append(b.files, txtar.File{Name: name, Data: data})
 	}
@@ -85,6 +83,19 @@ func ParseBundle(text []byte) (*Bundle, error) {
 // bundled reports whether a file of this name belongs to a rule set.
 func bundled(name string) bool {
 	return !strings.HasPrefix(name, ".") && (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") || strings.HasSuffix(name, ".txt")) || name == SignatureFile
+}
+
+// Check refuses what could not be read back from the bundle's text as it is. Dir is put before names
+// in messages.
+func (b *Bundle) Check(dir string) error {
+	var errs []error
+	for _, f := range b.files {
+		errs = append(errs, checkFile(path.Join(dir, f.Name), f.Data))
+	}
+	if n := len(b.Text()); n > MaxBundle {
+		errs = append(errs, fmt.Errorf("%s: a bundle of %d bytes; at most %d (rules.MaxBundle)", dirName(dir), n, MaxBundle))
+	}
+	return errors.Join(errs...)
 }
 
 // checkFile refuses what would not come out of a bundle as it went in.

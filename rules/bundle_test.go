@@ -88,7 +88,11 @@ func TestBundleRefusals(t *testing.T) {
 		"rules.MaxBundle":                           packs("a.txt", strings.Repeat("a", MaxBundle/2+1), "b.txt", strings.Repeat("a", MaxBundle/2)),
 		"read rules":                                os.DirFS("no/such/folder"),
 	} {
-		if _, err := ReadBundle(fsys, ""); err == nil || !strings.Contains(err.Error(), name) {
+		b, err := ReadBundle(fsys, "")
+		if err == nil {
+			err = b.Check("")
+		}
+		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

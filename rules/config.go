@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/weir-moderation/weir/rules/automaton"
 	"github.com/weir-moderation/weir/rules/form"
@@ -14,6 +17,14 @@ import (
 type Config struct {
 	// Dir is the directory of packs; empty for the starter packs in the binary.
 	Dir string `yaml:"dir"`
+	// Topic is a compacted topic that carries the rules instead, so that a fleet changes together.
+	Topic string `yaml:"topic"`
+	// VerifyKey is the key by which the rules must be signed (weir rules keygen); empty for none.
+	VerifyKey string `yaml:"verify_key"`
+	// Receipts is the topic on which each instance says what it has in force; empty for none.
+	Receipts string `yaml:"receipts"`
+	// Watch is how often the directory is looked at for changes; 0 for never.
+	Watch time.Duration `yaml:"watch"`
 	// Categories is the category register; empty for the one in the binary.
 	Categories string `yaml:"categories"`
 	// MemoryBudget bounds the heap of the compiled set. Measured with 10,000 terms: 0.6 MB
@@ -46,7 +57,7 @@ const DefaultMaxHits = 100
 
 // DefaultConfig returns the starter packs under the default limits.
 func DefaultConfig() Config {
-	return Config{MemoryBudget: automaton.DefaultMemoryBudget, MaxHits: DefaultMaxHits,
+	return Config{Watch: 2 * time.Second, MemoryBudget: automaton.DefaultMemoryBudget, MaxHits: DefaultMaxHits,
 		SecondOpinion: SecondOpinion{Every: 1000}}
 }
 
@@ -94,6 +105,19 @@ func (e Engine) engine() automaton.Engine {
 // Validate says what is wrong with the settings, all at once.
 func (c *Config) Validate() error {
 	var errs []error
+	if c.Topic != "" && c.Dir != "" {
+		errs = append(errs, errors.New("topic: dir is given, too; the rules come from one of them, so take the other out"))
+	}
+	if c.VerifyKey != "" {
+		if _, err := note.NewVerifier(c.VerifyKey); err != nil {
+			errs = append(errs, errors.New("verify_key: not a verification key; give the line that weir rules keygen prints, such as rules+1a2b3c4d+AbCd..."))
+		} else if c.Topic == "" && c.Dir == "" {
+			errs = append(errs, errors.New("verify_key: neither dir nor topic is given, and the starter packs in the binary are not signed; name your rules, or take the key out"))
+		}
+	}
+	if c.Watch != 0 && c.Watch < 100*time.Millisecond {
+		errs = append(errs, fmt.Errorf("watch: %s is too often; give at least 100ms, or 0 for never", c.Watch))
+	}
 	if c.MemoryBudget < 1<<20 {
 		errs = append(errs, fmt.Errorf("memory_budget: %s is too little; give at least 1MiB", c.MemoryBudget))
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // MaxTermFile is the size of the largest file of terms, in bytes.
-const MaxTermFile = 16 << 20
+const MaxTermFile = 4 << 20
 
 // library is what the rules of a set share: the register, groups and exceptions by name, files of
 // terms.
