@@ -31,37 +31,47 @@ const escapeBytes = `&%\<`
 
 // undo decodes a text and reports whether there was anything to decode.
 func (d *decoded) undo(src []byte) bool {
-	at := len(src)
-	for _, b := range []byte(escapeBytes) { // four passes by vector instructions beat one without
-		if i := bytes.IndexByte(src[:at], b); i >= 0 {
-			at = i
+	d.text, d.escapes = d.text[:0], d.escapes[:0]
+	var next [len(escapeBytes)]int // where each of them stands next
+	for c := range next {
+		next[c] = indexFrom(src, 0, escapeBytes[c])
+	}
+	copied := 0
+	for {
+		at, c := len(src), 0
+		for i, n := range next {
+			if n < at {
+				at, c = n, i
+			}
+		}
+		if at == len(src) {
+			break
+		}
+		next[c] = indexFrom(src, at+1, escapeBytes[c])
+		if at < copied {
+			continue // a piece of the escape before
+		}
+		d.text = append(d.text, src[copied:at]...)
+		copied = at
+		before, n := len(d.text), 0
+		if d.text, n = unescape(d.text, src[at:]); n > 0 {
+			d.escapes = append(d.escapes, escape{int32(before), int32(len(d.text) - before), int32(at), int32(at + n)})
+			copied = at + n
 		}
 	}
-	if at == len(src) {
+	if len(d.escapes) == 0 {
 		return false
 	}
-	d.text, d.escapes = d.text[:0], d.escapes[:0]
-	copied := 0
-	for i := at; i < len(src); {
-		before := len(d.text)
-		n := 0
-		switch src[i] {
-		case '&', '%', '\\', '<':
-			d.text = append(d.text, src[copied:i]...)
-			copied = i
-			before = len(d.text)
-			d.text, n = unescape(d.text, src[i:])
-		}
-		if n == 0 {
-			i++
-			continue
-		}
-		d.escapes = append(d.escapes, escape{int32(before), int32(len(d.text) - before), int32(i), int32(i + n)})
-		i += n
-		copied = i
-	}
 	d.text = append(d.text, src[copied:]...)
-	return len(d.escapes) > 0
+	return true
+}
+
+// indexFrom is bytes.IndexByte from a place on; the length if there is none.
+func indexFrom(src []byte, from int, c byte) int {
+	if i := bytes.IndexByte(src[from:], c); i >= 0 {
+		return from + i
+	}
+	return len(src)
 }
 
 // unescape appends to dst what the escape that src begins with stands for, and returns how
