@@ -214,6 +214,9 @@ func (r *Rule) cut(only form.Form) {
 	}
 }
 
+// LoadedAt returns the time by which the exceptions of the set are in force or have expired.
+func (s *Set) LoadedAt() time.Time { return s.loaded }
+
 // Expires returns when the first exception in force expires, zero if none does. From then on the
 // set is to be loaded anew.
 func (s *Set) Expires() time.Time { return s.expires }

@@ -24,6 +24,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
@@ -87,15 +88,13 @@ func Run(ctx context.Context, o Options) (err error) {
 
 // build makes every component, in the order in which each needs the ones before.
 func (d *daemon) build(ctx context.Context) error {
-	force, err := LoadForce(d.cfg)
-	if err != nil {
-		return err
+	var force *inForce
+	var err error
+	if d.cfg.Rules.Topic == "" { // before anything is opened: it is what is most often wrong
+		if force, err = d.load(func() (*RuleSet, error) { return OpenRules(&d.cfg.Rules) }); err != nil {
+			return err
+		}
 	}
-	d.say("rules", "%d rules, digest %.12s", len(force.Rules.Rules()), force.Rules.Digest())
-	if x := force.Rules.Stats().Second; x.LeftOut > 0 {
-		d.say("second opinion", "%s", leftOut(x))
-	}
-
 	d.evidence, err = evidence.Open(evidence.Options{
 		Dir:             d.cfg.Evidence.Dir,
 		KeyFile:         d.cfg.Evidence.KeyFile,
@@ -121,6 +120,13 @@ func (d *daemon) build(ctx context.Context) error {
 	}
 	d.say("kafka", "%s, all topics are there", strings.Join(d.cfg.Kafka.Brokers, ", "))
 
+	var topic *ruleTopic
+	if d.cfg.Rules.Topic != "" {
+		topic = newRuleTopic(d.client, d.cfg.Rules.Topic)
+		if force, err = d.load(func() (*RuleSet, error) { return topicRules(ctx, d.cfg, topic) }); err != nil {
+			return err
+		}
+	}
 	if d.cfg.PushesOn() {
 		d.store, err = push.NewStore(push.Options{Config: d.cfg.Push, Logger: d.log, Registerer: d.registry})
 		if err != nil {
@@ -137,7 +143,7 @@ func (d *daemon) build(ctx context.Context) error {
 	producer := d.client.NewProducer(kafka.ProducerOptions{Topics: d.cfg.Output.Topics(), MaxMessageBytes: d.cfg.Output.MaxMessageBytes})
 	d.pipeline, err = pipeline.New(pipeline.Options{
 		Source: d.cfg.Source,
-		Force:  force,
+		Force:  force.Force,
 		Events: d.cfg.Events,
 		Store:  d.store,
 		// Weir's own headers take some hundred bytes of what the topic takes.
@@ -160,18 +166,48 @@ func (d *daemon) build(ctx context.Context) error {
 		d.stops.push("admin listener", func(context.Context) error { return d.admin.close() })
 	}
 	d.reloader = newReloader(d.cfg, d.o.Load, d.pipeline, d.evidence, d.log, d.registry)
-	if err := d.reloader.record(ctx, evidence.KindStart, force, d.o.Build); err != nil {
-		return fmt.Errorf("record the start: %w", err)
+	d.reloader.build, d.reloader.topic = d.o.Build, topic
+	if d.cfg.Rules.Receipts != "" {
+		d.reloader.receipts = newReceipts(d.client, d.cfg.Rules.Receipts, d.log, d.registry)
+	}
+	if err := d.reloader.start(ctx, force); err != nil {
+		return err
 	}
 	// The last record of an orderly life: a start without it tells of a crash.
 	d.stops.push("stop record", func(ctx context.Context) error {
 		if d.evidence.Err() != nil {
 			return nil // the log is dead and has said so
 		}
-		return d.reloader.record(ctx, evidence.KindStop, d.pipeline.InForce(), d.o.Build)
+		return d.reloader.record(ctx, evidence.KindStop, &inForce{Force: d.pipeline.InForce()}, "")
 	})
 	d.source = ingest.NewSource(d.client, d.cfg.Input, ingest.Options{OnGap: ev.Gap, Logger: d.log, Registerer: d.registry})
 	return nil
+}
+
+// load builds what is to be in force from the start.
+func (d *daemon) load(open func() (*RuleSet, error)) (*inForce, error) {
+	f, err := loadForce(d.cfg, open)
+	if err != nil {
+		return nil, err
+	}
+	d.say("rules", "%d rules, digest %.12s", len(f.Rules.Rules()), f.Rules.Digest())
+	if x := f.Rules.Stats().Second; x.LeftOut > 0 {
+		d.say("second opinion", "%s", leftOut(x))
+	}
+	return f, nil
+}
+
+// topicRules reads the rules a topic carries.
+func topicRules(ctx context.Context, c *config.Config, t *ruleTopic) (*RuleSet, error) {
+	text, err := t.poll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := rules.ParseBundle(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.dir(), err)
+	}
+	return OpenBundle(&c.Rules, bundle, t.dir())
 }
 
 // run runs everything that has work to do. The first error ends all.
@@ -195,6 +231,10 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		}
 	})
+	g.Go(func() error { return d.reloader.watch(ctx) })
+	if d.reloader.receipts != nil {
+		g.Go(func() error { return d.reloader.receipts.run(ctx) })
+	}
 	if d.admin != nil {
 		d.say("admin", "http://%s  /metrics  /-/healthy  /-/ready  /-/reload", d.admin.addr())
 		g.Go(func() error { return d.admin.run(ctx) })

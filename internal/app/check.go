@@ -19,6 +19,11 @@ func CheckKafka(ctx context.Context, client *kafka.Client, c *config.Config) err
 		return err
 	}
 	names := slices.Concat(c.Input.Topics(), c.Output.Topics())
+	for _, t := range []string{c.Rules.Topic, c.Rules.Receipts} {
+		if t != "" {
+			names = append(names, t)
+		}
+	}
 	topics, err := client.Topics(ctx, names...)
 	if err != nil {
 		return fmt.Errorf("ask kafka for its topics: %w", err)

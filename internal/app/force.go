@@ -16,20 +16,28 @@ import (
 // lets the set judge its own canaries. It changes nothing: what it returns is
 // put in force by the caller, or not.
 func LoadForce(c *config.Config) (pipeline.Force, error) {
-	var force pipeline.Force
+	f, err := loadForce(c, func() (*RuleSet, error) { return OpenRules(&c.Rules) })
+	if err != nil {
+		return pipeline.Force{}, err
+	}
+	return f.Force, nil
+}
+
+// loadForce is LoadForce with rules from anywhere.
+func loadForce(c *config.Config, open func() (*RuleSet, error)) (*inForce, error) {
+	var f inForce
 	var errs [2]error
-	var set *RuleSet
-	if set, errs[0] = OpenRules(&c.Rules); errs[0] == nil {
-		force.Rules, errs[0] = set.Set, set.Prove()
+	if f.set, errs[0] = open(); errs[0] == nil {
+		f.Rules, errs[0] = f.set.Set, f.set.Prove()
 	}
 	if c.PushesOn() {
-		force.Policy, errs[1] = LoadPolicy(&c.Push)
+		f.Policy, errs[1] = LoadPolicy(&c.Push)
 	}
 	// Both, so that whoever made two mistakes sees two.
 	if err := errors.Join(errs[:]...); err != nil {
-		return pipeline.Force{}, err
+		return nil, err
 	}
-	return force, nil
+	return &f, nil
 }
 
 // LoadPolicy builds the push policy a configuration names, or the shipped one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"reflect"
@@ -14,27 +15,67 @@ import (
 
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
 // reloader reads the configuration again, builds what it names and swaps it in,
-// whole or not at all. A signal and the admin listener go through the same
-// function, one at a time.
+// whole or not at all. A signal, the admin listener, a change of the rules' files or
+// topic, and the expiry of an exception go through the same function, one at a time.
 type reloader struct {
 	load     func() (*config.Config, error)
 	pipeline *pipeline.Pipeline
 	evidence *evidence.Log
+	topic    *ruleTopic // nil where rules come from a directory
+	receipts *receipts  // nil where they are off
 	log      *slog.Logger
 	metrics  *reloadMetrics
+	build    string
 
-	mu  sync.Mutex
-	cfg *config.Config // as started: what a reload cannot change is compared with it
+	mu      sync.Mutex
+	cfg     *config.Config // as started: what a reload cannot change is compared with it
+	set     *RuleSet       // in force
+	since   time.Time
+	refused *Refusal  // of what came after
+	tried   string    // digest of the files that were last tried
+	expired time.Time // of the set that was last tried to load anew
 }
 
-func newReloader(cfg *config.Config, load func() (*config.Config, error), p *pipeline.Pipeline, ev *evidence.Log, log *slog.Logger, reg prometheus.Registerer) *reloader {
-	r := &reloader{load: load, pipeline: p, evidence: ev, log: log, metrics: newReloadMetrics(reg), cfg: cfg}
-	r.metrics.inForce(p.InForce(), time.Now())
-	return r
+// inForce is what a start or reload puts in force.
+type inForce struct {
+	pipeline.Force
+	set *RuleSet
+}
+
+// start notes what is in force from the beginning, and puts it on record.
+func (r *reloader) start(ctx context.Context, f *inForce) error {
+	r.metrics.inForce(f.Force, time.Now())
+	if err := r.record(ctx, evidence.KindStart, f, "start"); err != nil {
+		return fmt.Errorf("record the start: %w", err)
+	}
+	r.taken(f)
+	return nil
+}
+
+// taken notes that f is in force, and tells it.
+func (r *reloader) taken(f *inForce) {
+	r.set, r.since, r.refused = f.set, time.Now(), nil
+	r.tell()
+}
+
+// tell publishes the receipt.
+func (r *reloader) tell() {
+	if r.receipts == nil {
+		return
+	}
+	force := r.pipeline.InForce()
+	receipt := Receipt{Source: r.cfg.Source, Instance: r.cfg.Instance, Build: r.build,
+		Rules: force.Rules.Digest(), Bundle: r.set.Bundle.Digest(), InShadow: force.Rules.InShadow(),
+		Since: r.since.UTC().Format(time.RFC3339Nano), Refused: r.refused}
+	if force.Policy != nil {
+		receipt.Policy = force.Policy.Digest()
+	}
+	r.receipts.publish(receipt)
 }
 
 // reload puts the rule set and the policy of the configuration in force. On any
@@ -42,57 +83,98 @@ func newReloader(cfg *config.Config, load func() (*config.Config, error), p *pip
 func (r *reloader) reload(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.swap(ctx); err != nil {
-		r.metrics.successful.Set(0)
-		r.log.Error("reload failed, the old rules and policy stay in force", "err", err)
-		return err
-	}
-	return nil
+	return r.swap(ctx, r.set.Bundle, "reload")
 }
 
-func (r *reloader) swap(ctx context.Context) error {
+// swap reads the configuration again and enforces it. Where rules come from a topic, the bundle is
+// what it carries.
+func (r *reloader) swap(ctx context.Context, bundle *rules.Bundle, why string) error {
+	f, err := r.read(bundle)
+	if err == nil {
+		err = r.enforce(ctx, f, why)
+	}
+	if err != nil {
+		r.refuse(bundle, err)
+	}
+	return err
+}
+
+// refuse says that a change was not taken up.
+func (r *reloader) refuse(bundle *rules.Bundle, err error) {
+	r.metrics.successful.Set(0)
+	r.log.Error("reload failed, the old rules and policy stay in force", "err", err)
+	r.refused = &Refusal{Why: err.Error(), Time: time.Now().UTC().Format(time.RFC3339Nano)}
+	if bundle != nil && r.topic != nil {
+		r.refused.Bundle = bundle.Digest()
+	}
+	r.tell()
+}
+
+// read builds what the configuration names now.
+func (r *reloader) read(bundle *rules.Bundle) (*inForce, error) {
 	if r.load == nil {
-		return fmt.Errorf("this process was started without a configuration file; there is nothing to read again")
+		return nil, errors.New("this process was started without a configuration file; there is nothing to read again")
 	}
 	cfg, err := r.load()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if sections := needRestart(r.cfg, cfg); len(sections) > 0 {
 		// Refused whole: a daemon that runs on half of its file is one nobody understands.
-		return fmt.Errorf("only rules and the push policy can change while Weir runs; restart it for changes of %v", sections)
+		return nil, fmt.Errorf("only rules and the push policy can change while Weir runs; restart it for changes of %v", sections)
 	}
-	force, err := LoadForce(cfg)
-	if err != nil {
-		return err
-	}
-	// On record before it is in force: no verdict may name a digest that
-	// evidence has never heard of. If the process dies in between, the record
-	// names a set that judged nothing, which is harmless.
-	if err := r.record(ctx, evidence.KindRuleSet, force, ""); err != nil {
+	return loadForce(cfg, func() (*RuleSet, error) {
+		if r.topic != nil {
+			return OpenBundle(&cfg.Rules, bundle, r.topic.dir())
+		}
+		return OpenRules(&cfg.Rules)
+	})
+}
+
+// enforce puts on record what comes in force and why, and puts it in force.
+//
+// On record first: no verdict may name a digest that evidence has never heard of. If the process
+// dies in between, the record names a set that judged nothing, which is harmless.
+func (r *reloader) enforce(ctx context.Context, f *inForce, why string) error {
+	if err := r.record(ctx, evidence.KindRuleSet, f, why); err != nil {
 		return fmt.Errorf("record the change: %w", err)
 	}
-	r.pipeline.Enforce(force)
-	r.metrics.inForce(force, time.Now())
-	r.log.Info("rules and policy are in force", "rules", force.Rules.Digest())
-	if x := force.Rules.Stats().Second; x.LeftOut > 0 {
+	r.pipeline.Enforce(f.Force)
+	r.metrics.inForce(f.Force, time.Now())
+	r.log.Info("rules and policy are in force", "rules", f.Rules.Digest(), "why", why)
+	if x := f.Rules.Stats().Second; x.LeftOut > 0 {
 		r.log.Info("the second opinion looks at a part of the critical terms", "terms", x.Terms, "left_out", x.LeftOut)
 	}
+	r.taken(f)
 	return nil
 }
 
-// forceBody is the body of a start or ruleset record.
+// forceBody is the body of a start, ruleset or stop record. The first two hold all that the set was
+// made of, so that it can be built again.
 type forceBody struct {
 	Rules  string `json:"rules"`
 	Policy string `json:"policy,omitempty"`
 	Build  string `json:"build,omitempty"`
 	Time   string `json:"time"`
+	Why    string `json:"why,omitempty"`
+
+	Bundle     string   `json:"bundle,omitempty"`
+	Categories string   `json:"categories,omitempty"`
+	Exclusions []string `json:"exclusions,omitempty"`
+	MaxHits    int      `json:"max_hits,omitempty"`
+	LoadedAt   string   `json:"loaded_at,omitempty"` // by which exceptions were in force or had expired
+	InShadow   []string `json:"in_shadow,omitempty"` // rules in shadow whatever the bundle says
 }
 
-func (r *reloader) record(ctx context.Context, kind evidence.Kind, f pipeline.Force, build string) error {
-	b := forceBody{Rules: f.Rules.Digest(), Build: build, Time: time.Now().UTC().Format(time.RFC3339Nano)}
+// record appends a record about what is in force. Set is nil in that of a stop.
+func (r *reloader) record(ctx context.Context, kind evidence.Kind, f *inForce, why string) error {
+	b := forceBody{Rules: f.Rules.Digest(), Build: r.build, Time: time.Now().UTC().Format(time.RFC3339Nano), Why: why}
 	if f.Policy != nil {
 		b.Policy = f.Policy.Digest()
+	}
+	if f.set != nil {
+		b.Bundle, b.Categories, b.Exclusions, b.MaxHits = string(f.set.Bundle.Text()), f.set.Categories, f.set.Exclusions, f.set.MaxHits
+		b.LoadedAt, b.InShadow = f.Rules.LoadedAt().UTC().Format(time.RFC3339Nano), f.Rules.InShadow()
 	}
 	body, err := json.Marshal(b)
 	if err != nil {
@@ -112,6 +194,15 @@ func needRestart(old, fresh *config.Config) []string {
 		name := a.Type().Field(i).Tag.Get("yaml")
 		switch name {
 		case "rules":
+			if old.Rules.Topic != fresh.Rules.Topic {
+				names = append(names, "rules.topic")
+			}
+			if old.Rules.Receipts != fresh.Rules.Receipts {
+				names = append(names, "rules.receipts")
+			}
+			if old.Rules.Watch != fresh.Rules.Watch {
+				names = append(names, "rules.watch")
+			}
 			continue
 		case "push":
 			x, y := old.Push, fresh.Push
@@ -125,4 +216,9 @@ func needRestart(old, fresh *config.Config) []string {
 		}
 	}
 	return names
+}
+
+// newReloader returns a reloader without topic and receipts; start comes next.
+func newReloader(cfg *config.Config, load func() (*config.Config, error), p *pipeline.Pipeline, ev *evidence.Log, log *slog.Logger, reg prometheus.Registerer) *reloader {
+	return &reloader{load: load, pipeline: p, evidence: ev, log: log, metrics: newReloadMetrics(reg), cfg: cfg}
 }

@@ -1,0 +1,132 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weir-moderation/weir/internal/kafka"
+)
+
+// Receipt says what an instance has in force, and what it last refused. Its key is source/instance,
+// so a compacted topic holds one of each.
+type Receipt struct {
+	Source   string `json:"source"`
+	Instance string `json:"instance"`
+	Build    string `json:"build,omitempty"`
+	// Rules and Bundle are the digests of what is in force: of what decides, and of the text.
+	Rules  string `json:"rules"`
+	Bundle string `json:"bundle"`
+	Policy string `json:"policy,omitempty"`
+	Since  string `json:"since"` // when it came into force, RFC 3339
+	// InShadow are rules that are in shadow there, whatever their packs say.
+	InShadow []string `json:"in_shadow,omitempty"`
+	// Refused is what was not taken up after that; absent when nothing was.
+	Refused *Refusal `json:"refused,omitempty"`
+}
+
+// Refusal says why a change was not taken up.
+type Refusal struct {
+	Bundle string `json:"bundle,omitempty"` // digest of the text; absent where there is none
+	Why    string `json:"why"`
+	Time   string `json:"time"`
+}
+
+// Key returns the key of the receipt.
+func (r *Receipt) Key() string { return r.Source + "/" + r.Instance }
+
+// receipts publishes the newest receipt of this instance, again and again until it is there.
+type receipts struct {
+	producer *kafka.Producer
+	topic    string
+	log      *slog.Logger
+	failed   prometheus.Counter
+
+	mu     sync.Mutex
+	newest *Receipt
+	wake   chan struct{}
+}
+
+func newReceipts(c *kafka.Client, topic string, log *slog.Logger, reg prometheus.Registerer) *receipts {
+	r := &receipts{topic: topic, log: log, wake: make(chan struct{}, 1),
+		producer: c.NewProducer(kafka.ProducerOptions{Topics: []string{topic}}),
+		failed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_ruleset_receipt_errors_total", Help: "Attempts to publish what is in force that failed."})}
+	reg.MustRegister(r.failed)
+	return r
+}
+
+// publish sets the receipt to be published. It does not wait.
+func (r *receipts) publish(receipt Receipt) {
+	r.mu.Lock()
+	r.newest = &receipt
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default: // it is awake
+	}
+}
+
+// receiptPatience is how long to wait before the next attempt.
+const receiptPatience = time.Second
+
+// run publishes until ctx ends. A receipt that is not there yet when the process ends is lost: it says
+// what is in force, and then nothing is.
+func (r *receipts) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.wake:
+		}
+		for {
+			r.mu.Lock()
+			receipt := r.newest
+			r.mu.Unlock()
+			err := r.write(ctx, receipt)
+			if err == nil || ctx.Err() != nil {
+				break
+			}
+			r.failed.Inc()
+			r.log.Warn("cannot publish what is in force", "topic", r.topic, "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(receiptPatience):
+			}
+		}
+	}
+}
+
+func (r *receipts) write(ctx context.Context, receipt *Receipt) error {
+	value, err := json.Marshal(receipt)
+	if err != nil {
+		return fmt.Errorf("write receipt: %w", err)
+	}
+	return r.producer.Produce(ctx, []kafka.Message{{Topic: r.topic, Key: []byte(receipt.Key()), Value: value}})
+}
+
+// ReadReceipts returns the newest receipt of every instance on a topic, by key. What is none is
+// passed over and counted.
+func ReadReceipts(ctx context.Context, c *kafka.Client, topic string) (list map[string]Receipt, others int, err error) {
+	values, _, err := c.NewCompacted(topic).Poll(ctx)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read receipts from topic %s: %w", topic, err)
+	}
+	list = make(map[string]Receipt)
+	for key, v := range values {
+		if v.Value == nil {
+			continue // an instance that was taken out
+		}
+		var r Receipt
+		if json.Unmarshal(v.Value, &r) != nil || r.Key() != key {
+			others++
+			continue
+		}
+		list[key] = r
+	}
+	return list, others, nil
+}
