@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/weir-moderation/weir/internal/app"
+	"github.com/weir-moderation/weir/pipeline"
 )
 
 type checkCmd struct {
@@ -20,7 +21,16 @@ func (c *checkCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	fmt.Fprintf(s.out, "configuration  %s\n", c.Config)
-	force, err := app.LoadForce(cfg)
+	load := func() (pipeline.Force, error) { return app.LoadForce(cfg) }
+	if cfg.Rules.Topic != "" {
+		load = func() (pipeline.Force, error) {
+			if c.Online {
+				return app.LoadTopicForce(ctx, cfg)
+			}
+			return app.LoadPolicyOnly(cfg)
+		}
+	}
+	force, err := load()
 	if err := errors.Join(err, app.CheckFiles(cfg)); err != nil {
 		return err
 	}

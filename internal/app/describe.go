@@ -22,8 +22,16 @@ func Describe(c *config.Config, f pipeline.Force) []string {
 	say("reads", "%s as group %s from %s", strings.Join(c.Input.Topics(), ", "), c.Input.Group, strings.Join(c.Kafka.Brokers, ", "))
 	say("writes", "%s", strings.Join(c.Output.Topics(), ", "))
 	from := c.Rules.Dir
-	if from == "" {
+	switch {
+	case c.Rules.Topic != "":
+		from = "topic " + c.Rules.Topic
+	case from == "":
 		from = "the starter packs in the binary"
+	}
+	if f.Rules == nil {
+		say("rules", "from %s, not looked at: --online reads them", from)
+		describePushes(say, c, f)
+		return lines
 	}
 	say("rules", "%d in force of %d, from %s", len(f.Rules.Rules()), len(f.Rules.All()), from)
 	say("", "digest %s", f.Rules.Digest())
@@ -52,6 +60,12 @@ func Describe(c *config.Config, f pipeline.Force) []string {
 	default:
 		say("", "second opinion off")
 	}
+	describePushes(say, c, f)
+	return lines
+}
+
+// describePushes says what holds for pushes, and where evidence goes.
+func describePushes(say func(what, format string, args ...any), c *config.Config, f pipeline.Force) {
 	if f.Policy == nil {
 		say("pushes", "off: no topic of pushes is named")
 	} else {
@@ -62,7 +76,6 @@ func Describe(c *config.Config, f pipeline.Force) []string {
 		}
 	}
 	say("evidence", "%s", c.Evidence.Dir)
-	return lines
 }
 
 // formsInUse lists forms. Fold is always one of them.

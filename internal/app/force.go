@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/weir-moderation/weir/configs"
 	"github.com/weir-moderation/weir/internal/config"
+	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/push"
 )
@@ -21,6 +23,28 @@ func LoadForce(c *config.Config) (pipeline.Force, error) {
 		return pipeline.Force{}, err
 	}
 	return f.Force, nil
+}
+
+// LoadTopicForce is LoadForce with the rules that the configuration's topic carries.
+func LoadTopicForce(ctx context.Context, c *config.Config) (force pipeline.Force, err error) {
+	client, err := kafka.NewClient(c.Kafka, kafka.Options{})
+	if err != nil {
+		return force, err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+	f, err := loadForce(c, func() (*RuleSet, error) { return topicRules(ctx, c, newRuleTopic(client, c.Rules.Topic)) })
+	if err != nil {
+		return force, err
+	}
+	return f.Force, nil
+}
+
+// LoadPolicyOnly is LoadForce without rules, which are elsewhere.
+func LoadPolicyOnly(c *config.Config) (force pipeline.Force, err error) {
+	if c.PushesOn() {
+		force.Policy, err = LoadPolicy(&c.Push)
+	}
+	return force, err
 }
 
 // loadForce is LoadForce with rules from anywhere.

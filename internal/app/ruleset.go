@@ -36,9 +36,14 @@ func LoadRules(c *rules.Config) (*rules.Set, error) {
 	return s.Set, nil
 }
 
-// OpenRules reads the rule set a configuration names, or the starter packs. That a topic is named
-// changes nothing here: its rules come with [OpenBundle].
+// ErrRulesInTopic means that a configuration's rules are in a topic, where nothing was asked to look.
+var ErrRulesInTopic = errors.New("the rules of this configuration come from a topic, which is not read here; name a directory of them instead")
+
+// OpenRules reads the rule set a configuration names, or the starter packs.
 func OpenRules(c *rules.Config) (*RuleSet, error) {
+	if c.Topic != "" {
+		return nil, fmt.Errorf("rules.topic: %w", ErrRulesInTopic)
+	}
 	packs, dir, err := openPacks(c.Dir)
 	var bundle *rules.Bundle
 	if err == nil {
