@@ -16,8 +16,8 @@ const TestsHead = "tests:\n"
 
 // AppendYAML writes the case as an item of a file of tests, such that [LoadTests] reads the same
 // case again. Of the event it writes what rules can see and a person may keep: kind, the user's
-// group, operation, texts and what only a push has; neither ids nor times, nor who the user is and
-// where, nor attachments.
+// group and whether the platform knows who that is, operation, texts and what only a push has;
+// neither ids nor times, nor who the user is and where, nor attachments.
 func (c *Case) AppendYAML(dst []byte) []byte {
 	w := yamlWriter{dst, "  - "}
 	if c.Name != "" {
@@ -71,7 +71,7 @@ func (w *yamlWriter) line(format string, args ...any) {
 // event writes an event, a plain post of one text as that text.
 func (w *yamlWriter) event(e *event.Event) {
 	created := e.Kind == event.Post && (len(e.Operation) == 0 || string(e.Operation) == "post.create")
-	if created && len(e.User.Group) == 0 && len(e.Fields) == 1 && string(e.Fields[0].Name) == textField {
+	if created && len(e.User.Group) == 0 && !e.User.Verified && len(e.Fields) == 1 && string(e.Fields[0].Name) == textField {
 		w.line("text: %s", quoteYAML(string(e.Fields[0].Text)))
 		return
 	}
@@ -84,8 +84,15 @@ func (w *yamlWriter) event(e *event.Event) {
 	if e.Kind == event.Push {
 		w.line("  kind: push")
 	}
+	var user []string
 	if len(e.User.Group) > 0 {
-		w.line("  user: {group: %s}", wordYAML(string(e.User.Group)))
+		user = append(user, "group: "+wordYAML(string(e.User.Group)))
+	}
+	if e.User.Verified {
+		user = append(user, "verified: true")
+	}
+	if len(user) > 0 {
+		w.line("  user: {%s}", strings.Join(user, ", "))
 	}
 	if !created && string(e.Operation) != "push.send" {
 		word("operation", e.Operation)

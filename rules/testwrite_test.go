@@ -21,6 +21,7 @@ func TestAppendYAML(t *testing.T) {
 		{Event: post("text", "赌\u200b博 \"x\"\n\tend"), Hits: []Expected{{Rule: "p.bet", Text: "赌\u200b博", Form: form.Squeeze | form.Fold | form.Leet, Field: "text"}}, Action: &action},
 		{Name: "calm", Event: post("text", "😀\ufe0f👨\u200d👩 a"), Hits: []Expected{}},
 		{Event: post("title", "a", "my text", "\U000E0041\x00"), Spares: []string{"p.bet", "1.2"}},
+		{Event: &event.Event{Kind: event.Post, User: event.User{Verified: true}, Fields: post("text", "a").Fields}, Hits: []Expected{}},
 		{Event: &event.Event{Kind: event.Push, ID: []byte("secret"), Operation: []byte("push.again"),
 			User:        event.User{ID: []byte("secret"), Group: []byte("minor"), Verified: true},
 			Attachments: []event.Attachment{{URI: []byte("secret")}}, Client: event.Endpoint{Address: []byte("10.0.0.1")},
@@ -44,8 +45,13 @@ func TestAppendYAML(t *testing.T) {
         "my text": "\U000E0041\x00"
     spares: [p.bet, "1.2"]
   - event:
+      user: {verified: true}
+      fields:
+        text: "a"
+    hits: []
+  - event:
       kind: push
-      user: {group: minor}
+      user: {group: minor, verified: true}
       operation: push.again
       fields: {}
       class: marketing
@@ -94,6 +100,7 @@ func TestAppendYAMLIsReadAgain(t *testing.T) {
 			case 1:
 				e = post(name(), text(20), "second", text(5))
 			case 2:
+				e.User.Verified = r.IntN(2) == 0
 				e.Kind, e.Push = event.Push, event.PushPart{Class: []byte(name()), Channel: []byte(name()), Label: []byte(name()), Campaign: []byte(name())}
 			}
 			c := &Case{Name: name(), Event: e, Hits: []Expected{}}
@@ -123,5 +130,5 @@ func TestAppendYAMLIsReadAgain(t *testing.T) {
 // describe tells all of a case that is written.
 func describe(c *Case) string {
 	p := &c.Event.Push
-	return fmt.Sprintf("%q %s %q %q %q %q %q %q %+q", c.Name, c.Event.Kind, c.Event.User.Group, c.Event.Fields, p.Class, p.Channel, p.Label, p.Campaign, c.Hits)
+	return fmt.Sprintf("%q %s %q %t %q %q %q %q %q %+q", c.Name, c.Event.Kind, c.Event.User.Group, c.Event.User.Verified, c.Event.Fields, p.Class, p.Channel, p.Label, p.Campaign, c.Hits)
 }

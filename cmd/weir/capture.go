@@ -26,7 +26,7 @@ type captureCmd struct {
 
 // Help says what kong cannot know.
 func (captureCmd) Help() string {
-	return `Reads verdicts, one JSON object a line (messages of the review topic, bodies of evidence records, the output of weir judge), and writes a file of tests that holds each as a case: what hit, where and in which form, and the action. Save it beside the packs under a name that ends in _test.yaml. Ids, times, attachments, the user (but for the group, which can decide) and both ends of the connection are left out, and the same event is written once. The texts are as users wrote them: take out what names somebody. What cannot be captured is said; exit status 1 if a line is no verdict, or nothing was captured.`
+	return `Reads verdicts, one JSON object a line (messages of the review topic, bodies of evidence records, the output of weir judge), and writes a file of tests that holds each as a case: what hit, where and in which form, and the action. Save it beside the packs under a name that ends in _test.yaml. Ids, times, attachments, the user (but for the group and whether the platform knows who it is, which conditions may ask for) and both ends of the connection are left out, and the same event is written once. The texts are as users wrote them: take out what names somebody. What cannot be captured is said; exit status 1 if a line is no verdict, or nothing was captured.`
 }
 
 // Run captures verdicts.
@@ -98,7 +98,8 @@ type verdictLine struct {
 	pipeline.Report
 	Time string `json:"time"`
 	User struct {
-		Group string `json:"group"`
+		Group    string `json:"group"`
+		Verified bool   `json:"verified"`
 	} `json:"user"`
 	Operation string `json:"operation"`
 	Push      struct {
@@ -212,7 +213,7 @@ func (k *capture) event(v *verdictLine) (*event.Event, *captureError) {
 	kind, _ := event.ParseKind(v.Kind)
 	switch {
 	case len(v.Fields) > 0:
-		e := &event.Event{Kind: kind, Operation: []byte(v.Operation), User: event.User{Group: []byte(v.User.Group)}}
+		e := &event.Event{Kind: kind, Operation: []byte(v.Operation), User: event.User{Group: []byte(v.User.Group), Verified: v.User.Verified}}
 		for _, f := range v.Fields {
 			e.Fields = append(e.Fields, event.Field{Name: []byte(f.Name), Text: []byte(f.Text)})
 		}

@@ -109,7 +109,7 @@ func TestCaptureOfReviewAndEvidence(t *testing.T) {
 	}
 	t.Cleanup(c.Close)
 	k := newKillRun(t, strings.Join(c.ListenAddrs(), ","))
-	user := `"user":{"id":"u-secret","group":"minor"}`
+	user := `"user":{"id":"u-secret","group":"minor","verified":true}`
 	header := func(key, value string) kgo.RecordHeader { return kgo.RecordHeader{Key: key, Value: []byte(value)} }
 	records := []*kgo.Record{
 		{Value: []byte(`{"id":"id-1","time":"2026-03-01T12:00:00Z",` + user + `,"fields":{"text":"来，我\u200b们"},"client":{"address":"203.0.113.7"}}`)},
@@ -156,13 +156,13 @@ func TestCaptureOfReviewAndEvidence(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "tests:\n" +
-		"  - event:\n      user: {group: minor}\n      fields:\n        text: \"来，我\\u200B们\"\n    hits:\n" +
+		"  - event:\n      user: {group: minor, verified: true}\n      fields:\n        text: \"来，我\\u200B们\"\n    hits:\n" +
 		"      - {rule: insult.common, text: \"我\\u200B们\", form: fold, field: text}\n    action: review\n" +
-		"  - event:\n      user: {group: minor}\n      operation: comment\n      fields:\n        title: \"北京\"\n        text: \"公司 <b>\"\n    hits:\n" +
+		"  - event:\n      user: {group: minor, verified: true}\n      operation: comment\n      fields:\n        title: \"北京\"\n        text: \"公司 <b>\"\n    hits:\n" +
 		"      - {rule: insult.rejected, text: \"北京\", form: fold, field: title}\n      - {rule: insult.common, text: \"公司\", form: fold, field: text}\n    action: reject\n" +
-		"  - event:\n      user: {group: minor}\n      fields:\n        text: \"美 国\"\n    hits:\n" +
+		"  - event:\n      user: {group: minor, verified: true}\n      fields:\n        text: \"美 国\"\n    hits:\n" +
 		"      - {rule: insult.rejected, text: \"美 国\", form: squeeze, field: text}\n    action: reject\n" +
-		"  - event:\n      user: {group: minor}\n      fields:\n        text: \"people\"\n    hits:\n" +
+		"  - event:\n      user: {group: minor, verified: true}\n      fields:\n        text: \"people\"\n    hits:\n" +
 		"      - {rule: insult.common, text: \"people\", form: fold, field: text}\n    action: review\n"
 	for name, lines := range map[string]string{"review": review.String(), "evidence": bodies.String()} {
 		tests, said := weir(t, lines, "rules", "capture")
