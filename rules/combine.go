@@ -93,37 +93,52 @@ func (s *Set) settle(sc *Scratch, e *event.Event, r *Rule, parts []part) {
 			s.report(sc, e, int(p.field), u, &h)
 		}
 	}
-	switch {
-	case flooded || r.Within == Window{}:
-		if !s.metAnywhere(sc, r, parts, flooded) {
-			break
+	d := demandOf(r)
+	if flooded {
+		d.none, d.within = false, Window{}
+	}
+	s.together(sc, e, &d, parts, report)
+	refused := r.When != nil && found.Count > 0 && !s.holds(sc, e, r, &found, forms, fields)
+	if refused {
+		sc.hits = sc.hits[:first]
+	}
+	if sc.dropped != nil {
+		s.explainParts(sc, e, r, d, parts, refused, &found)
+	}
+}
+
+// demand is what a rule asks of the parts that hit together.
+type demand struct {
+	lists    uint16 // bit set of those of which there must be a part
+	distinct int    // how many different terms there must be
+	none     bool   // whether it counts what must not be there
+	within   Window
+}
+
+func demandOf(r *Rule) demand {
+	return demand{lists: 1<<len(r.Lists) - 1, distinct: r.Distinct, none: len(r.None) > 0, within: r.Within}
+}
+
+// together reports the parts, sorted by field and place, that stand as is demanded.
+func (s *Set) together(sc *Scratch, e *event.Event, d *demand, parts []part, report func(*part)) {
+	if d.within == (Window{}) {
+		if !s.metAnywhere(sc, d, parts) {
+			return
 		}
 		for i := range parts {
 			if s.uses[parts[i].use].list != noList {
 				report(&parts[i])
 			}
 		}
-	default:
-		for from := 0; from < len(parts); {
-			to := from + 1
-			for to < len(parts) && parts[to].field == parts[from].field {
-				to++
-			}
-			sc.windows.met(s, r, e.Fields[parts[from].field].Text, parts[from:to], report)
-			from = to
-		}
+		return
 	}
-	why := whyAlone
-	if r.When != nil && found.Count > 0 && !s.holds(sc, e, r, &found, forms, fields) {
-		sc.hits, why = sc.hits[:first], whyCondition
-	}
-	if sc.dropped != nil && len(sc.hits) == first {
-		for i := range parts {
-			p := &parts[i]
-			if u := &s.uses[p.use]; u.list != noList {
-				sc.dropped(u, int(p.field), form.Hit{Start: p.start, End: p.end, Form: p.form}, why)
-			}
+	for from := 0; from < len(parts); {
+		to := from + 1
+		for to < len(parts) && parts[to].field == parts[from].field {
+			to++
 		}
+		sc.windows.met(s, d, e.Fields[parts[from].field].Text, parts[from:to], report)
+		from = to
 	}
 }
 
@@ -148,19 +163,19 @@ func (s *Set) holds(sc *Scratch, e *event.Event, r *Rule, found *condition.Hits,
 // at: it cost too much, or divided by zero. Their hits stood. It is valid until the next Match.
 func (sc *Scratch) Undecided() []*Rule { return sc.undecided }
 
-// metAnywhere reports whether the parts fulfil a rule that does not ask where they stand.
-func (s *Set) metAnywhere(sc *Scratch, r *Rule, parts []part, flooded bool) bool {
+// metAnywhere reports whether the parts fulfil what is demanded, wherever they stand.
+func (s *Set) metAnywhere(sc *Scratch, d *demand, parts []part) bool {
 	w := &sc.windows
 	w.begin(s)
 	defer w.clear(parts)
 	for i := range parts {
 		if u := &s.uses[parts[i].use]; u.list != noList {
 			w.add(u, parts[i].use)
-		} else if !flooded {
+		} else if d.none {
 			return false
 		}
 	}
-	return w.full(r)
+	return w.full(d)
 }
 
 // windows is the working memory for finding parts that stand together.
@@ -222,26 +237,26 @@ func (w *windows) remove(u *use, number int32) {
 }
 
 // full reports whether every list has a part in the window, and there are terms enough.
-func (w *windows) full(r *Rule) bool {
-	for i := range r.Lists {
-		if w.lists[i] == 0 {
+func (w *windows) full(d *demand) bool {
+	for i := range w.lists {
+		if d.lists>>i&1 != 0 && w.lists[i] == 0 {
 			return false
 		}
 	}
-	return w.terms >= r.Distinct
+	return w.terms >= d.distinct
 }
 
-// met reports the parts of one field, sorted by start, that stand together as the rule asks. A
+// met reports the parts of one field, sorted by start, that stand together as is demanded. A
 // window begins with each part and is as long as the rule says. It takes time by the parts and by
 // the text, once they are sorted.
-func (w *windows) met(s *Set, r *Rule, text []byte, parts []part, report func(*part)) {
+func (w *windows) met(s *Set, d *demand, text []byte, parts []part, report func(*part)) {
 	w.begin(s)
 	defer w.clear(parts)
-	length, before := r.Within.Characters, r.Within.Characters
-	if r.Within.Sentence {
+	length, before := d.within.Characters, d.within.Characters
+	if d.within.Sentence {
 		length, before = 1, 0
 	}
-	w.measure(s, r.Within.Sentence, text, parts)
+	w.measure(s, d.within.Sentence, text, parts)
 	added, looked := 0, 0
 	nearest := math.MinInt // where what must not stand near ends, of all that begins before the window's end
 	reach := -1            // the end of the last window that is full
@@ -256,7 +271,7 @@ func (w *windows) met(s *Set, r *Rule, text []byte, parts []part, report func(*p
 			added++
 		}
 		for looked < len(w.places) && w.places[looked].from < p.from+length {
-			if w.places[looked].use.list == noList {
+			if d.none && w.places[looked].use.list == noList {
 				nearest = max(nearest, w.places[looked].to)
 			}
 			looked++
@@ -264,7 +279,7 @@ func (w *windows) met(s *Set, r *Rule, text []byte, parts []part, report func(*p
 		if p.use.list == noList {
 			continue
 		}
-		if w.full(r) && nearest <= p.from-before {
+		if w.full(d) && nearest <= p.from-before {
 			reach = p.from + length
 		}
 		if p.to <= reach {

@@ -114,9 +114,9 @@ func (s *Set) occurrence(sc *Scratch, e *event.Event, field, first int, number i
 			return true
 		}
 	}
-	if !u.term.fits(f.Text, h.Start, h.End) {
+	if why := u.term.fit(f.Text, h.Start, h.End); why != fits {
 		if sc.dropped != nil {
-			sc.dropped(u, field, *h, whyFits)
+			sc.dropped(u, field, *h, whyMisfit(u.term, f.Text[h.Start:h.End], why))
 		}
 		return true
 	}

@@ -42,6 +42,8 @@ type Set struct {
 	everyone bool      // see forEveryone
 	shadowed []bool    // by rule; see Shadowed; nil for none
 
+	wider *wider // for Explain
+
 	second *Set                // the critical rules, searched by another engine; nil for none
 	every  int                 // of how many events one is asked of it
 	asked  map[opinionKey]bool // what it is asked for; nil for every critical term
@@ -118,7 +120,9 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 	budget := cmp.Or(int64(o.MemoryBudget), automaton.DefaultMemoryBudget)
 	engine := automaton.Options{MemoryBudget: budget, Engine: o.Engine.engine()}
 	var err error
-	if s.forms, err = form.New(terms.list, form.Options{Words: o.Words, Exclusions: o.Exclusions, CountNumerals: o.countNumerals, Automaton: engine}); err != nil {
+	options := form.Options{Words: o.Words, Exclusions: o.Exclusions, CountNumerals: o.countNumerals, Automaton: engine}
+	s.wider = &wider{options: options}
+	if s.forms, err = form.New(terms.list, options); err != nil {
 		return nil, fmt.Errorf("compile rules: %w", err)
 	}
 	memory := s.forms.Memory() + int64(cap(s.uses))*int64(unsafe.Sizeof(use{})) + 4*int64(cap(s.first))

@@ -64,8 +64,11 @@ func (s *Set) findShapes(sc *Scratch, e *event.Event) {
 }
 
 // asks reports whether shapes can make a rule hit: each of its lists has a shape, or a part of it
-// was found.
+// was found. Who wants to know what is missing asks always.
 func (sc *Scratch) asks(r *Rule) bool {
+	if sc.dropped != nil {
+		return true
+	}
 	seen := &sc.seen[r.number]
 	lists := r.shaped
 	if seen.round == sc.round {

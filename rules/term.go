@@ -59,18 +59,28 @@ func (b *Boundary) UnmarshalText(text []byte) error {
 // exactForms are those in which the case of a term's letters can be told.
 const exactForms = form.Fold | form.Squeeze | form.Spaced
 
-// fits reports whether the term may stand at this place of a text, beside what the automaton
-// knows of it.
-func (t *Term) fits(text []byte, start, end int) bool {
+// misfit is why a term may not stand at a place of a text.
+type misfit uint8
+
+const (
+	fits misfit = iota
+	misfitBoundary
+	misfitCase
+	misfitGap
+)
+
+// fit says whether the term may stand at this place of a text, beside what the automaton knows
+// of it.
+func (t *Term) fit(text []byte, start, end int) misfit {
 	switch {
 	case t.Boundary == Token && (letterBefore(text[:start]) || letterBehind(text[end:])):
-		return false
+		return misfitBoundary
 	case t.ExactCase && !sameCase(text[start:end], t.Text):
-		return false
+		return misfitCase
 	case t.Gap > 0 && widestGap(text[start:end]) > t.Gap:
-		return false
+		return misfitGap
 	}
-	return true
+	return fits
 }
 
 // letter reports whether a character is a letter or digit of any script; seen is false if it
