@@ -54,7 +54,7 @@ const (
 	whyException = "the exception %q of its rule covers it"
 	whyInside    = "it stands inside a longer word"
 	whyCondition = "the condition of its rule does not hold: %s (hits.count is %d, hits.distinct %d, hits.sure %d)"
-	whyNone      = "what its rule wants none of is there: %s, bytes %d to %d of %s"
+	whyNone      = "what its rule wants none of is there: %s, bytes %d to %d of %q"
 	whyDistinct  = "its rule asks for %d different terms %s; there are %d"
 	whyUncounted = "its rule wants none of it, but it does not count: %s"
 )

@@ -156,13 +156,13 @@ func TestExplainReasons(t *testing.T) {
 		}},
 		{"too few in lists", "all: [[求购, 现金], [求购, 现金]], distinct: 4", "求购", []string{
 			"求购: its rule asks for 4 different terms in the event; there are 2"}},
-		{"none", "terms: [赌博], none: [警方]", "警方说赌博", []string{"赌博: what its rule wants none of is there: 警方, bytes 0 to 6 of text"}},
+		{"none", "terms: [赌博], none: [警方]", "警方说赌博", []string{"赌博: what its rule wants none of is there: 警方, bytes 0 to 6 of \"text\""}},
 		{"none near", "terms: [赌博], none: [警方, 法院], within: 5", "法院,一二三四五六七,警方说赌博", []string{
-			"赌博: what its rule wants none of is there: 警方, bytes 29 to 35 of text"}},
+			"赌博: what its rule wants none of is there: 警方, bytes 29 to 35 of \"text\""}},
 		{"two of none, each in the way of one window", "all: [[求购], [银行卡]], within: 6, none: [警方]", "一二三四警方一二三四银行卡求购银行卡警方", []string{
-			"银行卡: what its rule wants none of is there: 警方, bytes 12 to 18 of text",
-			"求购: what its rule wants none of is there: 警方, bytes 12 to 18 of text",
-			"银行卡: what its rule wants none of is there: 警方, bytes 54 to 60 of text",
+			"银行卡: what its rule wants none of is there: 警方, bytes 12 to 18 of \"text\"",
+			"求购: what its rule wants none of is there: 警方, bytes 12 to 18 of \"text\"",
+			"银行卡: what its rule wants none of is there: 警方, bytes 54 to 60 of \"text\"",
 		}},
 		{"what none does not count", "terms: [赌博], none: [cop]", "赌博 scope", []string{"cop: its rule wants none of it, but it does not count: " + whyInside}},
 		{"condition", `terms: [刷单, 日结], when: "hits.distinct >= 2\n && hits.count > 1"`, "刷单刷单", []string{
