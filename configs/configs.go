@@ -10,7 +10,8 @@ package configs
 import "embed"
 
 // FS holds categories.yaml, rules/*.yaml (packs, and the tests of some in *_test.yaml), push.yaml,
-// weir.yaml and words/*.txt.
+// weir.yaml, words/*.txt, and benign/*.txt: ordinary posts, one a line, made for this purpose, which
+// rules are checked against. Those in traps.txt hold what the starter packs look for, or nearly.
 //
-//go:embed categories.yaml rules/*.yaml push.yaml weir.yaml words/*.txt
+//go:embed categories.yaml rules/*.yaml push.yaml weir.yaml words/*.txt benign/*.txt
 var FS embed.FS

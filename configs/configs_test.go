@@ -229,17 +229,17 @@ func TestStarterPacksAreSmallAndBilingual(t *testing.T) {
 // programmers.
 func TestNothingHitsOrdinaryText(t *testing.T) {
 	set := starterPacks(t)
-	sentences := lines(t, "testdata/benign.txt", false)
+	sentences := lines(t, "benign/traps.txt", false)
 	if len(sentences) < 200 {
 		t.Errorf("%d sentences, want at least 200", len(sentences))
 	}
 	var sc rules.Scratch
 	for i, s := range sentences {
 		if strings.TrimSpace(s) != s || s == "" {
-			t.Errorf("benign.txt:%d: blanks around the sentence, or nothing", i+1)
+			t.Errorf("traps.txt:%d: blanks around the sentence, or nothing", i+1)
 		}
 		for _, h := range judge(set, &sc, s) {
-			t.Errorf("benign.txt:%d: %s hits %q in %q", i+1, h.Rule.ID, h.Term, s)
+			t.Errorf("traps.txt:%d: %s hits %q in %q", i+1, h.Rule.ID, h.Term, s)
 		}
 	}
 }
@@ -251,7 +251,7 @@ func TestEveryExceptionSavesASentence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sentences := lines(t, "testdata/benign.txt", false)
+	sentences := lines(t, "benign/traps.txt", false)
 	folded := make([]string, len(sentences))
 	for i, s := range sentences {
 		folded[i] = fold.String(s)
@@ -265,7 +265,7 @@ func TestEveryExceptionSavesASentence(t *testing.T) {
 					slices.ContainsFunc(judge(strict, &sc, s), func(h rules.Hit) bool { return h.Rule.ID == r.ID })
 			}
 			if !saves {
-				t.Errorf("%s: the exception %q saves no sentence of benign.txt", r.ID, e.Text)
+				t.Errorf("%s: the exception %q saves no sentence of traps.txt", r.ID, e.Text)
 			}
 		}
 	}

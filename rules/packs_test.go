@@ -104,7 +104,7 @@ var (
 // own forms, with one and with every one.
 func TestPacksWithWords(t *testing.T) {
 	data := func(name string) []string {
-		src, err := os.ReadFile(filepath.Join("..", "configs", "testdata", name))
+		src, err := os.ReadFile(filepath.Join("..", "configs", filepath.FromSlash(name)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,14 +117,14 @@ func TestPacksWithWords(t *testing.T) {
 		if err := set.SelfTest(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		for i, text := range data("benign.txt") {
+		for i, text := range data("benign/traps.txt") {
 			e := post("text", text)
 			for _, h := range set.Match(&sc, e) {
-				t.Errorf("%s: benign.txt:%d: %s in %s", name, i+1, quote(e, []Hit{h}), h.Form)
+				t.Errorf("%s: traps.txt:%d: %s in %s", name, i+1, quote(e, []Hit{h}), h.Form)
 			}
 		}
 		n := 0
-		for i, line := range data("evil.tsv") {
+		for i, line := range data("testdata/evil.tsv") {
 			text, id, ok := strings.Cut(line, "\t")
 			if strings.HasPrefix(line, "#") || !ok {
 				continue

@@ -44,8 +44,8 @@ func mustPass(t *testing.T, tests string, cases int, flags ...string) {
 // both kinds of events, with whatever may stand in them.
 func TestCapturedVerdictsPass(t *testing.T) {
 	var texts []string
-	for _, name := range []string{"benign.txt", "evil.tsv"} {
-		src, err := os.ReadFile(filepath.Join("..", "..", "configs", "testdata", name))
+	for _, name := range []string{"benign/traps.txt", "testdata/evil.tsv"} {
+		src, err := os.ReadFile(filepath.Join("..", "..", "configs", filepath.FromSlash(name)))
 		if err != nil {
 			t.Fatal(err)
 		}
