@@ -43,6 +43,10 @@ type Config struct {
 	// Exclusions is a list of texts that are no hit by sound or by shape; empty for none.
 	// It has at most MaxListBytes.
 	Exclusions string `yaml:"exclusions"`
+	// Benign is a corpus of benign posts (see ReadCorpus), the operator's own, beside the one in the
+	// binary; empty for none. Live rules may hit so many of both together as FalseAlarms allows.
+	Benign      string `yaml:"benign"`
+	FalseAlarms Budget `yaml:"false_alarms"`
 	// Only cuts the forms of all rules down to these, for measuring; it is in no file.
 	Only form.Form `yaml:"-"`
 	// SecondOpinion asks another engine about some events.
@@ -57,7 +61,7 @@ const DefaultMaxHits = 100
 
 // DefaultConfig returns the starter packs under the default limits.
 func DefaultConfig() Config {
-	return Config{Watch: 2 * time.Second, MemoryBudget: automaton.DefaultMemoryBudget, MaxHits: DefaultMaxHits,
+	return Config{Watch: 2 * time.Second, MemoryBudget: automaton.DefaultMemoryBudget, MaxHits: DefaultMaxHits, FalseAlarms: DefaultBudget(),
 		SecondOpinion: SecondOpinion{Every: 1000}}
 }
 
@@ -130,7 +134,7 @@ func (c *Config) Validate() error {
 	if c.SecondOpinion.Every > 0 && c.SecondOpinion.MemoryBudget != 0 && c.SecondOpinion.MemoryBudget < 1<<20 {
 		errs = append(errs, fmt.Errorf("second_opinion.memory_budget: %s is too little; give at least 1MiB, 0B for as many terms as fit in %s, or every: 0 to turn it off", c.SecondOpinion.MemoryBudget, DefaultSecondBudget))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.FalseAlarms.Validate())...)
 }
 
 // Bytes is an amount of memory, written as a number with the unit B, KiB, MiB or GiB.

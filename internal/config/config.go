@@ -147,7 +147,7 @@ func (c *Config) PushesOn() bool { return c.Input.Pushes != "" }
 // it does not matter where Weir is started.
 func (c *Config) resolve(dir string) {
 	for _, p := range []*string{
-		&c.Evidence.Dir, &c.Evidence.KeyFile, &c.Rules.Dir, &c.Rules.Categories, &c.Rules.Words, &c.Rules.Exclusions, &c.Push.Policy, &c.Push.PseudonymKeyFile,
+		&c.Evidence.Dir, &c.Evidence.KeyFile, &c.Rules.Dir, &c.Rules.Categories, &c.Rules.Words, &c.Rules.Exclusions, &c.Rules.Benign, &c.Push.Policy, &c.Push.PseudonymKeyFile,
 		&c.Push.Redis.PasswordFile, &c.Push.Redis.TLS.CAFile, &c.Push.Redis.TLS.CertFile, &c.Push.Redis.TLS.KeyFile,
 		&c.Kafka.SASL.PasswordFile, &c.Kafka.TLS.CAFile, &c.Kafka.TLS.CertFile, &c.Kafka.TLS.KeyFile,
 	} {

@@ -47,6 +47,7 @@ func TestParse(t *testing.T) {
 	want.Rules.MemoryBudget, want.Rules.MaxHits = 512<<20, 50
 	want.Rules.Engine, want.Rules.SecondOpinion = rules.EngineCloudflare, rules.SecondOpinion{Every: 500, MemoryBudget: 64 << 20}
 	want.Rules.Words, want.Rules.Exclusions = "/etc/weir/words.txt", "/etc/weir/exclusions.txt"
+	want.Rules.Benign, want.Rules.FalseAlarms = "/etc/weir/benign.jsonl", rules.Budget{Set: 2500, Rule: 5}
 	want.Push.Policy, want.Push.PseudonymKeyFile = "/etc/weir/push.yaml", "/run/secrets/pseudonym"
 	want.Push.Redis.Addrs, want.Push.Redis.Cluster = []string{"redis-1.example.org:6379", "redis-2.example.org:6379"}, true
 	want.Push.Redis.Username, want.Push.Redis.PasswordFile = "weir", "/etc/redis.password"
@@ -161,6 +162,11 @@ func TestRefusals(t *testing.T) {
 		{"a second opinion without room", "rules: {second_opinion: {memory_budget: 1KiB}}\n", []string{"1:41: rules.second_opinion.memory_budget: 1KiB is too little; give at least 1MiB, 0B for as many terms as fit in 64MiB, or every: 0"}},
 		{"no room for no second opinion", "rules: {second_opinion: {every: 0, memory_budget: 0B}}\n", nil},
 		{"a second opinion as a word", "rules: {second_opinion: off}\n", []string{"1:25: rules.second_opinion: "}},
+		{"false alarms without a percent sign", "rules: {false_alarms: {set: 0.1}}\n", []string{`1:29: rules.false_alarms.set: "0.1" is not a share; write a number from 0 to 100`}},
+		{"more false alarms than posts", "rules: {false_alarms: {set: 101%}}\n", []string{`1:29: rules.false_alarms.set: "101%" is not a share`}},
+		{"more false alarms of one rule than of all", "rules: {false_alarms: {rule: 1%}}\n", []string{"1:30: rules.false_alarms.rule: 1% for one rule is more than all rules together may hit (0.1%); raise false_alarms.set too"}},
+		{"as many false alarms as there are posts", "rules: {false_alarms: {set: 100%, rule: 100%}}\n", nil},
+		{"a benign corpus that is a list", "rules: {benign: [a.txt]}\n", []string{"1:17: rules.benign: "}},
 		{"words that are a list", "rules: {words: [a.txt]}\n", []string{"1:16: rules.words: "}},
 		{"forms for all rules", "rules: {only: fold}\n", []string{"1:9: rules.only: unknown name"}},
 		{"no directory of evidence", "evidence: {dir: ''}\n", []string{"1:17: evidence.dir: none given"}},
@@ -241,7 +247,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 func TestPathsAreRelativeToTheFile(t *testing.T) {
 	var c Config
 	isPath := func(name string) bool {
-		return strings.HasSuffix(name, "_file") || slices.Contains([]string{"dir", "policy", "categories", "words", "exclusions"}, name)
+		return strings.HasSuffix(name, "_file") || slices.Contains([]string{"dir", "policy", "categories", "words", "exclusions", "benign"}, name)
 	}
 	n := 0
 	each(reflect.ValueOf(&c).Elem(), "", func(path, name string, v reflect.Value) {
