@@ -244,6 +244,44 @@ func TestNothingHitsOrdinaryText(t *testing.T) {
 	}
 }
 
+// The benign posts that ship are many, each stands there once, and the packs keep the default
+// budget on them, under the ordinary words and limits as shipped.
+func TestPacksKeepTheFalseAlarmBudget(t *testing.T) {
+	benign, err := fs.Sub(configs.FS, "benign")
+	if err != nil {
+		t.Fatal(err)
+	}
+	corpus, err := rules.LoadCorpus(benign, "configs/benign", event.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if corpus.Len() < 800 {
+		t.Errorf("%d posts, want at least 800", corpus.Len())
+	}
+	names, err := fs.Glob(benign, "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := map[string]string{}
+	for _, name := range names {
+		for i, s := range lines(t, "benign/"+name, false) {
+			at := fmt.Sprintf("%s:%d", name, i+1)
+			if strings.TrimSpace(s) != s || s == "" {
+				t.Errorf("%s: blanks around the post, or nothing", at)
+			}
+			if first[s] != "" {
+				t.Errorf("%s: stands in %s already", at, first[s])
+			}
+			first[s] = at
+		}
+	}
+	report, err := starterPacks(t).CheckBudget(t.Context(), corpus, rules.DefaultBudget())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d of %d posts hit", report.Hit, report.Posts)
+}
+
 // No exception is there for nothing: each stands in an ordinary sentence that its
 // rule would hit if it had no exceptions.
 func TestEveryExceptionSavesASentence(t *testing.T) {
