@@ -11,6 +11,7 @@ type rulesCmd struct {
 	Capture         captureCmd  `cmd:"" help:"Make tests of verdicts."`
 	Explain         explainCmd  `cmd:"" help:"Say what the rules see in a text, in which form and where, and what is nearly a hit."`
 	LearnExclusions learnCmd    `cmd:"" name:"learn-exclusions" help:"Learn from benign texts what is no hit although it sounds or looks like a term."`
+	Budget          budgetCmd   `cmd:"" help:"Say which benign posts the rules hit, and whether the false-alarm budget allows it."`
 	Diff            diffCmd     `cmd:"" help:"Say which rules differ between two sets, and in what."`
 	Backtest        backtestCmd `cmd:"" help:"Judge the same events by two sets, and tell what they judge differently."`
 }
