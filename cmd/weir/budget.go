@@ -6,13 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"text/tabwriter"
 	"unicode/utf8"
 
-	"github.com/weir-moderation/weir/configs"
-	"github.com/weir-moderation/weir/internal/config"
+	"github.com/weir-moderation/weir/internal/app"
 	"github.com/weir-moderation/weir/rules"
 )
 
@@ -35,9 +32,9 @@ func (c *budgetCmd) Run(ctx context.Context, s streams) error {
 	}
 	var corpus *rules.Corpus
 	if c.Corpus != "" {
-		corpus, err = readCorpus(c.Corpus, cfg)
+		corpus, err = app.ReadCorpus(c.Corpus, cfg.Events)
 	} else {
-		corpus, err = benignCorpus(cfg)
+		corpus, err = app.BenignCorpus(cfg)
 	}
 	if err != nil {
 		return err
@@ -63,33 +60,6 @@ func (c *budgetCmd) Run(ctx context.Context, s streams) error {
 		return errSaid
 	}
 	return nil
-}
-
-// benignCorpus reads the benign posts in the binary, and those that the configuration names.
-func benignCorpus(cfg *config.Config) (*rules.Corpus, error) {
-	shipped, err := fs.Sub(configs.FS, "benign")
-	if err != nil {
-		return nil, err
-	}
-	corpus, err := rules.LoadCorpus(shipped, "configs/benign", cfg.Events)
-	if err != nil || cfg.Rules.Benign == "" {
-		return corpus, err
-	}
-	own, err := readCorpus(cfg.Rules.Benign, cfg)
-	if err != nil {
-		return nil, err
-	}
-	corpus.Join(own)
-	return corpus, nil
-}
-
-func readCorpus(name string, cfg *config.Config) (*rules.Corpus, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("read corpus: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // only read
-	return rules.ReadCorpus(f, name, cfg.Events)
 }
 
 // budgetReport is what benign posts are hit, as other programs read it.

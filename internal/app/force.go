@@ -52,7 +52,7 @@ func loadForce(c *config.Config, open func() (*RuleSet, error)) (*inForce, error
 	var f inForce
 	var errs [2]error
 	if f.set, errs[0] = open(); errs[0] == nil {
-		f.Rules, errs[0] = f.set.Set, f.set.Prove()
+		f.Rules, errs[0] = f.set.Set, f.set.Prove(c)
 	}
 	if c.PushesOn() {
 		f.Policy, errs[1] = LoadPolicy(&c.Push)

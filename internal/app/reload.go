@@ -59,6 +59,9 @@ func (r *reloader) start(ctx context.Context, f *inForce) error {
 
 // taken notes that f is in force, and tells it.
 func (r *reloader) taken(f *inForce) {
+	if f.set.Warning != nil {
+		r.log.Warn("rules hit benign posts more often than rules.false_alarms allows; name a sample of your own posts in rules.benign to have such sets refused", "err", f.set.Warning)
+	}
 	r.set, r.since, r.refused = f.set, time.Now(), nil
 	r.tell()
 }

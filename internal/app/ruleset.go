@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/weir-moderation/weir/configs"
+	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/rules/form"
 )
@@ -25,6 +26,9 @@ type RuleSet struct {
 	Exclusions []string // what is no hit by sound or shape
 	MaxHits    int
 	Signed     time.Time // when it was signed; zero where no key is configured
+	// Warning says that the set hits too many of the benign posts in the binary, where there are no
+	// others; nil if it does not.
+	Warning error
 }
 
 // LoadRules builds the rule set a configuration names, or the starter packs.
@@ -101,9 +105,9 @@ func (s *RuleSet) Tests() (*rules.Tests, error) {
 	return rules.LoadTests(packs, s.Dir, s.Set)
 }
 
-// Prove runs the tests that lie beside the packs, and sees that the set can be put on record. One that
-// fails is not to be put in force.
-func (s *RuleSet) Prove() error {
+// Prove runs the tests that lie beside the packs, checks the false-alarm budget, and sees that the set can
+// be put on record. One that fails is not to be put in force.
+func (s *RuleSet) Prove(c *config.Config) error {
 	if err := s.Bundle.Check(s.Dir); err != nil {
 		return err
 	}
@@ -115,7 +119,10 @@ func (s *RuleSet) Prove() error {
 	for _, f := range tests.Run(s.Set) {
 		errs = append(errs, &f)
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return s.checkBudget(c)
 }
 
 func loadRegister(c *rules.Config) (*rules.Register, []byte, error) {
