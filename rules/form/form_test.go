@@ -432,3 +432,26 @@ func TestMemoryOfATerm(t *testing.T) {
 		}
 	}
 }
+
+// Terms that are one character again and again, or a character alone, are found beside terms that
+// ask for more forms as they are without those.
+func TestRepetitionsBesideOtherForms(t *testing.T) {
+	for _, word := range []string{"666", "哈哈", "xx", "一一", "x", "$$"} {
+		terms := []Term{{Text: word, Forms: Fold, Substring: true}, {Text: "赌博", Forms: All}}
+		m, err := New(terms, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone, err := New(terms[:1], Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sc Scratch
+		for _, around := range []string{"", " ", "啊", word, "-" + word + "，"} {
+			text := []byte(around + word + around)
+			if got, want := findHits(m, &sc, text), findHits(alone, &sc, text); !slices.Equal(got, want) || len(want) == 0 {
+				t.Errorf("%q in %q: %v, alone %v", word, text, got, want)
+			}
+		}
+	}
+}

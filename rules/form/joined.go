@@ -29,6 +29,7 @@ type stream struct {
 	symbols []automaton.Symbol
 	from    []uint32
 	unit    []uint32 // of the lettered reading: places of the token at hand
+	again   []uint32 // of the joined reading: those whose character follows itself in the text, ascending, some more than once
 }
 
 // grow makes room for n symbols.
@@ -49,7 +50,6 @@ func (s *stream) close(n, end int) {
 
 // traits are what the joined reading tells on the way about a text.
 type traits struct {
-	runs     bool // somewhere one character follows itself
 	numerals bool // two characters that numbers are written with stand together
 	apart    bool // letters stand apart, one beside another
 	marks    bool // some separator is marked: a circle may be a zero
@@ -58,21 +58,23 @@ type traits struct {
 // join makes the joined reading of symbols.
 func (s *stream) join(sym []automaton.Symbol, blank automaton.Symbol) (is traits) {
 	s.grow(len(sym))
+	s.again = s.again[:0]
 	out, from := s.symbols[:cap(s.symbols)], s.from[:cap(s.from)]
 	m := 0
 	var last automaton.Symbol // the last one that is no separator
 	gap := -1                 // where the separators behind it begin
 	lone := false             // it is a token of one letter, or the last of such
-	single := 1               // 0 when an ordinary character followed itself
 	padded := sym[:len(sym)+1]
 	for k, x := range sym {
 		if x.Ordinary() {
-			// Most characters: no branch but this one depends on the text. A repetition is
+			// Most characters: no branch but this one is taken now and then. A repetition is
 			// written and then overwritten by what follows.
 			out[m], from[m] = x, uint32(k)
 			n := x.Differs(last)
 			m += n
-			single &= n
+			if n == 0 {
+				s.again = append(s.again, uint32(m-1))
+			}
 			last, gap = x, -1
 			continue
 		}
@@ -84,17 +86,15 @@ func (s *stream) join(sym []automaton.Symbol, blank automaton.Symbol) (is traits
 			is.marks = is.marks || x.Marked()
 			continue
 		case !x.Token():
-			is.runs = is.runs || x.Same(last)
 			is.numerals = is.numerals || x.Marked() && (last.Marked() || padded[k+1].Marked())
 			out[m] = x
 		case !last.Token(): // begins a token
 			out[m] = x.Loose()
 			lone = !padded[k+1].Token()
 		case gap < 0: // goes on with one
-			if x.Same(last) {
-				if is.runs = true; !x.Marked() {
-					continue
-				}
+			if x.Same(last) && !x.Marked() {
+				s.again = append(s.again, uint32(m-1))
+				continue
 			}
 			out[m] = x
 		case lone && !padded[k+1].Token(): // one more letter apart
@@ -115,7 +115,6 @@ func (s *stream) join(sym []automaton.Symbol, blank automaton.Symbol) (is traits
 		last, gap = x, -1
 	}
 	s.close(m, len(sym))
-	is.runs = is.runs || single == 0
 	return is
 }
 

@@ -234,7 +234,7 @@ func (m *Matcher) find(sc *Scratch, text []byte, d *decoded, pass int, f func(Hi
 		is = sc.joined.join(sc.text.Symbols, m.blank)
 		m.auto.StartAside(&sc.search, sc.text.Symbols)
 		v.all(plain)
-		if is.runs && m.rows != nil {
+		if m.rows != nil {
 			v.repetitions()
 		}
 		v.pass = pass + passJoined
@@ -325,14 +325,17 @@ func (v *visit) ascii(places []uint32) {
 }
 
 // repetitions looks for terms that are one character again and again, where the joined reading left
-// something out.
+// some of a run out.
 func (v *visit) repetitions() {
 	t, j := &v.sc.text, &v.sc.joined
-	for q := range j.symbols {
-		lo, hi := int(j.from[q]), int(j.from[q+1])
-		if hi-lo < 2 {
+	before := -1
+	for _, a := range j.again {
+		q := int(a)
+		if q == before {
 			continue
 		}
+		before = q
+		lo, hi := int(j.from[q]), int(j.from[q+1])
 		rows := v.m.rows[t.Symbols[lo].Code()]
 		for lo+1 < hi && len(rows) > 0 {
 			end := lo + 1 // of the run that begins at lo
