@@ -41,6 +41,7 @@ type Matcher struct {
 	numbers        *numbers   // nil unless a term asks for numbers
 	leet           *leetTable // nil unless a term asks for letters in disguise
 	sounds         *sounds    // nil unless a term asks for sounds
+	seams          *seams     // nil unless a term asks for escapes
 	ordinary       *Words
 	excluded       map[string]bool
 	exclusions     string // hash of excluded
@@ -104,6 +105,9 @@ func New(terms []Term, o Options) (*Matcher, error) {
 	if m.forms&Leet != 0 && s.in(lettered) {
 		m.leet = newLeetTable(m.auto)
 	}
+	if m.forms&Decode != 0 {
+		m.seams = newSeams(&s, m)
+	}
 	if m.forms&Pinyin != 0 {
 		if m.sounds, err = newSounds(terms); err != nil {
 			return nil, fmt.Errorf("by sound: %w", err)
@@ -160,6 +164,9 @@ func (m *Matcher) Memory() int64 {
 	if m.sounds != nil {
 		n += m.sounds.memory()
 	}
+	if m.seams != nil {
+		n += int64(8 * cap(m.seams.meet.words))
+	}
 	return n
 }
 
@@ -204,8 +211,15 @@ const (
 // has grown.
 func (m *Matcher) Find(sc *Scratch, text []byte, f func(Hit) (more bool)) {
 	m.find(sc, text, nil, 0, f)
-	if m.forms&Decode != 0 && sc.decoded.undo(text) {
+	if m.forms&Decode == 0 || !sc.decoded.undo(text) {
+		return
+	}
+	if sc.Rejected != nil || m.seams == nil || m.seams.matter(&sc.decoded) {
 		m.find(sc, sc.decoded.text, &sc.decoded, passes, f)
+	} else if m.sounds != nil {
+		sc.text.Source = sc.decoded.text
+		v := visit{m: m, sc: sc, decoded: &sc.decoded, f: f, pass: passes + passSound}
+		v.sound()
 	}
 }
 
