@@ -202,6 +202,7 @@ var pieces = [][]string{
 	{"&amp;", "&#8220;", "&#128514;", "<b>", "<br>", "赌", "博", "，", " ", "a", "赌", "&"},
 	{"二", "○", "六", "◯", "&#9675;", "<b>", "&nbsp;", "一", "十", "&amp;", "6", "，"},
 	{"a ", "i ", "u ", "b ", "c ", "d", "&nbsp;", "<b>", "&#39;", "b", "&amp;", "ab", "&#97;"},
+	{"du", "bo", "赌", "博", "行", "了", "长", "乐", "🅓", "ü", "é", "㍿", "ﬁ", "，", " ", "the", "1", "e", "\u200b", "机"},
 	{"🎲", "\u200b", "\ufe0f", "é", "\xff", "赌", "博", "🐴", "马", "贝", "者"},
 }
 
@@ -232,6 +233,25 @@ func findHits(m *Matcher, sc *Scratch, text []byte) []Hit {
 	return slices.Compact(hits)
 }
 
+// heard returns what is found by its sound, also with the whole text read.
+func heard(m *Matcher, sc *Scratch, text []byte, whole bool) []Hit {
+	var hits []Hit
+	v := visit{m: m, sc: sc, f: func(h Hit) bool {
+		hits = append(hits, h)
+		return true
+	}}
+	sc.text.Source = text
+	if !whole {
+		v.sound(false)
+		return hits
+	}
+	sc.sounds.begin(len(text))
+	m.sounds.stretch(&sc.sounds, text, 0)
+	clear(sc.sounds.symbols[sc.sounds.n:][:automaton.Padding])
+	v.heard()
+	return hits
+}
+
 func onlyFold(hits []Hit) []Hit {
 	return slices.DeleteFunc(slices.Clone(hits), func(h Hit) bool { return h.Form != Fold })
 }
@@ -245,7 +265,7 @@ func checkForms(t *testing.T, texts []string, text []byte, sc *Scratch) {
 	all := make([]Term, len(texts))
 	for i, w := range texts {
 		folds[i] = Term{Text: w, Forms: Fold}
-		all[i] = Term{Text: w, Forms: All}
+		all[i] = Term{Text: w, Forms: All, Syllables: i % 2 * 2}
 	}
 	plainly, err := New(folds, Options{})
 	if err != nil {
@@ -265,6 +285,11 @@ func checkForms(t *testing.T, texts []string, text []byte, sc *Scratch) {
 		}
 		if err := reads(string(text[h.Start:h.End]), h.Form, &all[h.Term]); err != nil {
 			t.Fatalf("terms %q\ntext %q: %s as %s: %v", texts, text, texts[h.Term], h.Form, err)
+		}
+	}
+	if m.sounds != nil {
+		if got, want := heard(m, sc, text, false), heard(m, sc, text, true); !slices.Equal(got, want) {
+			t.Fatalf("terms %q\ntext %q\nby sound %v\nwith nothing passed over %v", texts, text, got, want)
 		}
 	}
 	checkLatin(t, plainly, texts, text, sc)

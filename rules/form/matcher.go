@@ -109,7 +109,7 @@ func New(terms []Term, o Options) (*Matcher, error) {
 		m.seams = newSeams(&s, m)
 	}
 	if m.forms&Pinyin != 0 {
-		if m.sounds, err = newSounds(terms); err != nil {
+		if m.sounds, err = newSounds(terms, m.auto); err != nil {
 			return nil, fmt.Errorf("by sound: %w", err)
 		}
 	}
@@ -195,10 +195,9 @@ const (
 	passNumbered
 	passLettered
 	passApart
-	passZeros
 	passSound
-	passes        // of the text as it is
-	passSoundMore = passes*2 + iota
+	passZeros
+	passes // of the text as it is
 )
 
 // Find calls f for every place where a term stands in the text, in one of the term's forms,
@@ -219,7 +218,7 @@ func (m *Matcher) Find(sc *Scratch, text []byte, f func(Hit) (more bool)) {
 	} else if m.sounds != nil {
 		sc.text.Source = sc.decoded.text
 		v := visit{m: m, sc: sc, decoded: &sc.decoded, f: f, pass: passes + passSound}
-		v.sound()
+		v.sound(false)
 	}
 }
 
@@ -234,7 +233,7 @@ func (m *Matcher) find(sc *Scratch, text []byte, d *decoded, pass int, f func(Hi
 			v.ascii(places)
 			if m.sounds != nil {
 				v.pass = pass + passSound
-				v.sound()
+				v.sound(false)
 			}
 			return
 		}
@@ -271,14 +270,15 @@ func (m *Matcher) find(sc *Scratch, text []byte, d *decoded, pass int, f func(Hi
 		m.auto.StartRewritten(&sc.search, sc.joined.symbols)
 		v.all(joined)
 	}
+	if m.sounds != nil {
+		v.pass = pass + passSound
+		v.sound(true)
+	}
+	// This comes last: it changes the symbols of the text.
 	if is.marks && m.numbers != nil && m.numbers.zeros(sc.text.Symbols) {
 		v.pass = pass + passZeros
 		sc.joined.join(sc.text.Symbols, m.blank)
 		v.numbered()
-	}
-	if m.sounds != nil {
-		v.pass = pass + passSound
-		v.sound()
 	}
 }
 

@@ -103,7 +103,6 @@ func (sm *seams) matter(d *decoded) bool {
 // readsOver reports whether what an escape stands for may be read over: it is separators. If it is
 // a sign in no term, nothing is read across it; sure is false for everything else.
 func (sm *seams) readsOver(escape []byte) (reads, sure bool) {
-	reads = true
 	for i := 0; i < len(escape); {
 		r, n := utf8.DecodeRune(escape[i:])
 		i += n

@@ -2,6 +2,7 @@ package form
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"slices"
 	"strings"
 	"sync"
@@ -21,18 +22,28 @@ type sounds struct {
 	written []uint64           // by pattern: hash of the term as it is written
 	seed    maphash.Seed       // of written
 	symbols []automaton.Symbol // by syllable
-	table   *soundTable
+	// By code of the automaton that searches the text: the code of the character's syllable and,
+	// 16 bits above, of the other one it may have; 0 for what is in no pattern.
+	byCode []uint32
+	table  *soundTable
 	// triples are hashes of all three syllables that follow one another in a pattern: where
-	// the other way to read a character makes none of them, it makes no term.
-	triples bloom
-	pairs   bool // there are patterns of two, which stand among the triples with nothing behind
+	// the other way to read a character makes none of them, it makes no term. firsts are those
+	// of the three that patterns begin with: text without them is passed over. A pattern of two
+	// has a nothing behind them in triples, and before them in firsts.
+	triples, firsts bloom
+	pairs           *syllablePairs
+	least           int // syllables of the shortest pattern
 }
 
+// Kinds of characters to the reading. What lies between soundBreak and soundSeparator is read
+// as soundTable.syllables says.
 const (
 	soundBreak     = 0       // nothing is read across it
 	soundSeparator = 1 << 14 // left out
 	soundLetter    = 1 << 15 // with the letter: part of a typed syllable
-	soundBoth      = 1 << 13 // with a number: two syllables, see soundTable.both
+)
+
+const (
 	// syllableRune is the character that stands for syllable 0 in patterns, in the area for
 	// private use.
 	syllableRune = 0xE000
@@ -40,8 +51,8 @@ const (
 	maxSounds = 16
 )
 
-// newSounds returns nil if no term can be found by its sound.
-func newSounds(terms []Term) (*sounds, error) {
+// newSounds returns nil if no term can be found by its sound. Texts are searched by a.
+func newSounds(terms []Term, a *automaton.Automaton) (*sounds, error) {
 	s := &sounds{seed: maphash.MakeSeed()}
 	var patterns []automaton.Pattern
 	for i := range terms {
@@ -65,45 +76,83 @@ func newSounds(terms []Term) (*sounds, error) {
 	if s.auto, err = automaton.New(patterns, automaton.Options{}); err != nil {
 		return nil, err
 	}
-	var triples []uint64
-	for _, p := range patterns {
-		y := []rune(p.Text)
-		if len(y) == 2 {
-			triples = append(triples, tripleKey(s.auto.Symbol(y[0]), s.auto.Symbol(y[1]), 0))
-			s.pairs = true
-		}
-		for i := 2; i < len(y); i++ {
-			triples = append(triples, tripleKey(s.auto.Symbol(y[i-2]), s.auto.Symbol(y[i-1]), s.auto.Symbol(y[i])))
-		}
-	}
-	s.triples = newBloom(triples)
+	s.index(patterns)
 	s.symbols = make([]automaton.Symbol, len(syllableNames()))
 	for n := 1; n < len(s.symbols); n++ {
 		s.symbols[n] = s.auto.Symbol(rune(syllableRune + n))
 	}
 	s.table = allSounds()
+	s.byCode = make([]uint32, a.Codes())
+	for c := 1; c < len(s.byCode); c++ {
+		if r := a.Rune(c); r < 1<<16 {
+			s.byCode[c] = s.ofKind(s.table.kinds[r])
+		}
+	}
 	return s, nil
 }
 
-// soundTable says what a character of the basic plane is to the reading: a syllable, or one of
-// the values above.
+// index notes which syllables follow one another in the patterns.
+func (s *sounds) index(patterns []automaton.Pattern) {
+	s.pairs, s.least = new(syllablePairs), automaton.MaxSymbols
+	var triples, firsts []uint64
+	for _, p := range patterns {
+		var y []uint32
+		for _, r := range p.Text {
+			y = append(y, uint32(s.auto.Symbol(r).Code()))
+		}
+		s.least = min(s.least, len(y))
+		if len(y) == 2 {
+			triples = append(triples, triple(y[0], y[1], 0))
+			firsts = append(firsts, triple(0, y[0], y[1]))
+			for front := range uint32(1 << pairBits) {
+				s.pairs.add(front, y[0], firstPair)
+			}
+			s.pairs.add(y[0], y[1], secondPair)
+			continue
+		}
+		firsts = append(firsts, triple(y[0], y[1], y[2]))
+		s.pairs.add(y[0], y[1], firstPair)
+		s.pairs.add(y[1], y[2], secondPair)
+		for i := 2; i < len(y); i++ {
+			triples = append(triples, triple(y[i-2], y[i-1], y[i]))
+		}
+	}
+	s.triples, s.firsts = newBloom(triples), newBloom(firsts)
+}
+
+// ofKind returns the codes of the syllables of a kind, as byCode has them.
+func (s *sounds) ofKind(kind uint16) uint32 {
+	if int(kind) >= len(s.table.syllables) {
+		return 0
+	}
+	y := s.table.syllables[kind]
+	return uint32(s.symbols[y[0]].Code()) | uint32(s.symbols[y[1]].Code())<<16
+}
+
+// soundTable says of which kind a character of the basic plane is.
 type soundTable struct {
-	first [1 << 16]uint16
-	both  [][2]syllable // of the characters that are read in two ways
+	kinds [1 << 16]uint16
+	// By kind the usual syllable and another one, 0 if there is none. The kind of what is read in
+	// one way only is the number of its syllable.
+	syllables [][2]syllable
 	// Of each letter those that follow it in pinyin, within a syllable or where two meet, and
-	// those that a syllable ends with.
-	follow [26]uint32
-	last   uint32
+	// where a token begins; those that a syllable ends with; those that are one.
+	follow, open [26]uint32
+	last, alone  uint32
 }
 
 // allSounds makes the table once per process, when it is first needed: 2 ms.
 var allSounds = sync.OnceValue(func() *soundTable {
 	t := &soundTable{}
+	for y := range syllableNames() {
+		t.syllables = append(t.syllables, [2]syllable{syllable(y), 0})
+	}
+	kinds := make(map[[2]syllable]uint16)
 	for r := range rune(1 << 16) {
-		t.set(r)
+		t.set(r, kinds)
 	}
 	for _, r := range "üǖǘǚǜÜǕǗǙǛ" {
-		t.first[r] = soundLetter | 'v'
+		t.kinds[r] = soundLetter | 'v'
 	}
 	var firsts uint32
 	for _, y := range append(slices.Clone(syllableNames()[1:]), "jv", "qv", "xv", "yv", "lue", "nue") {
@@ -112,42 +161,54 @@ var allSounds = sync.OnceValue(func() *soundTable {
 		}
 		firsts |= 1 << (y[0] - 'a')
 		t.last |= 1 << (y[len(y)-1] - 'a')
+		if len(y) == 1 {
+			t.alone |= 1 << (y[0] - 'a')
+		} else {
+			t.open[y[0]-'a'] |= 1 << (y[1] - 'a')
+		}
 	}
 	for c := range t.follow {
 		if t.last>>c&1 != 0 {
 			t.follow[c] |= firsts
 		}
+		if t.alone>>c&1 != 0 {
+			t.open[c] |= firsts
+		}
 	}
 	return t
 })
 
-func (t *soundTable) set(r rune) {
+func (t *soundTable) set(r rune, kinds map[[2]syllable]uint16) {
 	to, _ := fold.Rune(r)
 	switch {
 	case to == fold.Drop:
-		t.first[r] = soundSeparator
+		t.kinds[r] = soundSeparator
 		return
 	case to == fold.Expands:
 		return
 	case 'a' <= to && to <= 'z':
-		t.first[r] = soundLetter | uint16(to)
+		t.kinds[r] = soundLetter | uint16(to)
 		return
 	}
 	switch fold.ClassOf(to) {
 	case fold.Separator:
-		t.first[r] = soundSeparator
+		t.kinds[r] = soundSeparator
 	case fold.Han:
 		one, more := readings(to)
-		t.first[r] = uint16(one)
-		if len(more) > 0 {
-			t.first[r] = soundBoth | uint16(len(t.both))
-			t.both = append(t.both, [2]syllable{one, more[0]})
+		if t.kinds[r] = uint16(one); len(more) == 0 {
+			return
 		}
+		both := [2]syllable{one, more[0]}
+		if kinds[both] == 0 {
+			kinds[both] = uint16(len(t.syllables))
+			t.syllables = append(t.syllables, both)
+		}
+		t.kinds[r] = kinds[both]
 	}
 }
 
 func tripleKey(a, b, c automaton.Symbol) uint64 {
-	return uint64(a.Code())<<32 | uint64(b.Code())<<16 | uint64(c.Code())
+	return triple(uint32(a.Code()), uint32(b.Code()), uint32(c.Code()))
 }
 
 // pronounce returns the ways a term of Han characters sounds, nothing if it has fewer than
@@ -197,20 +258,24 @@ func pronounce(term string, least int) []string {
 }
 
 func (s *sounds) memory() int64 {
-	return s.auto.Memory() + int64(12*cap(s.terms)+4*cap(s.symbols)+8*cap(s.triples.words))
+	return s.auto.Memory() + int64(12*cap(s.terms)+4*cap(s.symbols)+4*cap(s.byCode)+8*(cap(s.triples.words)+cap(s.firsts.words)))
 }
 
 // soundScratch is a text as syllables: their symbols, and the bytes of the text each was made
 // from.
 type soundScratch struct {
-	symbols   []automaton.Symbol
-	start     []uint32 // with typedSyllable, and with innerSyllable if it goes on with a token
-	end       []uint32 // of a typed syllable
-	n         int
-	others    []other
-	token     [maxPinyin]byte // the letters of a token, where each stands, and its syllables
-	places    [maxPinyin + 1]uint32
-	syllables []syllable
+	symbols []automaton.Symbol
+	start   []uint32 // with typedSyllable, and with innerSyllable if it goes on with a token
+	end     []uint32 // of a typed syllable
+	n       int
+	others  []other
+	// Lists of the text as a whole. The codes are those of the syllables of what is no separator,
+	// as byCode has them; at says which symbol of the text each stands for. The others hold places
+	// in codes.
+	codes, at, rest, triples, alike, typed []uint32
+	token                                  [maxPinyin]byte // the letters of a token, where each stands, and its syllables
+	places                                 [maxPinyin + 1]uint32
+	syllables                              []syllable
 }
 
 // other is another way to read the character of one symbol.
@@ -231,6 +296,9 @@ func (sc *soundScratch) begin(n int) {
 	if n = 2*n + 2 + automaton.Padding; len(sc.symbols) < n {
 		n += n / 4
 		sc.symbols, sc.start, sc.end = make([]automaton.Symbol, n), make([]uint32, n), make([]uint32, n)
+		for _, list := range []*[]uint32{&sc.codes, &sc.at, &sc.triples, &sc.alike, &sc.rest} {
+			*list = make([]uint32, n)
+		}
 	}
 	sc.n, sc.others = 0, sc.others[:0]
 }
@@ -260,79 +328,341 @@ func (sc *soundScratch) span(text []byte, i, j int) (start, end int) {
 	return int(sc.start[i] & startMask), last + n
 }
 
-// read makes the stream of a text's syllables.
-func (s *sounds) read(sc *soundScratch, text []byte) {
-	sc.begin(len(text))
-	first := &s.table.first
-	gap := 0
-	for i := 0; i < len(text); {
-		b := text[i]
-		r, n := rune(b), 1
-		if b&0xF0 == 0xE0 && i+2 < len(text) && text[i+1]&0xC0 == 0x80 && text[i+2]&0xC0 == 0x80 {
-			r, n = rune(b)<<12&0xF000|rune(text[i+1])<<6&0xFC0|rune(text[i+2])&0x3F, 3
-		} else if b >= utf8.RuneSelf {
-			r, n = utf8.DecodeRune(text[i:])
+// kind returns of which kind the character is that the text has at byte i, and its length.
+func (t *soundTable) kind(text []byte, i int) (kind uint16, n int) {
+	b := text[i]
+	if b < utf8.RuneSelf {
+		return t.kinds[b], 1
+	}
+	if 0xE1 <= b && b <= 0xEF && i+2 < len(text) && text[i+1]&0xC0 == 0x80 && text[i+2]&0xC0 == 0x80 {
+		return t.kinds[uint16(b)<<12|uint16(text[i+1]&0x3F)<<6|uint16(text[i+2]&0x3F)], 3
+	}
+	r, n := utf8.DecodeRune(text[i:])
+	if r < 1<<16 {
+		return t.kinds[r], n
+	}
+	to, _ := fold.Rune(r)
+	switch {
+	case to >= 0 && to < 1<<16:
+		return t.kinds[to], n
+	case to == fold.Drop || to >= 0 && fold.ClassOf(to) == fold.Separator:
+		return soundSeparator, n
+	}
+	return soundBreak, n
+}
+
+// read makes the stream of a text's syllables, but for the stretches in which no pattern can
+// begin. A stretch is what can be read together, a clause. Nearly all of them are ruled out: those
+// of Han characters because no three in a row are what a pattern begins with, those of another
+// language because their words are no pinyin. As in the automaton's filter, no branch depends on
+// the text until little is left.
+func (s *sounds) read(sc *soundScratch, t *automaton.Text) {
+	sc.begin(max(len(t.Source), len(t.Symbols)))
+	n, typed := s.list(sc, t)
+	triples, alike := s.candidates(sc, n)
+	next := func(list *[]uint32, to int) int { // the first of the list from to on
+		for len(*list) > 0 {
+			if i := int((*list)[0]); i >= to {
+				return i
+			}
+			*list = (*list)[1:]
 		}
-		v := uint16(soundBreak)
-		if r < 1<<16 {
-			v = first[r]
-		} else if r >= firstEmoji && r < 0x20000 {
-			v = soundSeparator
+		return n
+	}
+	for done := frontCodes; ; {
+		triple, other, token := next(&triples, done), next(&alike, done), next(&typed, done)
+		i := min(triple, other, token)
+		if i == n {
+			break
 		}
 		switch {
-		case v-1 < soundBoth-1: // a syllable
-			sc.put(s.symbols[v], uint32(i))
-			gap = 0
-		case v < soundSeparator && v != 0:
-			both := s.table.both[v&^soundBoth]
-			if x := s.symbols[both[1]]; x.Code() != 0 {
-				sc.others = append(sc.others, other{sc.n, x})
-			}
-			sc.put(s.symbols[both[0]], uint32(i))
-			gap = 0
-		case v >= soundLetter:
-			i = s.typed(sc, text, i)
-			gap = 0
+		case i == triple && !s.starts(sc.codes[i-2:]):
+			triples = triples[1:]
 			continue
-		case v == soundSeparator:
-			if gap++; gap > MaxGapLength {
-				sc.stop()
-			}
-		default:
-			sc.stop()
+		case i == other && i != triple && !s.otherwise(sc.codes[i-2:]):
+			alike = alike[1:]
+			continue
 		}
-		i += n
+		from, syllables := i, 0
+		for from > done && sc.codes[from-1] != 0 {
+			from--
+		}
+		for done = from; done < n && sc.codes[done] != 0; done++ {
+			if c := sc.codes[done]; c&codeMask == typedCode {
+				syllables += int(c >> pairBits) // no more than its vowels
+			} else {
+				syllables++
+			}
+		}
+		if syllables >= s.least {
+			to := len(t.Source)
+			if done < n {
+				to = int(t.Offsets[sc.at[done]])
+			}
+			s.stretch(sc, t.Source[:to], int(t.Offsets[sc.at[from]]))
+		}
 	}
 	clear(sc.symbols[sc.n : sc.n+automaton.Padding])
 }
 
-// typed reads a token of Latin letters from byte i on and returns where it ends.
-func (s *sounds) typed(sc *soundScratch, text []byte, i int) int {
-	letters, ok := 0, true
-	var before, last byte
-	for i < len(text) {
-		r, n := rune(text[i]), 1
-		if r >= utf8.RuneSelf {
-			r, n = utf8.DecodeRune(text[i:])
+const (
+	frontCodes = 2               // zeros before the codes of a text
+	codeMask   = 1<<pairBits - 1 // of the usual syllable, see byCode
+	typedCode  = 1<<pairBits - 1 // of a letter in a token that may be pinyin; above it the vowels of the token, on its first
+)
+
+// list writes down the codes of what is no separator, as byCode has them, 0 for what nothing is
+// read across, and two zeros more on either side. It returns how many they are and at which letters
+// stand that may be pinyin.
+func (s *sounds) list(sc *soundScratch, t *automaton.Text) (n int, typed []uint32) {
+	codes, at, rest, byCode := sc.codes, sc.at, sc.rest, s.byCode
+	codes[0], codes[1] = 0, 0
+	n = frontCodes
+	u := 0
+	for k, x := range t.Symbols {
+		y := byCode[x.Code()]
+		codes[n], at[n], rest[u] = y, uint32(k), uint32(n)
+		counts := 1
+		if x.Separator() {
+			counts = 0
 		}
-		if r >= 1<<16 || s.table.first[r] < soundLetter {
-			break
+		n += counts
+		if y != 0 {
+			counts = 0
 		}
-		if before, last = last, byte(s.table.first[r]); letters == maxPinyin || letters > 0 && s.table.follow[before-'a']>>(last-'a')&1 == 0 {
-			ok = false
+		u += counts
+	}
+	codes[n], codes[n+1] = 0, 0
+	typed = sc.typed[:0]
+	for q := 0; q < u; {
+		i := rest[q]
+		q++
+		x, begin := t.Symbols[at[i]], int(t.Offsets[at[i]])
+		if !x.Token() {
+			if x.Code() == 0 { // in no pattern of the automaton, but it may sound like what is
+				kind, _ := s.table.kind(t.Source, begin)
+				codes[i] = s.ofKind(kind)
+			}
+			continue
 		}
-		if ok {
-			sc.token[letters], sc.places[letters] = last, uint32(i)
-			letters++
+		end, vowels := s.table.token(t.Source, begin)
+		if vowels > 0 {
+			typed = append(typed, i)
+			codes[i] = typedCode | uint32(vowels)<<pairBits
+		}
+		for ; q < u && int(t.Offsets[at[rest[q]]]) < end; q++ {
+			if vowels > 0 {
+				codes[rest[q]] = typedCode
+			}
+		}
+	}
+	sc.typed = typed
+	return n, typed
+}
+
+// candidates returns where the third of three syllables stands that may begin a pattern, and where
+// what can be read in another way.
+func (s *sounds) candidates(sc *soundScratch, n int) (triples, alike []uint32) {
+	pairs := s.pairs
+	triples, alike = sc.triples[:len(sc.codes)], sc.alike[:len(sc.codes)]
+	last, before := uint32(0), uint32(0)
+	found, others := 0, 0
+	for i, y := range sc.codes[:n] {
+		c := y & codeMask
+		two := pairs.of(last, c)
+		triples[found], alike[others] = uint32(i), uint32(i)
+		found += int(before & (two >> 1) & 1)
+		others += int((y>>16 + 1<<16 - 1) >> 16)
+		last, before = c, two
+	}
+	return triples[:found], alike[:others]
+}
+
+// otherwise reports whether three syllables in a row of five begin a pattern if that in the middle
+// is read in its other way.
+func (s *sounds) otherwise(five []uint32) bool {
+	l, o, r := five[1]&codeMask, five[2]>>16, five[3]&codeMask
+	if s.pairs.of(l, o)|s.pairs.of(o, r) == 0 {
+		return false
+	}
+	return s.first(five[0]&codeMask, l, o) || s.first(l, o, r) || s.first(o, r, five[4]&codeMask)
+}
+
+// starts reports whether a pattern begins with three codes in a row, as byCode has them, or is
+// the last two of them.
+func (s *sounds) starts(y []uint32) bool { return s.first(y[0]&codeMask, y[1]&codeMask, y[2]&codeMask) }
+
+// first is starts for the codes of three syllables.
+func (s *sounds) first(a, b, c uint32) bool {
+	return s.firsts.has(triple(a, b, c)) || s.least == 2 && s.firsts.has(triple(0, b, c))
+}
+
+// triple is the key of the codes of three syllables.
+func triple(a, b, c uint32) uint64 { return uint64(a)<<32 | uint64(b)<<16 | uint64(c) }
+
+// syllablePairs holds two bits for each two syllables, by their codes: whether they are the first
+// and second of a pattern, and whether the second and third. A pattern of two is taken for the
+// second and third of one that begins with anything.
+type syllablePairs [1 << (2 * pairBits) / 32]uint64
+
+const pairBits = 9 // of a code: there are fewer than 512 syllables
+
+const (
+	firstPair = 1 << iota
+	secondPair
+)
+
+func (p *syllablePairs) of(a, b uint32) uint32 {
+	i := a<<pairBits | b
+	return uint32(p[i>>5%uint32(len(p))]>>(i&31*2)) & 3
+}
+
+func (p *syllablePairs) add(a, b uint32, bits uint64) {
+	i := a<<pairBits | b
+	p[i>>5] |= bits << (i & 31 * 2)
+}
+
+// readLatin is read for a text without Chinese characters, of which it needs the bytes only. It
+// returns false if there are any.
+func (s *sounds) readLatin(sc *soundScratch, text []byte) bool {
+	sc.begin(len(text))
+	from, vowels := 0, 0
+	for i := 0; i <= len(text); {
+		end := i + 1
+		if i < len(text) {
+			kind, n := s.table.kind(text, i)
+			end = i + n
+			switch {
+			case kind == soundSeparator:
+				i = end
+				continue
+			case kind >= soundLetter:
+				to, v := s.table.token(text, i)
+				if vowels += v; v > 0 {
+					i = to
+					continue
+				}
+				end = to
+			case kind != soundBreak:
+				return false
+			}
+		}
+		if vowels >= s.least {
+			n := sc.n
+			if s.stretch(sc, text[:i], from); !s.begins(sc.symbols[n:sc.n]) {
+				sc.n = n
+			}
+		}
+		i = end
+		from, vowels = end, 0
+	}
+	clear(sc.symbols[sc.n : sc.n+automaton.Padding])
+	return true
+}
+
+// begins reports whether a pattern may begin among syllables.
+func (s *sounds) begins(symbols []automaton.Symbol) bool {
+	a, b := uint32(0), uint32(0)
+	for _, x := range symbols {
+		c := uint32(x.Code())
+		if s.first(a, b, c) {
+			return true
+		}
+		a, b = b, c
+	}
+	return false
+}
+
+// stretch adds to the stream what the text reads from byte i on, and ends it.
+func (s *sounds) stretch(sc *soundScratch, text []byte, i int) {
+	for gap := 0; i < len(text); {
+		kind, n := s.table.kind(text, i)
+		if kind >= soundLetter {
+			i = s.typed(sc, text, i)
+			gap = 0
+			continue
+		}
+		if kind != soundSeparator {
+			if y := s.table.syllables[kind]; y[1] != 0 && s.symbols[y[1]].Code() != 0 {
+				sc.others = append(sc.others, other{sc.n, s.symbols[y[1]]})
+			}
+			sc.put(s.symbols[s.table.syllables[kind][0]], uint32(i))
+			gap = 0
+		} else if gap++; gap > MaxGapLength {
+			sc.stop()
 		}
 		i += n
 	}
-	// Most words of other languages are turned away by two letters that do not follow one
-	// another, or by the last one.
-	if ok = ok && s.table.last>>(last-'a')&1 != 0; ok {
-		sc.syllables, ok = parseSyllables(sc.token[:letters], sc.syllables[:0])
+	sc.stop()
+}
+
+// token returns where a token of Latin letters ends that begins at byte i, and how many vowels it
+// has: no fewer than syllables. It is 0 for most words of other languages, which two letters show
+// to be no pinyin: the first ones, the last ones, or some between.
+func (t *soundTable) token(text []byte, i int) (end, vowels int) {
+	x := load(text[i:]) | 0x20*ones
+	letters := (x + (0x80-'a')*ones) &^ (x + (0x80-'z'-1)*ones) & highs
+	n := bits.TrailingZeros64(^letters&highs) / 8
+	if n == 0 || n == 8 || i+n < len(text) && text[i+n] >= utf8.RuneSelf {
+		return t.longToken(text, i)
 	}
-	if !ok {
+	first, last := x&0xFF-'a', x>>(8*(n-1))&0xFF-'a'
+	if n == 1 {
+		return i + 1, int(t.alone >> first & 1)
+	}
+	if t.open[first%26]>>(x>>8&0xFF-'a')&(t.last>>last)&1 == 0 {
+		return i + n, 0
+	}
+	for q := 0; ; q++ {
+		c := x&0xFF - 'a'
+		vowels += vowelLetters >> c & 1
+		if q == n-1 {
+			return i + n, vowels
+		}
+		if x >>= 8; t.follow[c%26]>>(x&0xFF-'a')&1 == 0 {
+			return i + n, 0
+		}
+	}
+}
+
+// longToken is token for one of any length and of letters in any guise.
+func (t *soundTable) longToken(text []byte, i int) (end, vowels int) {
+	n, ok := 0, true
+	last := byte(0)
+	for ; i < len(text); n++ {
+		kind, size := t.kind(text, i)
+		if kind < soundLetter {
+			break
+		}
+		c := byte(kind) - 'a'
+		ok = ok && (n == 0 || t.follow[last]>>c&1 != 0)
+		vowels += vowelLetters >> c & 1
+		last = c
+		i += size
+	}
+	if !ok || n > maxPinyin || t.last>>last&1 == 0 {
+		return i, 0
+	}
+	return i, vowels
+}
+
+// vowelLetters are the letters one of which every syllable has: a, e, i, o, u and v.
+const vowelLetters = 1<<0 | 1<<4 | 1<<8 | 1<<14 | 1<<20 | 1<<21
+
+// typed reads a token of Latin letters from byte i on and returns where it ends.
+func (s *sounds) typed(sc *soundScratch, text []byte, i int) int {
+	letters := 0
+	for i < len(text) {
+		kind, n := s.table.kind(text, i)
+		if kind < soundLetter || letters == maxPinyin {
+			break
+		}
+		sc.token[letters], sc.places[letters] = byte(kind), uint32(i)
+		letters++
+		i += n
+	}
+	var ok bool
+	if sc.syllables, ok = parseSyllables(sc.token[:letters], sc.syllables[:0]); !ok {
 		sc.stop()
 		return i
 	}
@@ -347,10 +677,24 @@ func (s *sounds) typed(sc *soundScratch, text []byte, i int) int {
 	return i
 }
 
-// sound searches a text by its sound.
-func (v *visit) sound() {
+// sound searches a text by its sound. sc.text holds it, but may lack its symbols.
+func (v *visit) sound(decoded bool) {
 	s, sc := v.m.sounds, &v.sc.sounds
-	s.read(sc, v.sc.text.Source)
+	if !s.readLatin(sc, v.sc.text.Source) {
+		if !decoded {
+			v.m.auto.Decode(&v.sc.text, v.sc.text.Source)
+		}
+		s.read(sc, &v.sc.text)
+	}
+	if sc.n > 0 {
+		v.heard()
+	}
+}
+
+// heard searches the stream of syllables that was read, with each character in its usual way and
+// one after another in its other way.
+func (v *visit) heard() {
+	s, sc := v.m.sounds, &v.sc.sounds
 	v.syllables(0, sc.n)
 	for _, o := range sc.others {
 		if !s.makes(sc, o) {
@@ -380,7 +724,7 @@ func (s *sounds) makes(sc *soundScratch, o other) bool {
 			return true
 		}
 	}
-	return s.pairs && (s.triples.has(tripleKey(at(-1), at(0), 0)) || s.triples.has(tripleKey(at(0), at(1), 0)))
+	return s.least == 2 && (s.triples.has(tripleKey(at(-1), at(0), 0)) || s.triples.has(tripleKey(at(0), at(1), 0)))
 }
 
 // syllables searches the stream of syllables from one up to another.
@@ -465,11 +809,9 @@ func (v *visit) foreign(i, j int) bool {
 	}
 	start, end := sc.span(v.sc.text.Source, i, j)
 	word := sc.token[:0]
-	for _, r := range string(v.sc.text.Source[start:end]) {
-		kind := uint16(soundSeparator)
-		if r < 1<<16 {
-			kind = s.table.first[r]
-		}
+	for text := v.sc.text.Source[:end]; start < end; {
+		kind, n := s.table.kind(text, start)
+		start += n
 		switch {
 		case kind >= soundLetter:
 			word = append(word, byte(kind))

@@ -97,3 +97,48 @@ func TestSyllablesOfATerm(t *testing.T) {
 		}
 	}
 }
+
+// A circle that is a zero in the numbered reading is read over by sound.
+func TestSoundsOverZeros(t *testing.T) {
+	m, err := New([]Term{{Text: "二二六", Forms: Pinyin}, {Text: "2026", Forms: Fold | Digits | Squeeze}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hits := findAll(m, new(Scratch), "贰○二六"); len(hits) != 2 || hits[0].Term != 0 || hits[1].Term != 1 {
+		t.Errorf("%v", hits)
+	}
+}
+
+// A text that becomes longer when it is folded is read to its end.
+func TestSoundsBehindExpansions(t *testing.T) {
+	m, err := New([]Term{{Text: "赌博机", Forms: Pinyin}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("ﷺ", 200) + "读播鸡"
+	if hits := findAll(m, new(Scratch), text); len(hits) != 1 || text[hits[0].Start:hits[0].End] != "读播鸡" {
+		t.Errorf("%v", hits)
+	}
+}
+
+// Letters and characters of every guise are read as what they fold to.
+func TestSoundsInGuise(t *testing.T) {
+	m, err := New([]Term{{Text: "赌博机", Forms: Pinyin}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"ｄｕｂｏｊｉ", "🅳🅤🅑🅞 ji", "𝐝𝐮𝐛𝐨𝐣𝐢", "读\u200b播-鸡", "du博 JI"} {
+		if hits := findAll(m, new(Scratch), text); len(hits) != 1 || hits[0].Start != 0 || hits[0].End != len(text) {
+			t.Errorf("%q: %v", text, hits)
+		}
+	}
+}
+
+// Every syllable has one of the letters that are counted as vowels.
+func TestSyllablesHaveVowels(t *testing.T) {
+	for _, name := range syllableNames()[1:] {
+		if !strings.ContainsAny(name, "aeiouv") {
+			t.Errorf("%s has none", name)
+		}
+	}
+}
