@@ -213,9 +213,14 @@ func (m *Matcher) Find(sc *Scratch, text []byte, f func(Hit) (more bool)) {
 	if m.forms&Decode == 0 || !sc.decoded.undo(text) {
 		return
 	}
-	if sc.Rejected != nil || m.seams == nil || m.seams.matter(&sc.decoded) {
+	written, sound := true, true
+	if sc.Rejected == nil && m.seams != nil { // whoever explains wants to see all of it
+		written, sound = m.seams.matter(&sc.decoded)
+	}
+	switch {
+	case written:
 		m.find(sc, sc.decoded.text, &sc.decoded, passes, f)
-	} else if m.sounds != nil {
+	case sound && m.sounds != nil:
 		sc.text.Source = sc.decoded.text
 		v := visit{m: m, sc: sc, decoded: &sc.decoded, f: f, pass: passes + passSound}
 		v.sound(false)

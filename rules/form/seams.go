@@ -17,6 +17,7 @@ type seams struct {
 	known func(rune) bool
 	leet  bool // digits and signs are read as letters
 	nums  bool // numerals are read as digits
+	heard bool // terms are looked for by their sound
 }
 
 // A side is what a seam has on one side: of an ASCII token the first letters, doubled ones once,
@@ -28,7 +29,7 @@ const maxSide = 64
 
 // newSeams takes the spellings of all terms.
 func newSeams(s *speller, m *Matcher) *seams {
-	sm := &seams{edges: make(map[rune]bool), leet: m.forms&Leet != 0, nums: m.forms&Digits != 0}
+	sm := &seams{edges: make(map[rune]bool), leet: m.forms&Leet != 0, nums: m.forms&Digits != 0, heard: m.forms&Pinyin != 0}
 	sm.known = func(r rune) bool { return m.auto.Symbol(r).Code() != 0 }
 	var pairs []uint64
 	for i, p := range s.patterns {
@@ -70,34 +71,35 @@ func (sm *seams) add(pairs []uint64, text string) []uint64 {
 	return pairs
 }
 
-// matter reports whether a text may hold, with its escapes undone, what it did not hold before.
-// It says so too early, never too late.
-func (sm *seams) matter(d *decoded) bool {
+// matter reports whether a text may hold, with its escapes undone, what it did not hold before, and
+// whether it may do so by its sound. It says so too early, never too late.
+func (sm *seams) matter(d *decoded) (written, sound bool) {
 	text := d.text
 	settled := 0 // up to here all seams are looked at
 	for _, e := range d.escapes {
 		at, end := int(e.at), int(e.at+e.n)
 		reads, sure := sm.readsOver(text[at:end])
 		if !sure {
-			return true
+			return true, true
 		}
 		if at == end && at > 0 && at < len(text) && isAlnum(text[at-1]) && isAlnum(text[at]) {
-			return true // a tag within a token
+			return true, true // a tag within a token
 		}
 		if !reads || end <= settled {
 			continue
 		}
-		left, sure := sm.before(text[:at])
+		left, first, sure := sm.before(text[:at])
 		if !sure {
-			return true
+			return true, true
 		}
 		right, begin, sure := sm.after(text, end)
 		if !sure || left == right && left&sideRune != 0 || left != 0 && right != 0 && sm.meet.has(pairKey(left, right)) {
-			return true
+			return true, true
 		}
+		sound = sound || sm.heard && sounding(text, first, left) && sounding(text, begin, right)
 		settled = begin
 	}
-	return false
+	return false, sound
 }
 
 // readsOver reports whether what an escape stands for may be read over: it is separators. If it is
@@ -141,8 +143,20 @@ func (sm *seams) sign(r rune) bool {
 	return sm.leet && r < utf8.RuneSelf && signKind(byte(r)) != 0 || sm.nums && strings.ContainsRune(circles, r)
 }
 
-// before returns the side that the text ends with, 0 for none.
-func (sm *seams) before(text []byte) (side uint64, sure bool) {
+// sounding reports whether the side that begins at a byte may be read by its sound.
+func sounding(text []byte, at int, side uint64) bool {
+	if side&sideRune != 0 {
+		return fold.ClassOf(rune(side&^sideRune)) == fold.Han
+	}
+	if side == 0 {
+		return false
+	}
+	end, vowels := allSounds().token(text, at)
+	return vowels > 0 || end < len(text) && isAlnum(text[end])
+}
+
+// before returns the side that the text ends with, 0 for none, and where it begins.
+func (sm *seams) before(text []byte) (side uint64, begin int, sure bool) {
 	for len(text) > 0 {
 		r, n := utf8.DecodeLastRune(text)
 		if r < utf8.RuneSelf && isAlnum(byte(r)) {
@@ -151,15 +165,16 @@ func (sm *seams) before(text []byte) (side uint64, sure bool) {
 				lo--
 			}
 			r, n := utf8.DecodeLastRune(text[:lo])
-			return sm.token(text[lo:], n == 0 || sm.edge(r))
+			side, sure = sm.token(text[lo:], n == 0 || sm.edge(r))
+			return side, lo, sure
 		}
 		to, sure := sm.single(r)
 		if !sure || !isSeparator(to) {
-			return sideRune | uint64(to), sure
+			return sideRune | uint64(to), len(text) - n, sure
 		}
 		text = text[:len(text)-n]
 	}
-	return 0, true
+	return 0, 0, true
 }
 
 // after returns the side that stands in the text from a byte on, and where it begins.

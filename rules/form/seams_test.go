@@ -39,7 +39,7 @@ func TestSeams(t *testing.T) {
 		if !d.undo([]byte(text)) {
 			t.Fatalf("%q has no escape", text)
 		}
-		if got := m.seams.matter(&d); got != want {
+		if got, _ := m.seams.matter(&d); got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)
 		}
 	}
@@ -63,7 +63,25 @@ func TestSeamsAreLinear(t *testing.T) {
 		} {
 			var d decoded
 			d.undo([]byte(text))
-			m.seams.matter(&d)
+			_, _ = m.seams.matter(&d)
+		}
+	}
+}
+
+// What only sounds like a term is looked for where both sides of an escape may be pinyin.
+func TestSeamsSound(t *testing.T) {
+	m, err := New([]Term{{Text: "赌博机", Forms: Decode | Pinyin}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		"du&amp;bo ji": true, "读&amp;bo鸡": true, "读<b>播</b>鸡": true, "1du &amp; bo2": true,
+		"the &amp; bo": false, "du &amp; the": false, "du，&amp;bo": false, "du bo ji &#128514;": false,
+	} {
+		var d decoded
+		d.undo([]byte(text))
+		if _, got := m.seams.matter(&d); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
 		}
 	}
 }
