@@ -484,3 +484,29 @@ func TestRepetitionsBesideOtherForms(t *testing.T) {
 		}
 	}
 }
+
+// Nothing is allocated once the scratch has grown, whatever the text asks for.
+func TestFindAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	m, err := New([]Term{{Text: "赌博机", Forms: All}, {Text: "go to hell", Forms: All}, {Text: "哈哈", Forms: All}}, Options{Words: testWords(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := [][]byte{
+		[]byte("哈哈哈，赌-博-机 du bo ji 读播鸡 &#36172;博机 &amp; g0 t0 hell"),
+		[]byte("you &amp; them, make a go to hell &#128514; of it"),
+		[]byte(strings.Repeat("重庆银行长乐，the quick ﷺ %20 brown\\n<b>", 40)),
+	}
+	var sc Scratch
+	all := func() {
+		for _, text := range texts {
+			m.Find(&sc, text, func(Hit) bool { return true })
+		}
+	}
+	all()
+	if n := testing.AllocsPerRun(20, all); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}

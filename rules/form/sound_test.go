@@ -142,3 +142,19 @@ func TestSyllablesHaveVowels(t *testing.T) {
 		}
 	}
 }
+
+// A text that is all syllables, of terms or nearly so, takes time as it grows: were each looked at
+// again for what stands around it, this test would not end.
+func TestSoundsAreLinear(t *testing.T) {
+	m, err := New([]Term{
+		{Text: "赌博机", Forms: Fold | Squeeze | Decode | Pinyin}, {Text: "长行乐", Forms: Fold | Pinyin},
+		{Text: "冰毒", Forms: Pinyin, Syllables: 2},
+	}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sc Scratch
+	for _, piece := range []string{"读播鸡", "du bo ji ", "dubo", "行", "读播 ", "e", "du&amp;bo ", "读-", "乐the ", "兵督", "bingdu"} {
+		m.Find(&sc, []byte(strings.Repeat(piece, 2<<20/len(piece))), func(Hit) bool { return false })
+	}
+}
