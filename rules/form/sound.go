@@ -258,7 +258,7 @@ func pronounce(term string, least int) []string {
 }
 
 func (s *sounds) memory() int64 {
-	return s.auto.Memory() + int64(12*cap(s.terms)+4*cap(s.symbols)+4*cap(s.byCode)+8*(cap(s.triples.words)+cap(s.firsts.words)))
+	return s.auto.Memory() + int64(12*cap(s.terms)+4*cap(s.symbols)+4*cap(s.byCode)+8*(cap(s.triples.words)+cap(s.firsts.words)+len(s.pairs)))
 }
 
 // soundScratch is a text as syllables: their symbols, and the bytes of the text each was made
@@ -273,9 +273,10 @@ type soundScratch struct {
 	// as byCode has them; at says which symbol of the text each stands for. The others hold places
 	// in codes.
 	codes, at, rest, triples, alike, typed []uint32
-	token                                  [maxPinyin]byte // the letters of a token, where each stands, and its syllables
-	places                                 [maxPinyin + 1]uint32
-	syllables                              []syllable
+
+	token     [maxPinyin]byte // the letters of a token, where each stands, and its syllables
+	places    [maxPinyin + 1]uint32
+	syllables []syllable
 }
 
 // other is another way to read the character of one symbol.

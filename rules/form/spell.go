@@ -207,7 +207,8 @@ func (s *speller) putAside() (rows []repetition) {
 	for i, sp := range s.spellings {
 		if sp.in == plain {
 			runes := []rune(s.patterns[i].Text)
-			if r := runes[0]; len(runes) > 1 && len(slices.Compact(slices.Clone(runes))) == 1 && !isSeparator(r) && !strings.ContainsRune(s.marked, r) {
+			row := len(runes) > 1 && len(slices.Compact(slices.Clone(runes))) == 1
+			if r := runes[0]; row && !isSeparator(r) && !strings.ContainsRune(s.marked, r) {
 				rows = append(rows, repetition{r: r, n: len(runes), spelling: sp, whole: !s.patterns[i].Substring && fold.ClassOf(r) == fold.Token})
 				continue
 			}
