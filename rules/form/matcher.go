@@ -279,8 +279,9 @@ func (m *Matcher) find(sc *Scratch, text []byte, d *decoded, pass int, f func(Hi
 		v.pass = pass + passSound
 		v.sound(true)
 	}
-	// This comes last: it changes the symbols of the text.
-	if is.marks && m.numbers != nil && m.numbers.zeros(sc.text.Symbols) {
+	// This comes last: it changes the symbols of the text. A number with a circle begins with a
+	// numeral and another one or the circle.
+	if is.marks && is.numerals && m.numbers != nil && m.numbers.zeros(sc.text.Symbols) {
 		v.pass = pass + passZeros
 		sc.joined.join(sc.text.Symbols, m.blank)
 		v.numbered()
