@@ -54,6 +54,8 @@ type Config struct {
 	// MaxHits bounds the hits reported of one event. Beyond it only the first hit
 	// of each further rule is kept, so that a flood hides nothing.
 	MaxHits int `yaml:"max_hits"`
+	// Breaker takes the action from live rules that hit too much.
+	Breaker Breaker `yaml:"breaker"`
 }
 
 // DefaultMaxHits is how many hits of one event are reported at least.
@@ -62,7 +64,7 @@ const DefaultMaxHits = 100
 // DefaultConfig returns the starter packs under the default limits.
 func DefaultConfig() Config {
 	return Config{Watch: 2 * time.Second, MemoryBudget: automaton.DefaultMemoryBudget, MaxHits: DefaultMaxHits, FalseAlarms: DefaultBudget(),
-		SecondOpinion: SecondOpinion{Every: 1000}}
+		SecondOpinion: SecondOpinion{Every: 1000}, Breaker: DefaultBreaker()}
 }
 
 // DefaultSecondBudget is enough for some 2,500 critical terms of three characters in the
@@ -134,7 +136,7 @@ func (c *Config) Validate() error {
 	if c.SecondOpinion.Every > 0 && c.SecondOpinion.MemoryBudget != 0 && c.SecondOpinion.MemoryBudget < 1<<20 {
 		errs = append(errs, fmt.Errorf("second_opinion.memory_budget: %s is too little; give at least 1MiB, 0B for as many terms as fit in %s, or every: 0 to turn it off", c.SecondOpinion.MemoryBudget, DefaultSecondBudget))
 	}
-	return errors.Join(append(errs, c.FalseAlarms.Validate())...)
+	return errors.Join(append(errs, c.FalseAlarms.Validate(), c.Breaker.validate())...)
 }
 
 // Bytes is an amount of memory, written as a number with the unit B, KiB, MiB or GiB.

@@ -559,7 +559,7 @@ func TestConfig(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
-	c = Config{MemoryBudget: 5, MaxHits: 0}
+	c = Config{MemoryBudget: 5, MaxHits: 0, Breaker: DefaultBreaker()}
 	want := "memory_budget: 5B is too little; give at least 1MiB\nmax_hits: 0 is out of range; choose from 1 to 10000"
 	if err := c.Validate(); err == nil || err.Error() != want {
 		t.Error(err)

@@ -271,34 +271,39 @@ func (s *Set) sum() string {
 		}
 		text(h, state.String())
 		number(h, r.Rollout)
-		text(h, r.Forms.String())
-		number(h, len(r.Kinds))
-		for _, k := range r.Kinds {
-			text(h, k.String())
-		}
-		texts(h, slices.Clone(r.Fields))
-		number(h, len(r.Lists))
-		for _, list := range r.Lists {
-			texts(h, written(list))
-		}
-		texts(h, written(r.None))
-		number(h, r.Distinct)
-		number(h, r.Within.Characters)
-		text(h, fmt.Sprint(r.Within.Sentence))
-		var except []string
-		for i := range r.Except {
-			if !r.Except[i].Expired(s.loaded) {
-				except = append(except, fold.String(r.Except[i].Text))
-			}
-		}
-		texts(h, except)
-		if r.When == nil {
-			text(h, "")
-		} else {
-			text(h, r.When.String())
-		}
+		s.sumSearch(h, r)
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// sumSearch writes what decides whether a rule hits.
+func (s *Set) sumSearch(h hash.Hash, r *Rule) {
+	text(h, r.Forms.String())
+	number(h, len(r.Kinds))
+	for _, k := range r.Kinds {
+		text(h, k.String())
+	}
+	texts(h, slices.Clone(r.Fields))
+	number(h, len(r.Lists))
+	for _, list := range r.Lists {
+		texts(h, written(list))
+	}
+	texts(h, written(r.None))
+	number(h, r.Distinct)
+	number(h, r.Within.Characters)
+	text(h, fmt.Sprint(r.Within.Sentence))
+	var except []string
+	for i := range r.Except {
+		if !r.Except[i].Expired(s.loaded) {
+			except = append(except, fold.String(r.Except[i].Text))
+		}
+	}
+	texts(h, except)
+	if r.When == nil {
+		text(h, "")
+	} else {
+		text(h, r.When.String())
+	}
 }
 
 // written returns each term of a list with all that says how it is read.

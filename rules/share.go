@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,6 +19,12 @@ func (s Share) String() string {
 	decimals := strings.TrimRight(fmt.Sprintf(".%04d", s%Percent), "0")
 	return strconv.FormatInt(int64(s/Percent), 10) + strings.TrimSuffix(decimals, ".") + "%"
 }
+
+// ShareOf returns a fraction between 0 and 1 as a share, rounded.
+func ShareOf(fraction float64) Share { return Share(math.Round(fraction * float64(100*Percent))) }
+
+// Fraction returns the share as a number between 0 and 1.
+func (s Share) Fraction() float64 { return float64(s) / float64(100*Percent) }
 
 var shareShape = regexp.MustCompile(`^([0-9]{1,3})(?:\.([0-9]{1,4}))?%$`)
 

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 )
@@ -73,4 +74,19 @@ func (s *Set) InShadow() []string {
 // find returns the number of a live or shadow rule.
 func (s *Set) find(id string) (int, bool) {
 	return slices.BinarySearchFunc(s.rules, id, func(r *Rule, id string) int { return cmp.Compare(r.ID, id) })
+}
+
+// Fingerprint returns a digest of what a live or shadow rule hits and asks for, empty for one that is
+// not there. It stays the same where only state, roll-out or descriptions differ.
+func (s *Set) Fingerprint(id string) string {
+	i, ok := s.find(id)
+	if !ok {
+		return ""
+	}
+	r, h := s.rules[i], sha256.New()
+	text(h, r.Category)
+	text(h, r.Severity.String())
+	text(h, r.Action.String())
+	s.sumSearch(h, r)
+	return string(h.Sum(nil))
 }

@@ -46,6 +46,7 @@ func TestParse(t *testing.T) {
 	want.Rules.Dir, want.Rules.Categories = "/etc/weir/rules", "/etc/weir/categories.yaml"
 	want.Rules.MemoryBudget, want.Rules.MaxHits = 512<<20, 50
 	want.Rules.Engine, want.Rules.SecondOpinion = rules.EngineCloudflare, rules.SecondOpinion{Every: 500, MemoryBudget: 64 << 20}
+	want.Rules.Breaker = rules.Breaker{Share: 5 * rules.Percent / 2, MinHits: 500, Factor: 4.5, Window: 30 * time.Second}
 	want.Rules.Words, want.Rules.Exclusions = "/etc/weir/words.txt", "/etc/weir/exclusions.txt"
 	want.Rules.Benign, want.Rules.FalseAlarms = "/etc/weir/benign.jsonl", rules.Budget{Set: 2500, Rule: 5}
 	want.Push.Policy, want.Push.PseudonymKeyFile = "/etc/weir/push.yaml", "/run/secrets/pseudonym"
@@ -167,6 +168,11 @@ func TestRefusals(t *testing.T) {
 		{"more false alarms of one rule than of all", "rules: {false_alarms: {rule: 1%}}\n", []string{"1:30: rules.false_alarms.rule: 1% for one rule is more than all rules together may hit (0.1%); raise false_alarms.set too"}},
 		{"as many false alarms as there are posts", "rules: {false_alarms: {set: 100%, rule: 100%}}\n", nil},
 		{"a benign corpus that is a list", "rules: {benign: [a.txt]}\n", []string{"1:17: rules.benign: "}},
+		{"a share that is no percentage", "rules: {breaker: {share: 0.01}}\n", []string{`1:26: rules.breaker.share: "0.01" is not a share; write a number from 0 to 100, with at most four decimals, and a percent sign, such as 0.1%`}},
+		{"a breaker of one hit", "rules:\n  breaker:\n    min_hits: 1\n", []string{"3:15: rules.breaker.min_hits: 1 is out of range; choose from 10 to 1000000, or enabled: false"}},
+		{"a breaker for less than usual", "rules: {breaker: {factor: 0.5}}\n", []string{"1:27: rules.breaker.factor: 0.5 is out of range; choose from 2 to 1000"}},
+		{"a breaker that never looks", "rules: {breaker: {window: 24h}}\n", []string{"1:27: rules.breaker.window: 24h0m0s is out of range; choose from 1s to 1h"}},
+		{"a breaker as a word", "rules: {breaker: off}\n", []string{"1:18: rules.breaker: "}},
 		{"words that are a list", "rules: {words: [a.txt]}\n", []string{"1:16: rules.words: "}},
 		{"forms for all rules", "rules: {only: fold}\n", []string{"1:9: rules.only: unknown name"}},
 		{"no directory of evidence", "evidence: {dir: ''}\n", []string{"1:17: evidence.dir: none given"}},
