@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/pipelinetest"
+	"github.com/weir-moderation/weir/rules"
 )
 
 // posts returns a batch of ordinary posts of about 460 bytes, of which one in
@@ -33,11 +34,16 @@ func posts(n, every int) *pipeline.Batch {
 func BenchmarkHandle(b *testing.B) {
 	const n = 2000
 	for _, c := range []struct {
-		name  string
-		every int
-	}{{"none-flagged", 0}, {"1-percent-flagged", 100}, {"20-percent-flagged", 5}} {
+		name    string
+		every   int
+		watched bool // by a breaker
+	}{
+		{"none-flagged", 0, false}, {"none-flagged-watched", 0, true}, {"1-percent-flagged", 100, false}, {"1-percent-flagged-watched", 100, true},
+		{"20-percent-flagged", 5, false}, {"20-percent-flagged-watched", 5, true},
+	} {
 		b.Run(c.name, func(b *testing.B) {
 			p := newPipeline(b, &pipelinetest.Sink{Effect: func(string, func() error) error { return nil }})
+			p.Enforce(pipeline.Force{Rules: p.InForce().Rules, Breaker: rules.Breaker{Enabled: c.watched}})
 			batch := posts(n, c.every)
 			b.SetBytes(int64(len(batch.Records[0].Value)))
 			b.ReportAllocs()
@@ -84,6 +90,7 @@ func TestPassingPostsCostNoAllocation(t *testing.T) {
 		t.Skip("the race detector empties pools at random")
 	}
 	p := newPipeline(t, new(pipelinetest.Sink))
+	p.Enforce(pipeline.Force{Rules: p.InForce().Rules, Breaker: rules.DefaultBreaker()})
 	batch := posts(2000, 0)
 	perBatch := testing.AllocsPerRun(20, func() {
 		if err := p.Handle(t.Context(), batch); err != nil {

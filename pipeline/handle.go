@@ -39,6 +39,10 @@ type Pipeline struct {
 type Force struct {
 	Rules  *rules.Set
 	Policy *push.Policy // nil where no pushes are judged
+	// Breaker says when a rule loses its action; see [Breaker].
+	Breaker rules.Breaker
+
+	tally *tally // made by Enforce
 }
 
 // NamedSink is a sink with the word it has in metrics and logs.
@@ -109,6 +113,7 @@ func New(o Options) (*Pipeline, error) {
 // from now on. Batches in hand keep what they began with.
 func (p *Pipeline) Enforce(f Force) {
 	p.metrics.hitsOf(f.Rules)
+	f.tally = newTally(f.Rules, f.Breaker)
 	p.force.Store(&f)
 }
 
@@ -127,6 +132,7 @@ type worker struct {
 	events []*event.Event // slab; the first n are held by verdicts
 	n      int
 	pushes []int // verdicts that Redis is asked about, by index
+	hit    []int // numbers of the rules that an event hit
 	out    Output
 	counts Counts
 }
@@ -419,6 +425,7 @@ func (p *Pipeline) account(w *worker, force *Force, b *Batch) {
 		c.Policy = force.Policy.Digest()
 	}
 	p.metrics.count(b.Kind, w.counts)
+	force.tally.add(w, b.Kind)
 	for i := range b.Records {
 		// Some producers send no time, and what cannot be read has none.
 		if t := b.Records[i].Time; !t.IsZero() {

@@ -121,9 +121,7 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
 func (m *metrics) hitsOf(set *rules.Set) {
 	for _, r := range set.Rules() {
 		m.hit(r, r.State)
-		if r.Rollout < 100 {
-			m.hit(r, rules.Shadow)
-		}
+		m.hit(r, rules.Shadow) // to users outside its roll-out, or when it has lost its action
 	}
 }
 
