@@ -198,7 +198,7 @@ func (w *watched) over(s rules.Breaker, now time.Time) bool {
 }
 
 // enough is in how many events the share that trips is the least number of hits.
-func enough(s rules.Breaker) float64 { return float64(s.MinHits) / float64(s.Share) }
+func enough(s rules.Breaker) float64 { return float64(s.MinHits) / s.Share.Fraction() }
 
 // pass adds a window that is over and lasted d; what was there before is worth less for it.
 func (c *Count) pass(window Count, d time.Duration) {
@@ -210,7 +210,7 @@ func (c *Count) pass(window Count, d time.Duration) {
 // tooMuch reports whether a window has so many hits that its rule is rather wrong than right: enough of
 // them, clearly more than the share, and clearly more than Factor times all that is known of the rule.
 func tooMuch(s rules.Breaker, window Count, known []Count) bool {
-	if window.Hits < float64(s.MinHits) || !clearlyMore(window.Hits, window.Events, float64(s.Share)) {
+	if window.Hits < float64(s.MinHits) || !clearlyMore(window.Hits, window.Events, s.Share.Fraction()) {
 		return false
 	}
 	for _, c := range known {

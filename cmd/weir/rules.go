@@ -14,6 +14,7 @@ type rulesCmd struct {
 	Budget          budgetCmd   `cmd:"" help:"Say which benign posts the rules hit, and whether the false-alarm budget allows it."`
 	Diff            diffCmd     `cmd:"" help:"Say which rules differ between two sets, and in what."`
 	Backtest        backtestCmd `cmd:"" help:"Judge the same events by two sets, and tell what they judge differently."`
+	Restore         restoreCmd  `cmd:"" help:"Give a rule its action back that it lost because it hit too much."`
 }
 
 // ruleFlags say which rules are meant.

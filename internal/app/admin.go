@@ -30,6 +30,8 @@ func newAdmin(d *daemon) (*admin, error) {
 	mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "healthy\n") })
 	mux.Handle("GET /-/ready", readiness(d.probes()))
 	mux.HandleFunc("POST /-/reload", d.serveReload)
+	mux.HandleFunc("GET /-/rules/tripped", d.serveTripped)
+	mux.HandleFunc("POST /-/rules/restore", d.serveRestore)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

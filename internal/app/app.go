@@ -178,7 +178,7 @@ func (d *daemon) build(ctx context.Context) error {
 		if d.evidence.Err() != nil {
 			return nil // the log is dead and has said so
 		}
-		return d.reloader.record(ctx, evidence.KindStop, &inForce{Force: d.pipeline.InForce()}, "")
+		return d.reloader.record(ctx, evidence.KindStop, &inForce{Force: d.pipeline.InForce()}, forceBody{})
 	})
 	d.source = ingest.NewSource(d.client, d.cfg.Input, ingest.Options{OnGap: ev.Gap, Logger: d.log, Registerer: d.registry})
 	return nil
@@ -232,6 +232,7 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error { return d.reloader.watch(ctx) })
+	g.Go(func() error { return d.reloader.watchRates(ctx) })
 	if d.reloader.receipts != nil {
 		g.Go(func() error { return d.reloader.receipts.run(ctx) })
 	}

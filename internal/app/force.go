@@ -49,7 +49,7 @@ func LoadPolicyOnly(c *config.Config) (force pipeline.Force, err error) {
 
 // loadForce is LoadForce with rules from anywhere.
 func loadForce(c *config.Config, open func() (*RuleSet, error)) (*inForce, error) {
-	var f inForce
+	f := inForce{Force: pipeline.Force{Breaker: c.Rules.Breaker}}
 	var errs [2]error
 	if f.set, errs[0] = open(); errs[0] == nil {
 		f.Rules, errs[0] = f.set.Set, f.set.Prove(c)

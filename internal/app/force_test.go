@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -184,7 +183,7 @@ func TestMemoryOfBothEngines(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := newReloadMetrics(prometheus.NewRegistry())
-		m.inForce(pipeline.Force{Rules: set}, time.Time{})
+		m.inForce(pipeline.Force{Rules: set})
 		got := testutil.ToFloat64(m.memory)
 		if want := set.Stats().Memory + set.Stats().Second.Memory; got != float64(want) {
 			t.Errorf("one of %d: %v bytes, want %d", every, got, want)
@@ -217,7 +216,7 @@ func TestWhatTheSecondOpinionLeavesOutIsTold(t *testing.T) {
 		t.Errorf("%s\nhas no %q", lines, want)
 	}
 	m := newReloadMetrics(prometheus.NewRegistry())
-	if m.inForce(force, time.Unix(0, 0)); testutil.ToFloat64(m.leftOut) != float64(n) {
+	if m.inForce(force); testutil.ToFloat64(m.leftOut) != float64(n) {
 		t.Errorf("the gauge says %v, want %d", testutil.ToFloat64(m.leftOut), n)
 	}
 	c.Rules.SecondOpinion.MemoryBudget = rules.DefaultSecondBudget

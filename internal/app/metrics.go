@@ -45,9 +45,14 @@ func newReloadMetrics(reg prometheus.Registerer) *reloadMetrics {
 	return m
 }
 
-func (m *reloadMetrics) inForce(f pipeline.Force, now time.Time) {
+// loaded notes that a load was taken up.
+func (m *reloadMetrics) loaded(now time.Time) {
 	m.successful.Set(1)
 	m.timestamp.Set(float64(now.Unix()))
+}
+
+// inForce shows what is in force.
+func (m *reloadMetrics) inForce(f pipeline.Force) {
 	m.rules.Reset()
 	m.rules.WithLabelValues(f.Rules.Digest()).Set(1)
 	m.count.Set(float64(len(f.Rules.Rules())))

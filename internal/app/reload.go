@@ -31,6 +31,7 @@ type reloader struct {
 	log      *slog.Logger
 	metrics  *reloadMetrics
 	build    string
+	breaker  *breaker
 
 	mu      sync.Mutex
 	cfg     *config.Config // as started: what a reload cannot change is compared with it
@@ -49,20 +50,27 @@ type inForce struct {
 
 // start notes what is in force from the beginning, and puts it on record.
 func (r *reloader) start(ctx context.Context, f *inForce) error {
-	r.metrics.inForce(f.Force, time.Now())
-	if err := r.record(ctx, evidence.KindStart, f, "start"); err != nil {
+	if err := r.record(ctx, evidence.KindStart, f, forceBody{Why: "start"}); err != nil {
 		return fmt.Errorf("record the start: %w", err)
 	}
-	r.taken(f)
+	r.now(f)
+	r.loaded()
 	return nil
 }
 
-// taken notes that f is in force, and tells it.
-func (r *reloader) taken(f *inForce) {
-	if f.set.Warning != nil {
-		r.log.Warn("rules hit benign posts more often than rules.false_alarms allows; name a sample of your own posts in rules.benign to have such sets refused", "err", f.set.Warning)
+// now notes that f is in force from now on.
+func (r *reloader) now(f *inForce) {
+	r.set, r.since = f.set, time.Now()
+	r.metrics.inForce(f.Force)
+}
+
+// loaded notes that what was to be loaded is in force, and tells it.
+func (r *reloader) loaded() {
+	if r.set.Warning != nil {
+		r.log.Warn("rules hit benign posts more often than rules.false_alarms allows; name a sample of your own posts in rules.benign to have such sets refused", "err", r.set.Warning)
 	}
-	r.set, r.since, r.refused = f.set, time.Now(), nil
+	r.metrics.loaded(time.Now())
+	r.refused = nil
 	r.tell()
 }
 
@@ -94,12 +102,17 @@ func (r *reloader) reload(ctx context.Context) error {
 func (r *reloader) swap(ctx context.Context, bundle *rules.Bundle, why string) error {
 	f, err := r.read(bundle)
 	if err == nil {
-		err = r.enforce(ctx, f, why)
+		f.Force, err = keepTripped(r.pipeline.InForce(), f.Force)
+	}
+	if err == nil {
+		err = r.enforce(ctx, f, forceBody{Why: why})
 	}
 	if err != nil {
 		r.refuse(bundle, err)
+		return err
 	}
-	return err
+	r.loaded()
+	return nil
 }
 
 // refuse says that a change was not taken up.
@@ -138,17 +151,16 @@ func (r *reloader) read(bundle *rules.Bundle) (*inForce, error) {
 //
 // On record first: no verdict may name a digest that evidence has never heard of. If the process
 // dies in between, the record names a set that judged nothing, which is harmless.
-func (r *reloader) enforce(ctx context.Context, f *inForce, why string) error {
+func (r *reloader) enforce(ctx context.Context, f *inForce, why forceBody) error {
 	if err := r.record(ctx, evidence.KindRuleSet, f, why); err != nil {
 		return fmt.Errorf("record the change: %w", err)
 	}
 	r.pipeline.Enforce(f.Force)
-	r.metrics.inForce(f.Force, time.Now())
-	r.log.Info("rules and policy are in force", "rules", f.Rules.Digest(), "why", why)
+	r.now(f)
+	r.log.Info("rules and policy are in force", "rules", f.Rules.Digest(), "why", why.Why, "in_shadow", len(f.Rules.InShadow()))
 	if x := f.Rules.Stats().Second; x.LeftOut > 0 {
 		r.log.Info("the second opinion looks at a part of the critical terms", "terms", x.Terms, "left_out", x.LeftOut)
 	}
-	r.taken(f)
 	return nil
 }
 
@@ -167,11 +179,17 @@ type forceBody struct {
 	MaxHits    int      `json:"max_hits,omitempty"`
 	LoadedAt   string   `json:"loaded_at,omitempty"` // by which exceptions were in force or had expired
 	InShadow   []string `json:"in_shadow,omitempty"` // rules in shadow whatever the bundle says
+
+	// Tripped are those rules in shadow for which this record was made, Restored is the one that got
+	// its action back.
+	Tripped  []pipeline.Trip `json:"tripped,omitempty"`
+	Restored string          `json:"restored,omitempty"`
 }
 
-// record appends a record about what is in force. Set is nil in that of a stop.
-func (r *reloader) record(ctx context.Context, kind evidence.Kind, f *inForce, why string) error {
-	b := forceBody{Rules: f.Rules.Digest(), Build: r.build, Time: time.Now().UTC().Format(time.RFC3339Nano), Why: why}
+// record appends a record about what is in force, beside what the body says already. The set is nil
+// in that of a stop.
+func (r *reloader) record(ctx context.Context, kind evidence.Kind, f *inForce, b forceBody) error {
+	b.Rules, b.Build, b.Time = f.Rules.Digest(), r.build, time.Now().UTC().Format(time.RFC3339Nano)
 	if f.Policy != nil {
 		b.Policy = f.Policy.Digest()
 	}
@@ -223,5 +241,5 @@ func needRestart(old, fresh *config.Config) []string {
 
 // newReloader returns a reloader without topic and receipts; start comes next.
 func newReloader(cfg *config.Config, load func() (*config.Config, error), p *pipeline.Pipeline, ev *evidence.Log, log *slog.Logger, reg prometheus.Registerer) *reloader {
-	return &reloader{load: load, pipeline: p, evidence: ev, log: log, metrics: newReloadMetrics(reg), cfg: cfg}
+	return &reloader{load: load, pipeline: p, evidence: ev, log: log, metrics: newReloadMetrics(reg), breaker: newBreaker(p, reg), cfg: cfg}
 }

@@ -77,9 +77,7 @@ func (r *reloader) lookAtTopic(ctx context.Context) {
 // again notes that what is in force is what is wanted, after something else was refused.
 func (r *reloader) again() {
 	if r.refused != nil {
-		r.refused = nil
-		r.metrics.successful.Set(1)
-		r.tell()
+		r.loaded()
 	}
 }
 
