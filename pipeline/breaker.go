@@ -23,7 +23,8 @@ import (
 // older windows weigh less than one each, which varies less than Poisson's: the test errs towards leaving
 // a rule its action.
 //
-// It watches one process: another instance judges what it sees itself. It forgets with the process.
+// It watches one process: another instance judges what it sees itself. What rules usually do is forgotten
+// with the process; what was decided about them is [Memory].
 type Breaker struct {
 	pipeline *Pipeline
 
@@ -34,7 +35,10 @@ type Breaker struct {
 
 // Count is how many events a rule was asked about, and how many of them it hit. Of windows that are
 // over it is a part.
-type Count struct{ Events, Hits float64 }
+type Count struct {
+	Events float64 `json:"events"`
+	Hits   float64 `json:"hits"`
+}
 
 // share returns which part of the events it hit.
 func (c Count) share() float64 {
@@ -57,14 +61,24 @@ type Trip struct {
 
 // watched is what is known of a rule.
 type watched struct {
-	fingerprint string
-	began       time.Time // when the window began
-	window      Count
-	usual       Count // of windows that are over
-	// accepted is the most it did while it was in shadow, if it got its action back.
-	accepted Count
-	trip     *Trip // nil while it has its action
-	most     Count // while it is in shadow: the window in which it hit the largest share
+	Decided
+	began  time.Time // when the window began
+	window Count
+	usual  Count // of windows that are over
+}
+
+// Memory is what was decided about rules, by their ids. It is what is to outlive a process.
+type Memory map[string]Decided
+
+// Decided is what was decided about a rule.
+type Decided struct {
+	Fingerprint string `json:"fingerprint"` // of [rules.Set.Fingerprint]; of another rule it says nothing
+	// Trip is nil while it has its action.
+	Trip *Trip `json:"trip,omitempty"`
+	// Most is of the windows since it tripped the one in which it hit the largest share.
+	Most Count `json:"most,omitzero"`
+	// Accepted is the Most of the trip after which it got its action back.
+	Accepted Count `json:"accepted,omitzero"`
 }
 
 const (
@@ -102,10 +116,10 @@ func (b *Breaker) Look(now time.Time) []Trip {
 		w := b.watched[r.ID]
 		_, shadowed := slices.BinarySearch(inShadow, r.ID)
 		if !shadowed {
-			w.trip = nil
+			w.Trip = nil
 			if r.State == rules.Live && tooMuch(s, w.window, w.known(s)) {
 				w.tripped(s, r.ID, now)
-				trips = append(trips, *w.trip)
+				trips = append(trips, *w.Trip)
 				continue // the window stays open until the rule is in shadow
 			}
 		}
@@ -115,8 +129,8 @@ func (b *Breaker) Look(now time.Time) []Trip {
 		switch {
 		case !shadowed:
 			w.usual.pass(w.window, now.Sub(w.began))
-		case w.window.Hits >= float64(s.MinHits) && w.window.share() > w.most.share():
-			w.most = w.window
+		case w.window.Hits >= float64(s.MinHits) && w.window.share() > w.Most.share():
+			w.Most = w.window
 		}
 		w.window, w.began = Count{}, now
 	}
@@ -129,8 +143,8 @@ func (b *Breaker) Tripped() []Trip {
 	defer b.mu.Unlock()
 	trips := []Trip{}
 	for _, id := range b.pipeline.InForce().Rules.InShadow() {
-		if w := b.watched[id]; w != nil && w.trip != nil {
-			trips = append(trips, *w.trip)
+		if w := b.watched[id]; w != nil && w.Trip != nil {
+			trips = append(trips, *w.Trip)
 		}
 	}
 	return trips
@@ -142,7 +156,31 @@ func (b *Breaker) Restored(id string, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if w := b.watched[id]; w != nil {
-		*w = watched{fingerprint: w.fingerprint, began: now, accepted: w.most}
+		*w = watched{Decided: Decided{Fingerprint: w.Fingerprint, Accepted: w.Most}, began: now}
+	}
+}
+
+// Memory returns what was decided.
+func (b *Breaker) Memory() Memory {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := make(Memory)
+	for id, w := range b.watched {
+		if w.Trip != nil || w.Accepted.Events > 0 {
+			m[id] = w.Decided
+		}
+	}
+	return m
+}
+
+// Remember takes in what was decided by a process before. It is to be called before the first Look, which
+// forgets what was decided about rules that are not the same any more.
+func (b *Breaker) Remember(m Memory) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.watched = make(map[string]*watched, len(m))
+	for id, d := range m {
+		b.watched[id] = &watched{Decided: d, began: time.Now()}
 	}
 }
 
@@ -161,8 +199,8 @@ func (b *Breaker) follow(force *Force, now time.Time) {
 	}
 	for _, r := range force.Rules.Rules() {
 		w, fingerprint := old[r.ID], force.Rules.Fingerprint(r.ID)
-		if w == nil || w.fingerprint != fingerprint {
-			w = &watched{fingerprint: fingerprint, began: now}
+		if w == nil || w.Fingerprint != fingerprint {
+			w = &watched{Decided: Decided{Fingerprint: fingerprint}, began: now}
 		}
 		b.watched[r.ID] = w
 	}
@@ -175,19 +213,19 @@ func (w *watched) known(s rules.Breaker) []Count {
 	if w.usual.Events >= enough(s) {
 		known = append(known, w.usual)
 	}
-	if w.accepted.Events > 0 {
-		known = append(known, w.accepted)
+	if w.Accepted.Events > 0 {
+		known = append(known, w.Accepted)
 	}
 	return known
 }
 
 func (w *watched) tripped(s rules.Breaker, id string, now time.Time) {
-	w.trip = &Trip{Rule: id, Time: now.UTC(), Events: int64(w.window.Events), Hits: int64(w.window.Hits)}
+	w.Trip = &Trip{Rule: id, Time: now.UTC(), Events: int64(w.window.Events), Hits: int64(w.window.Hits)}
 	if w.usual.Events >= enough(s) {
 		usual := w.usual.share()
-		w.trip.Usual = &usual
+		w.Trip.Usual = &usual
 	}
-	w.most = w.window
+	w.Most = w.window
 }
 
 // over reports whether the window is long enough: for the least hits at the share that trips, or where

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -323,6 +324,55 @@ func TestAnotherSetKeepsWhatIsKnownOfSameRules(t *testing.T) {
 	}
 	if s.p.Enforce(s.force(1, "")); len(s.b.Look(s.now)) > 0 || len(s.b.watched) != 1 {
 		t.Errorf("%d rules are watched, one is in force", len(s.b.watched))
+	}
+}
+
+// A process that begins with what another decided goes on from there: a rule in shadow stays known as
+// tripped, what was accepted is accepted, and of a changed rule nothing is known.
+func TestMemoryOutlivesTheProcess(t *testing.T) {
+	s := newStreet(t, 3)
+	s.minutes(30, steady(6000), at(0.05, 0.05, 0.05))
+	if len(s.tripped) != 3 {
+		t.Fatalf("%v tripped", s.tripped)
+	}
+	s.shadow([]string{"test.r1"})
+	for _, id := range []string{"test.r0", "test.r2"} {
+		s.b.Restored(id, s.now)
+	}
+	text, err := json.Marshal(s.b.Memory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m Memory
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+
+	again := newStreet(t, 3)
+	again.p.Enforce(again.force(3, "except: [another forbiddenstuff0]"))
+	again.shadow([]string{"test.r1"})
+	again.b.Remember(m)
+	if diff := cmp.Diff(s.b.Tripped(), again.b.Tripped()); diff != "" {
+		t.Errorf("tripped, -before +after:\n%s", diff)
+	}
+	again.minutes(30, steady(6000), at(0.05, 0.05, 0.05))
+	if _, ok := again.tripped["test.r0"]; !ok || len(again.tripped) != 1 {
+		t.Errorf("%v tripped, want only the changed rule", again.tripped)
+	}
+	again.shadow([]string{"test.r0"})
+	again.b.Restored("test.r1", again.now)
+	clear(again.tripped)
+	if again.minutes(30, steady(6000), at(0, 0.05, 0.05)); len(again.tripped) > 0 {
+		t.Errorf("%v tripped again", again.tripped)
+	}
+}
+
+// A window is worth half after a week.
+func TestOldWindowsFade(t *testing.T) {
+	c := Count{Events: 1000, Hits: 100}
+	c.pass(Count{Events: 10, Hits: 1}, 7*24*time.Hour)
+	if diff := cmp.Diff(Count{Events: 510, Hits: 51}, c); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

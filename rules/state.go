@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 )
@@ -76,7 +77,7 @@ func (s *Set) find(id string) (int, bool) {
 	return slices.BinarySearchFunc(s.rules, id, func(r *Rule, id string) int { return cmp.Compare(r.ID, id) })
 }
 
-// Fingerprint returns a digest of what a live or shadow rule hits and asks for, empty for one that is
+// Fingerprint returns a digest, in hex, of what a live or shadow rule hits and asks for, empty for one that is
 // not there. It stays the same where only state, roll-out or descriptions differ.
 func (s *Set) Fingerprint(id string) string {
 	i, ok := s.find(id)
@@ -88,5 +89,5 @@ func (s *Set) Fingerprint(id string) string {
 	text(h, r.Severity.String())
 	text(h, r.Action.String())
 	s.sumSearch(h, r)
-	return string(h.Sum(nil))
+	return hex.EncodeToString(h.Sum(nil))
 }

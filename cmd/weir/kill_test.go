@@ -146,7 +146,7 @@ kafka:
   brokers: ["%s"]
 input: {group: %s, posts: %s, session_timeout: 6s, rebalance_timeout: 6s, drain_timeout: 2s}
 output: {review: %s, deadletter: %s}
-rules: {dir: rules, breaker: {enabled: false}} # most posts are to be flagged, all the time
+rules: {dir: rules, breaker: {enabled: false}} # so many posts are flagged that rules would trip
 evidence: {dir: evidence}
 `, tag, strings.Join(k.brokers, `", "`), k.group, k.in, k.review, k.dead))
 	return k

@@ -19,17 +19,22 @@ import (
 // breaker is what tells which rules hit too much, with its metrics.
 type breaker struct {
 	*pipeline.Breaker
+	file  string // what was decided, for the next start
 	trips prometheus.Counter
 }
 
-func newBreaker(p *pipeline.Pipeline, reg prometheus.Registerer) *breaker {
+func newBreaker(p *pipeline.Pipeline, reg prometheus.Registerer, file string) *breaker {
 	b := &breaker{
 		Breaker: pipeline.NewBreaker(p),
+		file:    file,
 		trips:   prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_rule_trips_total", Help: "Live rules that lost their action because they hit too much."}),
 	}
 	reg.MustRegister(b.trips, prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "weir_rules_tripped", Help: "Live rules without their action because they hit too much: weir rules restore gives it back."},
 		func() float64 { return float64(len(p.InForce().Rules.InShadow())) }))
+	if m, err := readMemory(file); err == nil { // else recall has said so
+		b.Remember(m)
+	}
 	return b
 }
 
@@ -72,6 +77,7 @@ func (r *reloader) trip(ctx context.Context, now time.Time) error {
 		r.log.Error("rules hit too much and keep their action", "err", err)
 		return err
 	}
+	r.remember()
 	r.breaker.trips.Add(float64(len(trips)))
 	for i := range trips {
 		t := &trips[i]
@@ -99,6 +105,7 @@ func (r *reloader) restore(ctx context.Context, id string) error {
 		return err
 	}
 	r.breaker.Restored(id, time.Now())
+	r.remember()
 	r.log.Info("a rule has its action back", "rule", id)
 	return nil
 }
@@ -119,22 +126,27 @@ func (r *reloader) shadow(ctx context.Context, force pipeline.Force, ids []strin
 // keepTripped returns what is to come into force with the rules in shadow that tripped before and are
 // the same there. Without a breaker there are none.
 func keepTripped(old, fresh pipeline.Force) (pipeline.Force, error) {
-	if !fresh.Breaker.Enabled {
-		return fresh, nil
-	}
 	tripped := old.Rules.InShadow()
+	return inShadow(fresh, func(id string) bool {
+		_, was := slices.BinarySearch(tripped, id)
+		return was && old.Rules.Fingerprint(id) == fresh.Rules.Fingerprint(id)
+	})
+}
+
+// inShadow returns what is to come into force with some of its live rules in shadow.
+func inShadow(force pipeline.Force, tripped func(id string) bool) (pipeline.Force, error) {
 	var ids []string
-	for _, r := range fresh.Rules.Rules() {
-		if r.State == rules.Live && slices.Contains(tripped, r.ID) && old.Rules.Fingerprint(r.ID) == fresh.Rules.Fingerprint(r.ID) {
+	for _, r := range force.Rules.Rules() {
+		if force.Breaker.Enabled && r.State == rules.Live && tripped(r.ID) {
 			ids = append(ids, r.ID)
 		}
 	}
 	if len(ids) == 0 {
-		return fresh, nil
+		return force, nil
 	}
 	var err error
-	fresh.Rules, err = fresh.Rules.Shadowed(ids)
-	return fresh, err
+	force.Rules, err = force.Rules.Shadowed(ids)
+	return force, err
 }
 
 func listed(ids []string) string {

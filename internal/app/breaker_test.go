@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,11 +60,18 @@ func TestFloodTakesTheAction(t *testing.T) {
 	d.await(t, "/metrics", `weir_shadow_hits_total{category="gambling",severity="low"}`)
 	d.recorded(t, "in-shadow-after-reload")
 
+	if got := d.memory(t)["gambling.x"]; got.Trip == nil || got.Most.Hits < 20 {
+		t.Errorf("kept for the next start: %+v", got)
+	}
+
 	if code, body := d.ask(t, http.MethodPost, "/-/rules/restore?rule=gambling.x"); code != http.StatusOK || body != "restored\n" {
 		t.Errorf("restore: %d %s", code, body)
 	}
 	d.await(t, "/-/rules/tripped", `{"tripped":[]}`)
 	d.await(t, "/metrics", "weir_rules_tripped 0")
+	if got := d.memory(t)["gambling.x"]; got.Trip != nil || got.Accepted.Hits < 20 {
+		t.Errorf("kept for the next start: %+v", got)
+	}
 	d.post(t, "acts-again")
 	d.find(t, "weir.review", "acts-again")
 	for _, r := range d.seen {
@@ -134,6 +142,20 @@ func (d *running) post(t *testing.T, id string) {
 	t.Helper()
 	d.send(t, "weir.posts", "u1", map[string]any{"id": id, "time": "2026-03-01T12:00:00Z", "user": map[string]any{"id": "u1"},
 		"fields": map[string]string{"text": "这里有违禁测试词"}})
+}
+
+// memory is what the daemon keeps for its next start.
+func (d *running) memory(t *testing.T) pipeline.Memory {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(d.world.EvidenceDir(), "breaker.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m pipeline.Memory
+	if err := json.Unmarshal(text, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // recorded waits until evidence has the hit of an event.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"reflect"
 	"sync"
 	"time"
@@ -241,5 +242,5 @@ func needRestart(old, fresh *config.Config) []string {
 
 // newReloader returns a reloader without topic and receipts; start comes next.
 func newReloader(cfg *config.Config, load func() (*config.Config, error), p *pipeline.Pipeline, ev *evidence.Log, log *slog.Logger, reg prometheus.Registerer) *reloader {
-	return &reloader{load: load, pipeline: p, evidence: ev, log: log, metrics: newReloadMetrics(reg), breaker: newBreaker(p, reg), cfg: cfg}
+	return &reloader{load: load, pipeline: p, evidence: ev, log: log, metrics: newReloadMetrics(reg), breaker: newBreaker(p, reg, filepath.Join(cfg.Evidence.Dir, memoryFile)), cfg: cfg}
 }

@@ -1,6 +1,10 @@
 package app
 
 import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +54,49 @@ func TestWhatEndsATrip(t *testing.T) {
 		}
 		if got := fresh.Rules.InShadow(); slices.Contains(got, "more.a") != c.stays || len(got) > 1 {
 			t.Errorf("%s: in shadow are %v, want that it stays: %v", c.name, got, c.stays)
+		}
+	}
+}
+
+// A start takes up what the process before decided, for rules that are the same. Without it, or where it
+// cannot be read, all rules act.
+func TestStartRecallsTrips(t *testing.T) {
+	c := shop(t, map[string]string{})
+	c.Evidence.Dir = beside(c, "evidence")
+	if err := os.Mkdir(c.Evidence.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	force, err := LoadForce(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	d := &daemon{cfg: c, log: slog.New(slog.NewTextHandler(&log, nil))}
+	is := force.Rules.Fingerprint("test.a")
+	for _, tt := range []struct {
+		name, file string
+		inShadow   bool
+		says       string
+	}{
+		{"no file", "", false, ""},
+		{"tripped", `{"test.a":{"fingerprint":"` + is + `","trip":{"rule":"test.a"}}}`, true, "without their action"},
+		{"restored", `{"test.a":{"fingerprint":"` + is + `","accepted":{"events":10,"hits":1}}}`, false, ""},
+		{"another rule by now", `{"test.a":{"fingerprint":"00","trip":{"rule":"test.a"}}}`, false, ""},
+		{"a rule that is gone", `{"test.gone":{"fingerprint":"","trip":{"rule":"test.gone"}}}`, false, ""},
+		{"cut off", `{"test.a":{"finger`, false, "is not what Weir writes; remove it"},
+	} {
+		if tt.file != "" {
+			if err := os.WriteFile(filepath.Join(c.Evidence.Dir, "breaker.json"), []byte(tt.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		log.Reset()
+		got, err := d.recall(force)
+		if err != nil || slices.Contains(got.Rules.InShadow(), "test.a") != tt.inShadow {
+			t.Errorf("%s: in shadow are %v, %v; want test.a there: %v", tt.name, got.Rules.InShadow(), err, tt.inShadow)
+		}
+		if !strings.Contains(log.String(), tt.says) || tt.says == "" && log.Len() > 0 {
+			t.Errorf("%s: the log says %q, want %q", tt.name, log.String(), tt.says)
 		}
 	}
 }
