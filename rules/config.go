@@ -116,7 +116,7 @@ func (c *Config) Validate() error {
 	}
 	if c.VerifyKey != "" {
 		if _, err := note.NewVerifier(c.VerifyKey); err != nil {
-			errs = append(errs, errors.New("verify_key: not a verification key; give the line that weir rules keygen prints, such as rules+1a2b3c4d+AbCd..."))
+			errs = append(errs, errors.New("verify_key: not a verification key; give the line that weir rules keygen prints, such as rules+1a2b3c4d+AbCd and so on"))
 		} else if c.Topic == "" && c.Dir == "" {
 			errs = append(errs, errors.New("verify_key: neither dir nor topic is given, and the starter packs in the binary are not signed; name your rules, or take the key out"))
 		}
