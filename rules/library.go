@@ -29,8 +29,15 @@ type library struct {
 	register   *Register
 	groups     map[string][]entryFile // sound texts, of files too
 	exceptions map[string][]Exception
-	files      map[string][]string
+	files      map[string][]fileTerm
 	problems   strictyaml.Problems // of files of terms
+	origins    *origins            // where the terms of rules stand; nil if nobody asks
+}
+
+// fileTerm is a term of a file of terms.
+type fileTerm struct {
+	text string
+	line int
 }
 
 // share notes what a pack has for others.
@@ -87,14 +94,16 @@ func (l *library) members(c *checker, path string, entries []entryFile) []entryF
 			c.add(at+".group", "a group holds no groups; give terms")
 		case e.Detector+e.Pattern != "":
 			if _, ok := c.shape(at, e); ok {
+				e.from = origin{c.doc, at, 0}
 				list = append(list, *e)
 			}
 		case e.File != "":
-			for _, text := range l.file(c, at+".file", e.File) {
-				list = append(list, entryFile{Text: text, overrides: e.overrides})
+			for _, t := range l.file(c, at+".file", e.File) {
+				list = append(list, entryFile{Text: t.text, overrides: e.overrides, from: l.line(e.File, t)})
 			}
 		default:
 			if c.once(at, e.Text, first) {
+				e.from = origin{c.doc, at, 0}
 				list = append(list, *e)
 			}
 		}
@@ -175,13 +184,25 @@ func (c *checker) terms(path string, entries []entryFile, given Term, l *library
 	}
 	var list []Term
 	first := make(map[string]string) // written here
-	known := make(map[string]bool)
-	add := func(text string, t Term) {
-		if folded := fold.String(text); !known[folded] {
-			known[folded] = true
-			t.Text = text
-			list = append(list, t)
+	type member struct {
+		text string
+		from origin
+	}
+	known := make(map[string]member)
+	add := func(text string, t Term, from origin) {
+		folded := fold.String(text)
+		if before, ok := known[folded]; ok {
+			l.origins.repeat(text, from, before.text, before.from)
+			return
 		}
+		known[folded] = member{text, from}
+		t.Text = text
+		list = append(list, t)
+		l.origins.add(from)
+	}
+	addShape := func(t Term, from origin) {
+		list = append(list, t)
+		l.origins.add(from)
 	}
 	for i := range entries {
 		e, at := &entries[i], fmt.Sprintf("%s[%d]", path, i)
@@ -189,14 +210,14 @@ func (c *checker) terms(path string, entries []entryFile, given Term, l *library
 			continue
 		}
 		c.overrides(at, &e.overrides)
-		t := given
+		t, here := given, origin{c.doc, at, 0}
 		e.apply(&t)
 		switch {
 		case e.kinds() > 1:
 			c.add(at, "says twice what it is; give one of text, group, file, detector and pattern, and an entry for each")
 		case e.Detector+e.Pattern != "":
 			if shape, ok := c.shape(at, e); ok {
-				list = append(list, shape)
+				addShape(shape, here)
 			}
 		case e.Group != "":
 			group, ok := l.groups[e.Group]
@@ -207,18 +228,18 @@ func (c *checker) terms(path string, entries []entryFile, given Term, l *library
 				member := t
 				group[j].apply(&member)
 				if shape, ok := group[j].shape(); ok {
-					list = append(list, shape)
+					addShape(shape, group[j].from)
 				} else {
-					add(group[j].Text, member)
+					add(group[j].Text, member, group[j].from)
 				}
 			}
 		case e.File != "":
-			for _, text := range l.file(c, at+".file", e.File) {
-				add(text, t)
+			for _, term := range l.file(c, at+".file", e.File) {
+				add(term.text, t, l.line(e.File, term))
 			}
 		default:
 			if c.once(at, e.Text, first) {
-				add(e.Text, t)
+				add(e.Text, t, here)
 			}
 		}
 	}
@@ -227,7 +248,7 @@ func (c *checker) terms(path string, entries []entryFile, given Term, l *library
 
 // file returns the terms in a file beside the packs: one a line, nothing for empty lines and those
 // that begin with #. What is wrong in it is noted once, however often it is named.
-func (l *library) file(c *checker, at, name string) []string {
+func (l *library) file(c *checker, at, name string) []fileTerm {
 	if terms, ok := l.files[name]; ok {
 		return terms
 	}
@@ -249,7 +270,7 @@ func (l *library) file(c *checker, at, name string) []string {
 		c.add(at, "%q cannot be read: %s", name, err)
 		return nil
 	}
-	var terms []string
+	var terms []fileTerm
 	line := 0
 	for text := range bytes.Lines(bytes.TrimPrefix(src, []byte("\uFEFF"))) {
 		line++
@@ -264,7 +285,7 @@ func (l *library) file(c *checker, at, name string) []string {
 			problem = err.Error()
 		}
 		if problem == "" {
-			terms = append(terms, term)
+			terms = append(terms, fileTerm{term, line})
 		} else if len(l.problems) < maxFileProblems {
 			l.problems = append(l.problems, &strictyaml.Problem{File: path.Join(l.dir, name), Line: line, Column: 1, Message: problem})
 		}
@@ -274,6 +295,11 @@ func (l *library) file(c *checker, at, name string) []string {
 	}
 	l.files[name] = terms
 	return terms
+}
+
+// line is where a term of a file stands.
+func (l *library) line(name string, t fileTerm) origin {
+	return origin{path: path.Join(l.dir, name), line: t.line}
 }
 
 // maxFileProblems are told of files of terms.

@@ -35,16 +35,34 @@ type Options struct {
 
 // Load reads, checks and compiles the packs at the root of fsys: every file whose
 // name ends in .yaml, but not in _test.yaml. Directories, names that begin with a dot
-// and other files are passed over; files of terms are read where a rule names them. Draft and retired rules are checked like all others, and not
-// compiled. When anything is wrong there is no set, and the error lists all
-// problems of all packs ([strictyaml.Problems]).
+// and other files are passed over; files of terms are read where a rule names them. Draft and retired
+// rules are checked like all others, and not compiled. When anything is wrong there is no set, and the
+// error lists all problems of all packs ([strictyaml.Problems]).
 func Load(fsys fs.FS, reg *Register, o Options) (*Set, error) {
+	src, err := readPacks(fsys, reg, o, nil)
+	if err != nil {
+		return nil, err
+	}
+	return compile(src.rules, len(src.files), o)
+}
+
+// sources are the packs of a directory, read and checked.
+type sources struct {
+	files    []packFile
+	checkers []*checker // of each file
+	library  *library
+	rules    []*Rule // file after file, as they are written
+}
+
+// readPacks reads and checks the packs of a directory. Where each term is written is noted in w, if
+// it is not nil.
+func readPacks(fsys fs.FS, reg *Register, o Options, w *origins) (*sources, error) {
 	names, problems, err := packNames(fsys, o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	l := library{fsys: fsys, dir: o.Dir, register: reg,
-		groups: make(map[string][]entryFile), exceptions: make(map[string][]Exception), files: make(map[string][]string)}
+	l := library{fsys: fsys, dir: o.Dir, register: reg, origins: w,
+		groups: make(map[string][]entryFile), exceptions: make(map[string][]Exception), files: make(map[string][]fileTerm)}
 	files := make([]packFile, len(names))
 	checkers := make([]*checker, len(names))
 	packs := make(map[string]*strictyaml.Problem) // where each name was given first
@@ -80,7 +98,7 @@ func Load(fsys fs.FS, reg *Register, o Options) (*Set, error) {
 		problems.Sort()
 		return nil, problems
 	}
-	return compile(rules, len(names), o)
+	return &sources{files, checkers, &l, rules}, nil
 }
 
 // packNames lists the packs of a directory.

@@ -86,6 +86,8 @@ type entryFile struct {
 	Detector string `yaml:"detector"`
 	Pattern  string `yaml:"pattern"`
 	overrides
+
+	from origin // of a member of a group
 }
 
 // UnmarshalText reads a term that is only a text.
@@ -262,6 +264,7 @@ func (c *checker) wanted(path string, r *Rule, f *ruleFile, given Term, l *libra
 	if c.doc.Has(path + ".none") {
 		r.None = c.terms(path+".none", f.None, given, l)
 	}
+	l.origins.rule(r)
 	total := len(r.None)
 	for _, list := range r.Lists {
 		total += len(list)
