@@ -9,6 +9,7 @@ import (
 type rulesCmd struct {
 	Test            ruleTestCmd `cmd:"" help:"Run the tests that lie beside rules."`
 	Capture         captureCmd  `cmd:"" help:"Make tests of verdicts."`
+	Lint            lintCmd     `cmd:"" help:"Say what is wrong with rules, and what is allowed and hardly meant."`
 	Explain         explainCmd  `cmd:"" help:"Say what the rules see in a text, in which form and where, and what is nearly a hit."`
 	LearnExclusions learnCmd    `cmd:"" name:"learn-exclusions" help:"Learn from benign texts what is no hit although it sounds or looks like a term."`
 	Budget          budgetCmd   `cmd:"" help:"Say which benign posts the rules hit, and whether the false-alarm budget allows it."`
