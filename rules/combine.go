@@ -250,6 +250,9 @@ func (w *windows) full(d *demand) bool {
 // window begins with each part and is as long as the rule says. It takes time by the parts and by
 // the text, once they are sorted.
 func (w *windows) met(s *Set, d *demand, text []byte, parts []part, report func(*part)) {
+	if !s.someOfEach(d, parts) {
+		return // most often so; measuring reads the whole text
+	}
 	w.begin(s)
 	defer w.clear(parts)
 	length, before := d.within.Characters, d.within.Characters
@@ -289,6 +292,17 @@ func (w *windows) met(s *Set, d *demand, text []byte, parts []part, report func(
 			w.remove(p.use, p.part.use)
 		}
 	}
+}
+
+// someOfEach reports whether the parts are of every list of the rule.
+func (s *Set) someOfEach(d *demand, parts []part) bool {
+	seen := uint16(0)
+	for i := range parts {
+		if list := s.uses[parts[i].use].list; list != noList {
+			seen |= 1 << list
+		}
+	}
+	return seen&d.lists == d.lists
 }
 
 // measure tells where the parts stand, counted in characters or in sentences.
