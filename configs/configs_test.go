@@ -3,16 +3,21 @@ package configs_test
 import (
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/weir-moderation/weir/configs"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/rules/fold"
+	"github.com/weir-moderation/weir/rules/form"
 )
 
 // register returns the category register as shipped.
@@ -43,9 +48,56 @@ func starterPacks(t *testing.T) *rules.Set {
 	return set
 }
 
-// judge returns the hits of one text.
+// judge returns the hits of one text as a post.
 func judge(set *rules.Set, sc *rules.Scratch, text string) []rules.Hit {
 	return set.Match(sc, &event.Event{Kind: event.Post, Fields: []event.Field{{Name: []byte("text"), Text: []byte(text)}}})
+}
+
+// judgeAs returns the hits of one text as a post and as pushes.
+func judgeAs(set *rules.Set, sc *rules.Scratch, text string, pushes ...event.PushPart) []rules.Hit {
+	hits := slices.Clone(judge(set, sc, text)) // valid until the next only
+	for _, p := range pushes {
+		e := event.Event{Kind: event.Push, Push: p, Fields: []event.Field{{Name: []byte("body"), Text: []byte(text)}}}
+		hits = append(hits, set.Match(sc, &e)...)
+	}
+	return hits
+}
+
+// honest is how a text is pushed rightly, if it is advertising and if it is not.
+func honest() []event.PushPart {
+	return []event.PushPart{
+		{Class: []byte("marketing"), Channel: []byte("app"), Label: []byte("广告")},
+		{Class: []byte("service"), Channel: []byte("sms")},
+	}
+}
+
+// shady is how advertising is pushed to get past its reader.
+func shady() []event.PushPart {
+	return []event.PushPart{
+		{Class: []byte("marketing"), Channel: []byte("sms")},
+		{Class: []byte("service"), Channel: []byte("app")},
+	}
+}
+
+// packNames are the packs that ship.
+func packNames() []string {
+	return []string{
+		"canary", "drugs", "fraud", "gambling", "insult", "obscenity", "violence", "weapons",
+	}
+}
+
+// starterTests returns the tests that ship beside the packs.
+func starterTests(t *testing.T, set *rules.Set) *rules.Tests {
+	t.Helper()
+	packs, err := fs.Sub(configs.FS, "rules")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, err := rules.LoadTests(packs, "rules", set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tests
 }
 
 // lines returns the lines of a file; without the file the test is skipped if
@@ -110,7 +162,7 @@ func TestEveryPackLoadsAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"canary", "drugs", "fraud", "gambling", "insult", "obscenity", "violence", "weapons"}
+	want := packNames()
 	var got []string
 	for _, name := range names {
 		if strings.HasSuffix(name, rules.TestSuffix) {
@@ -197,36 +249,146 @@ func wide(s string) string {
 	return strings.Map(func(r rune) rune { return r - '!' + '！' }, s)
 }
 
-// The packs are small, they speak both languages, and each rule says what it is
-// for in both.
-func TestStarterPacksAreSmallAndBilingual(t *testing.T) {
-	terms := map[string]int{}
+// Each rule says what it is for, in both languages, what it stands on and what it is known to hit in
+// error; it knows Chinese and English terms. There are at least 150 different terms where politics
+// has no say.
+func TestEveryRuleIsBilingualAndReasoned(t *testing.T) {
+	const least = 150
+	terms := map[string]bool{}
+	number := regexp.MustCompile(`^statute-15-([1-9])$`)
 	for _, r := range starterPacks(t).All() {
 		if r.Pack == rules.CanaryPack {
 			continue
 		}
-		terms[r.Pack] += len(r.Terms())
-		if r.Description == "" || r.DescriptionZH == "" {
+		category, _ := register(t).Category(r.Category)
+		for _, term := range r.Terms() {
+			terms[fold.String(term)] = true
+		}
+		han := func(s string) bool {
+			return strings.ContainsFunc(s, func(r rune) bool { return unicode.Is(unicode.Han, r) })
+		}
+		latin := func(s string) bool { return !han(s) }
+		if r.Description == "" || !han(r.DescriptionZH) {
 			t.Errorf("%s has no description in English and Chinese", r.ID)
 		}
-		latin := func(s string) bool { return s[0] < 0x80 }
+		if r.FalsePositives == "" {
+			t.Errorf("%s does not say what it is known to hit in error", r.ID)
+		}
 		if r.ID != "gambling.lottery" && r.ID != "weapons.delivery" && r.ID != "drugs.delivery" && !slices.ContainsFunc(r.Terms(), latin) {
 			t.Errorf("%s has no English term", r.ID)
 		}
-		if !slices.ContainsFunc(r.Terms(), func(s string) bool { return !latin(s) }) {
+		if !slices.ContainsFunc(r.Terms(), han) {
 			t.Errorf("%s has no Chinese term", r.ID)
 		}
-	}
-	for pack, n := range terms {
-		if n < 10 || n > 25 {
-			t.Errorf("%s has %d terms, want 10 to 25", pack, n)
+		statute := false
+		for _, b := range r.Basis {
+			if m := number.FindStringSubmatch(b); m != nil {
+				n, _ := strconv.Atoi(m[1])
+				statute = true
+				if !slices.Contains(category.Statute, n) {
+					t.Errorf("%s stands on %s, its category %s on items %v", r.ID, b, r.Category, category.Statute)
+				}
+			}
 		}
+		if !statute {
+			t.Errorf("%s names no item of article 15 among what it stands on: %v", r.ID, r.Basis)
+		}
+		for _, e := range r.Except {
+			if e.Owner == "" || e.Reason == "" {
+				t.Errorf("%s: the exception %q does not say who wants it and why", r.ID, e.Text)
+			}
+		}
+	}
+	if len(terms) < least {
+		t.Errorf("%d different terms, want at least %d", len(terms), least)
+	}
+	t.Logf("%d different terms", len(terms))
+}
+
+// The page about the packs tells of every rule what the rule says, and explains what it stands on.
+func TestThePageTellsEveryRule(t *testing.T) {
+	page := strings.Join(lines(t, "../docs/starter-packs.md", false), "\n")
+	for _, r := range starterPacks(t).All() {
+		for _, b := range r.Basis {
+			if strings.HasPrefix(b, "statute-15-") {
+				b = "statute-15-N" // one line for all of them
+			}
+			if !strings.Contains(page, "`"+b+"`") {
+				t.Errorf("%s stands on %s, which docs/starter-packs.md does not explain", r.ID, b)
+			}
+		}
+		row := fmt.Sprintf("| `%s` | %s | %s | %s |", r.ID, r.Description, r.FalsePositives, strings.Join(r.Basis, ", "))
+		if r.Pack != rules.CanaryPack && !strings.Contains(page, row) {
+			t.Errorf("docs/starter-packs.md lacks the line\n%s", row)
+		}
+	}
+}
+
+// Beside each pack lie cases that every live rule of it hits and others that it spares, and disguises
+// of more than one kind that are seen through, by sound where a rule of the pack listens.
+func TestEveryRuleIsTested(t *testing.T) {
+	set := starterPacks(t)
+	hit, spared := map[string]bool{}, map[string]bool{}
+	forms := map[string]form.Form{}
+	for _, c := range starterTests(t, set).Cases {
+		pack := strings.TrimSuffix(filepath.Base(c.File), rules.TestSuffix)
+		for _, x := range c.Hits {
+			hit[x.Rule] = true
+			forms[pack] |= x.Form
+		}
+		for _, id := range c.Spares {
+			spared[id] = true
+		}
+	}
+	listens := map[string]bool{}
+	for _, r := range set.Rules() {
+		if r.Pack == rules.CanaryPack {
+			continue
+		}
+		listens[r.Pack] = listens[r.Pack] || r.Forms&form.Pinyin != 0
+		if !hit[r.ID] || !spared[r.ID] {
+			t.Errorf("%s: a case that it hits: %t; one that names it in spares: %t; want both", r.ID, hit[r.ID], spared[r.ID])
+		}
+	}
+	for pack, listens := range listens {
+		if f := forms[pack] &^ form.Fold; bits.OnesCount16(uint16(f)) < 2 {
+			t.Errorf("%s: disguises in the forms %v are tested, want two kinds or more", pack, f)
+		} else if listens && f&form.Pinyin == 0 {
+			t.Errorf("%s: no disguise by sound is tested", pack)
+		}
+	}
+}
+
+// Every term that is enough by itself is found with a sign in every gap, by the rule that has it.
+func TestEveryPhraseIsFoundApart(t *testing.T) {
+	set := starterPacks(t)
+	var sc rules.Scratch
+	n := 0
+	for _, r := range set.Rules() {
+		if r.Pack == rules.CanaryPack || r.Combines() {
+			continue
+		}
+		for _, term := range r.Terms() {
+			if strings.ContainsFunc(term, func(r rune) bool { return !unicode.Is(unicode.Han, r) }) {
+				continue // what has digits or Latin letters in it is not read apart everywhere
+			}
+			n++
+			for _, sign := range []string{"-", "*", " ", "💰", "\u200b"} {
+				text := "看" + sign + strings.Join(strings.Split(term, ""), sign)
+				if !slices.ContainsFunc(judge(set, &sc, text), func(h rules.Hit) bool { return h.Rule.ID == r.ID }) {
+					t.Errorf("%s does not hit %+q", r.ID, text)
+				}
+			}
+		}
+	}
+	if n < 70 {
+		t.Errorf("%d terms were tried, want at least 70", n)
 	}
 }
 
 // A pack fires on no ordinary text: not on place names, medicine, cooking,
 // novels, police reports, campaigns against the very thing, nor on the jargon of
-// programmers.
+// programmers; nor when it is pushed, as advertising that says so or as what it is.
 func TestNothingHitsOrdinaryText(t *testing.T) {
 	set := starterPacks(t)
 	sentences := lines(t, "benign/traps.txt", false)
@@ -238,7 +400,7 @@ func TestNothingHitsOrdinaryText(t *testing.T) {
 		if strings.TrimSpace(s) != s || s == "" {
 			t.Errorf("traps.txt:%d: blanks around the sentence, or nothing", i+1)
 		}
-		for _, h := range judge(set, &sc, s) {
+		for _, h := range judgeAs(set, &sc, s, honest()...) {
 			t.Errorf("traps.txt:%d: %s hits %q in %q", i+1, h.Rule.ID, h.Term, s)
 		}
 	}
@@ -300,7 +462,7 @@ func TestEveryExceptionSavesASentence(t *testing.T) {
 			saves := false
 			for i, s := range sentences {
 				saves = saves || strings.Contains(folded[i], fold.String(e.Text)) &&
-					slices.ContainsFunc(judge(strict, &sc, s), func(h rules.Hit) bool { return h.Rule.ID == r.ID })
+					slices.ContainsFunc(judgeAs(strict, &sc, s, honest()...), func(h rules.Hit) bool { return h.Rule.ID == r.ID })
 			}
 			if !saves {
 				t.Errorf("%s: the exception %q saves no sentence of traps.txt", r.ID, e.Text)
@@ -312,14 +474,7 @@ func TestEveryExceptionSavesASentence(t *testing.T) {
 // The tests that ship beside the packs pass.
 func TestStarterTestsPass(t *testing.T) {
 	set := starterPacks(t)
-	packs, err := fs.Sub(configs.FS, "rules")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tests, err := rules.LoadTests(packs, "rules", set)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tests := starterTests(t, set)
 	if len(tests.Cases) == 0 {
 		t.Error("no tests ship")
 	}
@@ -371,7 +526,7 @@ func TestEvilIsHit(t *testing.T) {
 			t.Fatalf("evil.tsv:%d: no tab; write text, tab, rule", i+1)
 		}
 		count[id]++
-		hits := judge(set, &sc, unescape(t, text))
+		hits := judgeAs(set, &sc, unescape(t, text), shady()...)
 		if !slices.ContainsFunc(hits, func(h rules.Hit) bool { return h.Rule.ID == id }) {
 			t.Errorf("evil.tsv:%d: %s does not hit %q", i+1, id, text)
 		}
@@ -384,6 +539,31 @@ func TestEvilIsHit(t *testing.T) {
 	}
 	for id := range count {
 		t.Errorf("evil.tsv names %s, which is no rule", id)
+	}
+}
+
+// Who reassures the reader, or hides every letter, is hit all the same: no word that an offender would
+// write beside an offer spares it.
+func TestReassuranceHidesNothing(t *testing.T) {
+	set := starterPacks(t)
+	var sc rules.Scratch
+	for i, line := range lines(t, "testdata/evil.tsv", false) {
+		text, id, ok := strings.Cut(line, "\t")
+		if !ok {
+			continue
+		}
+		text = unescape(t, text)
+		for name, disguised := range map[string]string{
+			"Chinese words before": "正规合法，不是骗局，没有任何风险，诚信合作：" + text,
+			"Chinese words behind": text + "，谨防假冒，绝不泄露，不违法，无病毒，投资需谨慎",
+			"English words before": "Not a scam, no scammers, 100% legit. " + text,
+			"English words behind": text + ", beware of fakes, this is not a game, never a risk",
+			"invisible characters": strings.Join(strings.Split(text, ""), "\u2060"),
+		} {
+			if !slices.ContainsFunc(judgeAs(set, &sc, disguised, shady()...), func(h rules.Hit) bool { return h.Rule.ID == id }) {
+				t.Errorf("evil.tsv:%d: %s: %s does not hit %+q", i+1, name, id, disguised)
+			}
+		}
 	}
 }
 
@@ -406,41 +586,55 @@ func unescape(t *testing.T, s string) string {
 	}
 }
 
-// Real posts hit seldom. The sets are of toxic posts for a good part, so that
-// insults are found in them rightly; of all other packs hardly any may be hit.
+// Real posts hit seldom. The packs were written with one half of each set at hand, every other line from
+// the first; the other half tells how they do on what nobody had looked at. The tweets were collected for
+// their insults, so that these are found in them rightly.
 func TestRealPostsHitSeldom(t *testing.T) {
 	dir := os.Getenv("WEIR_TEST_DATA")
 	if dir == "" {
 		dir = "../../shared/data"
 	}
 	set := starterPacks(t)
-	const most, mostInsult = 0.0005, 0.003 // of all posts, per pack
-	for _, name := range []string{"posts_zh_short.txt", "posts_en.txt"} {
-		t.Run(name, func(t *testing.T) {
-			posts := lines(t, filepath.Join(dir, name), true)
+	const most, mostPack, mostInsult = 0.001, 0.0005, 0.003 // of all posts of a half: by any pack, by one pack, by that of insults
+	for _, tt := range []struct {
+		name   string
+		tweets bool
+	}{{"posts_zh_short.txt", false}, {"posts_en.txt", true}, {"posts_mixed.txt", true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			posts := lines(t, filepath.Join(dir, tt.name), true)
 			var sc rules.Scratch
-			hit := map[string]int{}
-			for _, p := range posts {
-				packs := map[string]bool{}
-				for _, h := range judge(set, &sc, p) {
-					packs[h.Rule.Pack] = true
+			for from, half := range []string{"seen while writing", "not looked at"} {
+				n, wrong := 0, 0
+				hit := map[string]int{}
+				for i := from; i < len(posts); i += 2 {
+					n++
+					packs := map[string]bool{}
+					for _, h := range judge(set, &sc, posts[i]) {
+						packs[h.Rule.Pack] = true
+					}
+					for pack := range packs {
+						hit[pack]++
+					}
+					if insult := len(packs) == 1 && packs["insult"]; len(packs) > 0 && (!tt.tweets || !insult) {
+						wrong++
+					}
 				}
-				for pack := range packs {
-					hit[pack]++
+				rate := func(hits int) float64 { return float64(hits) / float64(n) }
+				t.Logf("%s: of %d posts %.3f %% are hit (insults in tweets aside), by pack %v", half, n, 100*rate(wrong), hit)
+				if rate(wrong) >= most {
+					t.Errorf("%s: %.3f %% of the posts are hit, want less than %.3f %%", half, 100*rate(wrong), 100*most)
 				}
-			}
-			for _, pack := range []string{"canary", "drugs", "fraud", "gambling", "insult", "obscenity", "violence", "weapons"} {
-				rate := float64(hit[pack]) / float64(len(posts))
-				t.Logf("%-9s %3d of %d posts (%.3f %%)", pack, hit[pack], len(posts), 100*rate)
-				limit := most
-				switch pack {
-				case "insult":
-					limit = mostInsult
-				case "canary":
-					limit = 0
-				}
-				if rate > limit {
-					t.Errorf("pack %s hits %.3f %% of the posts, want at most %.3f %%", pack, 100*rate, 100*limit)
+				for pack, hits := range hit {
+					limit := mostPack
+					switch pack {
+					case "insult":
+						limit = mostInsult
+					case rules.CanaryPack:
+						limit = 0
+					}
+					if rate(hits) > limit {
+						t.Errorf("%s: pack %s hits %.3f %% of the posts, want at most %.3f %%", half, pack, 100*rate(hits), 100*limit)
+					}
 				}
 			}
 		})
