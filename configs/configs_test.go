@@ -82,7 +82,7 @@ func shady() []event.PushPart {
 // packNames are the packs that ship.
 func packNames() []string {
 	return []string{
-		"canary", "drugs", "fraud", "gambling", "insult", "minors", "obscenity", "privacy", "property", "self-harm", "superstition", "violence", "weapons",
+		"canary", "crime", "drugs", "fraud", "gambling", "insult", "minors", "obscenity", "privacy", "property", "self-harm", "superstition", "violence", "weapons",
 	}
 }
 
