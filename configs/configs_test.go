@@ -82,7 +82,8 @@ func shady() []event.PushPart {
 // packNames are the packs that ship.
 func packNames() []string {
 	return []string{
-		"advertising", "canary", "crime", "drugs", "fraud", "gambling", "insult", "minors", "obscenity", "privacy", "property", "self-harm", "superstition", "violence", "weapons",
+		"advertising", "canary", "crime", "drugs", "fraud", "gambling", "insult", "minors", "obscenity", "privacy", "property", "push",
+		"self-harm", "superstition", "violence", "weapons",
 	}
 }
 

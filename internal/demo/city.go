@@ -304,11 +304,16 @@ func (c *city) pushTo(u *resident, class string, now time.Time) message {
 		text, p.Personalised = u.lang.say(r, u.lang.offers), r.IntN(3) == 0
 		p.Campaign = fmt.Sprintf("spring-%02d", r.IntN(20))
 		p.Sender = pick(r, []string{"city", "shop-12", "shop-31"})
-		if r.IntN(100) < 88 {
-			p.Label = adLabel
-		}
 		if r.IntN(100) < 4 {
 			meant, text = prohibited, c.forbidden()
+		}
+		if r.IntN(100) < 88 {
+			p.Label = adLabel
+		} else {
+			meant = prohibited // advertising that does not say so
+		}
+		if p.Channel == "sms" || p.Channel == "email" {
+			text += u.lang.optOut
 		}
 	}
 	if r.IntN(100) < 2 {

@@ -14,7 +14,8 @@ type language struct {
 	posts    []string
 	comments []string
 	service  []string // what a platform tells its users
-	offers   []string // what it wants to sell them
+	offers   []string // what it wants to sell them; each says so in words of the pack push
+	optOut   string   // how a text message or mail says that it can be ended
 	stories  []string // what it wants them to read
 	security []string
 	names    []string
@@ -74,9 +75,10 @@ func chinese() *language {
 			"您的会议将在{number}分钟后开始。", "您寄往{place}的包裹已签收，签收人：本人。",
 		},
 		offers: []string{
-			"{dish}新口味上市，{place}门店满{number}减{number}，周末有效。", "{object}限时特惠，老用户再减{number}元。",
+			"{dish}新口味上市，{place}门店满减活动周末有效，满{number}减{number}。", "{object}限时特惠，老用户再减{number}元。",
 			"{place}周末套票八折，{who}同行免一人。", "会员日：全场{thing}第二件半价。", "为您准备了{number}元优惠券，明晚到期。",
 		},
+		optOut: " 拒收请回复R",
 		stories: []string{
 			"编辑精选：{place}的{number}家老店，从{dish}说起。", "你关注的作者更新了《{book}》第{number}章。",
 			"本地要闻：{place}步行道完成改造，{when}开放。", "科普：{plant}为什么在{when}开花？",
@@ -131,9 +133,10 @@ func english() *language {
 			"Your meeting starts in {number} minutes.",
 		},
 		offers: []string{
-			"New at {place}: {dish}, {number} percent off until Sunday.", "Members save {number} on every {object} this week.",
-			"Two tickets for {place}, the second is on us.", "Your voucher for {dish} runs out tomorrow.",
+			"New at {place}: {dish}, {number} percent off until Sunday.", "Special offer for members: save {number} on every {object} this week.",
+			"Buy one get one: two tickets for {place}, the second is on us.", "Your voucher for {dish} runs out tomorrow.",
 		},
+		optOut: " Reply STOP to opt out.",
 		stories: []string{
 			"Editor's pick: {number} small shops around {place}.", "A new chapter of \"{book}\" is out.",
 			"Local news: the path to {place} is open again.", "Why does {plant} bloom so early this year?",
