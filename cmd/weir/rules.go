@@ -16,6 +16,10 @@ type rulesCmd struct {
 	Diff            diffCmd     `cmd:"" help:"Say which rules differ between two sets, and in what."`
 	Backtest        backtestCmd `cmd:"" help:"Judge the same events by two sets, and tell what they judge differently."`
 	Restore         restoreCmd  `cmd:"" help:"Give a rule its action back that it lost because it hit too much."`
+
+	Keygen keygenCmd      `cmd:"" help:"Make a key pair to sign rules with."`
+	Sign   signCmd        `cmd:"" help:"Sign the rules of a directory."`
+	Verify verifyRulesCmd `cmd:"" help:"Check the signature of the rules of a directory."`
 }
 
 // ruleFlags say which rules are meant.
