@@ -22,6 +22,7 @@ import (
 
 type explainCmd struct {
 	ruleFlags
+	recordedFlags
 	Event string  `help:"Explain an event, a JSON object as the platform sends it, instead of a text; - for stdin." placeholder:"FILE"`
 	JSON  bool    `name:"json" help:"Write one JSON object instead of text for people."`
 	Text  *string `arg:"" optional:"" help:"The text; without it, and without --event, stdin is read."`
@@ -42,7 +43,7 @@ func (c *explainCmd) Validate() error {
 
 // Run explains one text or event.
 func (c *explainCmd) Run(ctx context.Context, s streams) error {
-	cfg, set, err := c.loadAlone()
+	cfg, set, err := c.loadRecorded(ctx, &c.ruleFlags, c.loadAlone)
 	if err != nil {
 		return err
 	}

@@ -8,13 +8,15 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/weir-moderation/weir/internal/app"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules"
 )
 
-type judgeCmd struct{ ruleFlags }
+type judgeCmd struct {
+	ruleFlags
+	recordedFlags
+}
 
 // Help says what kong cannot know.
 func (judgeCmd) Help() string {
@@ -35,11 +37,7 @@ type deadLetter struct {
 
 // Run judges stdin line by line.
 func (c *judgeCmd) Run(ctx context.Context, s streams) error {
-	cfg, err := c.read()
-	if err != nil {
-		return err
-	}
-	set, err := app.LoadRules(&cfg.Rules)
+	cfg, set, err := c.loadRecorded(ctx, &c.ruleFlags, c.load)
 	if err != nil {
 		return err
 	}

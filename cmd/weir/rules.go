@@ -20,6 +20,7 @@ type rulesCmd struct {
 	Keygen keygenCmd      `cmd:"" help:"Make a key pair to sign rules with."`
 	Sign   signCmd        `cmd:"" help:"Sign the rules of a directory."`
 	Verify verifyRulesCmd `cmd:"" help:"Check the signature of the rules of a directory."`
+	Log    ruleLogCmd     `cmd:"" help:"List the rules that were in force, by evidence."`
 }
 
 // ruleFlags say which rules are meant.
@@ -37,6 +38,16 @@ func (f *ruleFlags) read() (*config.Config, error) {
 	cfg := config.Default()
 	cfg.Rules.Dir, cfg.Rules.Categories = f.Rules, f.Categories
 	return &cfg, nil
+}
+
+// load loads the rules as the daemon would.
+func (f *ruleFlags) load() (*config.Config, *rules.Set, error) {
+	cfg, err := f.read()
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := app.LoadRules(&cfg.Rules)
+	return cfg, set, err
 }
 
 // loadAlone loads the rules without a second opinion, which costs time and memory and is for

@@ -33,14 +33,14 @@ func TestFalseAlarmBudget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := set.Prove(&c); err != nil {
+	if err := set.checkBudget(&c); err != nil {
 		t.Errorf("refused by the posts in the binary: %v", err)
 	}
 	if over, ok := errors.AsType[*rules.BudgetError](set.Warning); !ok || over.Report.Hit < 2 {
 		t.Errorf("no warning: %v", set.Warning)
 	}
 	c.Rules.Benign = filepath.Join(dir, "benign.txt")
-	err = set.Prove(&c)
+	err = set.checkBudget(&c)
 	if _, ok := errors.AsType[*rules.BudgetError](err); !ok {
 		t.Fatalf("accepted: %v", err)
 	}
@@ -51,7 +51,7 @@ func TestFalseAlarmBudget(t *testing.T) {
 		t.Error("such a set can be put in force")
 	}
 	c.Rules.FalseAlarms = rules.Budget{Set: 100 * rules.Percent, Rule: 100 * rules.Percent}
-	if err := set.Prove(&c); err != nil {
+	if err := set.checkBudget(&c); err != nil {
 		t.Errorf("without a budget: %v", err)
 	}
 }

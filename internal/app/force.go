@@ -52,7 +52,10 @@ func loadForce(c *config.Config, open func() (*RuleSet, error)) (*inForce, error
 	f := inForce{Force: pipeline.Force{Breaker: c.Rules.Breaker}}
 	var errs [2]error
 	if f.set, errs[0] = open(); errs[0] == nil {
-		f.Rules, errs[0] = f.set.Set, f.set.Prove(c)
+		f.Rules = f.set.Set
+		if errs[0] = f.set.Prove(); errs[0] == nil {
+			errs[0] = f.set.checkBudget(c)
+		}
 	}
 	if c.PushesOn() {
 		f.Policy, errs[1] = LoadPolicy(&c.Push)
