@@ -152,19 +152,28 @@ func (d *setDiff) print(w io.Writer) {
 		fmt.Fprintln(w, "no rule differs")
 		return
 	}
-	count := make(map[string]int)
 	for _, r := range d.Rules {
-		count[r.Change]++
 		fmt.Fprintf(w, "%s %s\n", changeSigns[r.Change], r.Rule)
 		for _, c := range r.Changes {
 			fmt.Fprintf(w, "    %-12s %s\n", c.What, c.line)
 		}
 	}
-	fmt.Fprintf(w, "%d added, %d removed, %d changed", count["added"], count["removed"], count["changed"])
+	fmt.Fprintf(w, "%d added, %d removed, %d changed", d.count("added"), d.count("removed"), d.count("changed"))
 	if d.Old.Digest == d.New.Digest {
 		fmt.Fprint(w, "; both sets have one digest and judge alike")
 	}
 	fmt.Fprintln(w)
+}
+
+// count returns how many rules were added, removed or changed.
+func (d *setDiff) count(change string) int {
+	n := 0
+	for _, r := range d.Rules {
+		if r.Change == change {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *setReport) print(w io.Writer, name string) {

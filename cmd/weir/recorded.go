@@ -20,8 +20,11 @@ type recordedFlags struct {
 	Evidence string `help:"The evidence directory for --at; without it that of --config." placeholder:"DIR" type:"existingdir"`
 }
 
+// loader loads rules.
+type loader func() (*config.Config, *rules.Set, error)
+
 // loadRecorded loads the rules that were in force. Without --at load loads those that the other flags name.
-func (r *recordedFlags) loadRecorded(ctx context.Context, f *ruleFlags, load func() (*config.Config, *rules.Set, error)) (*config.Config, *rules.Set, error) {
+func (r *recordedFlags) loadRecorded(ctx context.Context, f *ruleFlags, load loader) (*config.Config, *rules.Set, error) {
 	if r.At == "" {
 		if r.Evidence != "" {
 			return nil, nil, &codeError{errors.New("--evidence: for the rules of which digest? give --at"), exitMisuse}

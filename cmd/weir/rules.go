@@ -17,10 +17,12 @@ type rulesCmd struct {
 	Backtest        backtestCmd `cmd:"" help:"Judge the same events by two sets, and tell what they judge differently."`
 	Restore         restoreCmd  `cmd:"" help:"Give a rule its action back that it lost because it hit too much."`
 
-	Keygen keygenCmd      `cmd:"" help:"Make a key pair to sign rules with."`
-	Sign   signCmd        `cmd:"" help:"Sign the rules of a directory."`
-	Verify verifyRulesCmd `cmd:"" help:"Check the signature of the rules of a directory."`
-	Log    ruleLogCmd     `cmd:"" help:"List the rules that were in force, by evidence."`
+	Keygen  keygenCmd      `cmd:"" help:"Make a key pair to sign rules with."`
+	Sign    signCmd        `cmd:"" help:"Sign the rules of a directory."`
+	Verify  verifyRulesCmd `cmd:"" help:"Check the signature of the rules of a directory."`
+	Publish publishCmd     `cmd:"" help:"Write rules into the topic from which every instance takes them up."`
+	Status  ruleStatusCmd  `cmd:"" help:"Say which rules every instance has in force."`
+	Log     ruleLogCmd     `cmd:"" help:"List the rules that were in force, by evidence."`
 }
 
 // ruleFlags say which rules are meant.

@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -51,6 +52,8 @@ func TestScripts(t *testing.T) {
 			"fails":  fails,
 			"broker": startBroker,
 			"send":   send,
+			"topic":  makeTopics,
+			"put":    put,
 			"world":  startWorld,
 			"mute":   startMute,
 			"free":   freeAddress,
@@ -116,6 +119,29 @@ func send(ts *testscript.TestScript, neg bool, args []string) {
 		r := &kgo.Record{Topic: args[0], Value: []byte(strings.TrimSuffix(line, "\n")), Timestamp: at}
 		ts.Check(cl.ProduceSync(context.Background(), r).FirstErr())
 	}
+}
+
+// makeTopics makes compacted topics on $BROKER: topic NAME ....
+func makeTopics(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) > 0, "topic name ...")
+	cl, err := kgo.NewClient(kgo.SeedBrokers(ts.Getenv("BROKER")))
+	ts.Check(err)
+	defer cl.Close()
+	compact := "compact"
+	_, err = kadm.NewClient(cl).CreateTopics(context.Background(), 1, 1, map[string]*string{"cleanup.policy": &compact}, args...)
+	ts.Check(err)
+}
+
+// put writes a file into a topic of $BROKER, under a key and as a message of so many hours ago:
+// put TOPIC KEY HOURS FILE.
+func put(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 4, "put topic key hours file")
+	cl, err := kgo.NewClient(kgo.SeedBrokers(ts.Getenv("BROKER")))
+	ts.Check(err)
+	defer cl.Close()
+	r := &kgo.Record{Topic: args[0], Key: []byte(args[1]), Value: []byte(ts.ReadFile(args[3])),
+		Timestamp: time.Now().Add(-time.Duration(number(ts, args[2])) * time.Hour)}
+	ts.Check(cl.ProduceSync(context.Background(), r).FirstErr())
 }
 
 // startWorld starts an embedded broker with all topics and an embedded Redis,

@@ -28,6 +28,8 @@ type Receipt struct {
 	InShadow []string `json:"in_shadow,omitempty"`
 	// Refused is what was not taken up after that; absent when nothing was.
 	Refused *Refusal `json:"refused,omitempty"`
+	// Seen is when the receipt was published, by its message.
+	Seen time.Time `json:"-"`
 }
 
 // Refusal says why a change was not taken up.
@@ -40,12 +42,23 @@ type Refusal struct {
 // Key returns the key of the receipt.
 func (r *Receipt) Key() string { return r.Source + "/" + r.Instance }
 
+// An instance publishes its receipt whenever it changes, and each receiptInterval. One that has
+// not been heard of for SilentAfter is gone.
+const (
+	receiptInterval = time.Hour
+	SilentAfter     = 24 * time.Hour
+)
+
+// Silent reports whether the instance has not been heard of for long.
+func (r *Receipt) Silent(now time.Time) bool { return now.Sub(r.Seen) > SilentAfter }
+
 // receipts publishes the newest receipt of this instance, again and again until it is there.
 type receipts struct {
 	producer *kafka.Producer
 	topic    string
 	log      *slog.Logger
 	failed   prometheus.Counter
+	interval time.Duration // after which a receipt is published again
 
 	mu     sync.Mutex
 	newest *Receipt
@@ -53,7 +66,7 @@ type receipts struct {
 }
 
 func newReceipts(c *kafka.Client, topic string, log *slog.Logger, reg prometheus.Registerer) *receipts {
-	r := &receipts{topic: topic, log: log, wake: make(chan struct{}, 1),
+	r := &receipts{topic: topic, log: log, wake: make(chan struct{}, 1), interval: receiptInterval,
 		producer: c.NewProducer(kafka.ProducerOptions{Topics: []string{topic}}),
 		failed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_ruleset_receipt_errors_total", Help: "Attempts to publish what is in force that failed."})}
 	reg.MustRegister(r.failed)
@@ -77,11 +90,14 @@ const receiptPatience = time.Second
 // run publishes until ctx ends. A receipt that is not there yet when the process ends is lost: it says
 // what is in force, and then nothing is.
 func (r *receipts) run(ctx context.Context) error {
+	again := time.NewTicker(r.interval)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.wake:
+		case <-again.C: // the first comes long after start has set a receipt
 		}
 		for {
 			r.mu.Lock()
@@ -116,17 +132,23 @@ func ReadReceipts(ctx context.Context, c *kafka.Client, topic string) (list map[
 	if err != nil {
 		return nil, 0, fmt.Errorf("read receipts from topic %s: %w", topic, err)
 	}
+	list, others = receiptsIn(values)
+	return list, others, nil
+}
+
+// receiptsIn reads receipts from what a topic holds, and counts what is none.
+func receiptsIn(values map[string]kafka.Value) (list map[string]Receipt, others int) {
 	list = make(map[string]Receipt)
 	for key, v := range values {
 		if v.Value == nil {
 			continue // an instance that was taken out
 		}
-		var r Receipt
+		r := Receipt{Seen: v.Time}
 		if json.Unmarshal(v.Value, &r) != nil || r.Key() != key {
 			others++
 			continue
 		}
 		list[key] = r
 	}
-	return list, others, nil
+	return list, others
 }

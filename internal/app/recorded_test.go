@@ -50,7 +50,7 @@ func (a *archive) enforce(t *testing.T, set *RuleSet, why string) {
 	if why == "start" {
 		kind = evidence.KindStart
 	}
-	if err := r.record(t.Context(), kind, &inForce{Force: pipeline.Force{Rules: set.Set}, set: set}, why); err != nil {
+	if err := r.record(t.Context(), kind, &inForce{Force: pipeline.Force{Rules: set.Set}, set: set}, forceBody{Why: why}); err != nil {
 		t.Fatal(err)
 	}
 }
