@@ -282,24 +282,36 @@ func TestNewRuleTrips(t *testing.T) {
 // What a rule did in shadow is accepted with its restoration: for the same it never trips again, also
 // not after a time in which it did little, for much more it does.
 func TestRestoredRuleDoesNotTripForTheSame(t *testing.T) {
-	s := newStreet(t, 1)
-	s.minutes(24*60, steady(6000), at(0.0001))
-	s.minutes(10, steady(6000), at(0.03))
-	s.minutes(60, steady(6000), at(0.05)) // it grew since it tripped
-	if _, ok := s.tripped["test.r0"]; !ok {
-		t.Fatal("never tripped")
+	s := newStreet(t, 2)
+	s.minutes(24*60, steady(6000), at(0.0001, 0.0001))
+	s.minutes(10, steady(6000), at(0.03, 0.02))
+	s.minutes(60, steady(6000), at(0.05, 0.4)) // they grew since they tripped
+	if len(s.tripped) != 2 {
+		t.Fatalf("only %v tripped", s.tripped)
 	}
 	s.restore("test.r0")
-	s.minutes(7*24*60, steady(6000), at(0.05))
-	s.minutes(7*24*60, steady(6000), at(0.0001))
-	s.minutes(60, steady(6000), at(0.05))
+	s.b.Restored("test.r1", s.now)
+	s.minutes(7*24*60, steady(6000), at(0.05, 0.4))
+	s.minutes(7*24*60, steady(6000), at(0.0001, 0.0001))
+	s.minutes(60, steady(6000), at(0.05, 0.4))
 	if len(s.tripped) > 0 {
-		t.Errorf("tripped again after %v", s.tripped["test.r0"])
+		t.Errorf("tripped again after %v", s.tripped)
 	}
 	s.began = s.now
-	s.minutes(5, steady(6000), at(0.9))
-	if after, ok := s.tripped["test.r0"]; !ok || after > 2*time.Minute {
-		t.Errorf("at eighteen times what was accepted tripped: %v, after %v", ok, after)
+	s.minutes(5, steady(6000), at(0.9, 0.9))
+	if after, ok := s.tripped["test.r0"]; !ok || after > 2*time.Minute || len(s.tripped) > 1 {
+		t.Errorf("at eighteen times what was accepted of one rule, and twice of the other: %v", s.tripped)
+	}
+}
+
+// A rule in shadow by its pack has no action to lose.
+func TestShadowRulesDoNotTrip(t *testing.T) {
+	s := newStreet(t, 1)
+	force := s.p.InForce()
+	force.Rules = loadPack(t, "pack: test\nrules:\n  - {id: test.r0, category: test, state: shadow, terms: [shadowystuff]}\n")
+	s.p.Enforce(force)
+	if s.minutes(60, steady(6000), at(0.5)); len(s.tripped) > 0 {
+		t.Errorf("%v tripped", s.tripped)
 	}
 }
 
