@@ -186,6 +186,7 @@ type windows struct {
 	terms  int     // different ones in the window
 	places []place // of a field, by where they begin
 	ends   []int32 // numbers of places, by where they end
+	escape []byte
 }
 
 // place is where a part stands, in characters or sentences instead of bytes.
@@ -308,19 +309,20 @@ func (s *Set) someOfEach(d *demand, parts []part) bool {
 // measure tells where the parts stand, counted in characters or in sentences.
 func (w *windows) measure(s *Set, sentences bool, text []byte, parts []part) {
 	w.places, w.ends = w.places[:0], w.ends[:0]
-	starts := ruler{text: text, sentences: sentences}
+	starts := ruler{text: text, sentences: sentences, escape: w.escape}
 	for i := range parts {
 		w.ends = append(w.ends, int32(i))
 		w.places = append(w.places, place{part: &parts[i], use: &s.uses[parts[i].use], from: starts.at(parts[i].start)})
 	}
 	slices.SortStableFunc(w.ends, func(a, b int32) int { return parts[a].end - parts[b].end })
-	ends := ruler{text: text, sentences: sentences}
+	ends := ruler{text: text, sentences: sentences, escape: starts.escape}
 	for _, i := range w.ends {
 		w.places[i].to = ends.at(parts[i].end)
 		if sentences {
 			w.places[i].to++ // behind its sentence
 		}
 	}
+	w.escape = ends.escape
 }
 
 // ruler counts the characters of a text, or its sentences, up to one place after another.
@@ -331,22 +333,39 @@ type ruler struct {
 	n         int
 	between   bool // the last character was no letter
 	lines     int  // line breaks since the last character that is seen
+	escape    []byte
 }
 
 // at returns how many characters or ends of sentences there are before a place, which must not be
 // before the last one that was asked for.
 func (u *ruler) at(place int) int {
 	for u.place < place {
-		r, size := utf8.DecodeRune(u.text[u.place:])
-		u.place += size
-		if u.sentences {
-			u.sentence(r)
-		} else if is, seen := letter(r); is || seen && !u.between {
-			u.n++
-			u.between = !is
+		// What stands in escapes counts as what it says, or they would stretch a text.
+		var size int
+		if u.escape, size = form.Unescape(u.escape[:0], u.text[u.place:]); size > 0 {
+			u.place += size
+			for escaped := u.escape; len(escaped) > 0; {
+				r, n := utf8.DecodeRune(escaped)
+				escaped = escaped[n:]
+				u.count(r)
+			}
+			continue
 		}
+		r, n := utf8.DecodeRune(u.text[u.place:])
+		u.place += n
+		u.count(r)
 	}
 	return u.n
+}
+
+// count counts one character.
+func (u *ruler) count(r rune) {
+	if u.sentences {
+		u.sentence(r)
+	} else if is, seen := letter(r); is || seen && !u.between {
+		u.n++
+		u.between = !is
+	}
 }
 
 // sentence counts r if it ends a sentence: a full stop before white space, an exclamation or

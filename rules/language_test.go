@@ -38,6 +38,7 @@ func TestLanguage(t *testing.T) {
 		{"all, near", "all: [[高价收, 求购], [银行卡]], within: 8", []string{
 			"高价收银行卡 => 高价收,银行卡", "高价收个,,,,银行卡 => 高价收,银行卡", "高价收一二银行卡 => 高价收,银行卡", "高价收一二三银行卡 => ", "银行卡一二三求购 => 银行卡,求购", "银行卡一二三四求购 => ",
 			"求购一二三四五六七八求购银行卡 => 求购,银行卡",
+			"高价收&#19968;&#x4E8C;银行卡 => 高价收,银行卡", "高价收<b>一二</b>银行卡 => 高价收,银行卡", "高价收%E4%B8%80二三银行卡 => ", "高价收&一二三;银行卡 => ",
 		}},
 		{"all, in a sentence", "all: [[高价收], [银行卡]], within: sentence", []string{
 			"高价收。银行卡 => ", "银行卡,我高价收! => 银行卡,高价收", "高价收v1.5银行卡 => 高价收,银行卡", "高价收. 银行卡 => ", "高价收\n银行卡 => 高价收,银行卡", "高价收\n \n银行卡 => ", "高价收……银行卡 => ",
@@ -444,7 +445,7 @@ func TestCombinationAllocations(t *testing.T) {
 	}
 	set := load(t, Options{}, "id: p.a, category: fraud, state: live, all: [[甲子], [乙丑]], within: 5, none: [丙寅]",
 		"id: p.b, category: fraud, state: live, terms: [甲子, 乙丑], distinct: 2, rollout: 50")
-	e := post("t", strings.Repeat("甲子乙丑,丙寅。我我我我我甲子一乙丑", 10))
+	e := post("t", strings.Repeat("甲子乙丑,丙寅。我&#25105;<b>我我我甲子一乙丑", 10))
 	e.User = event.User{ID: []byte("u")}
 	var sc Scratch
 	set.Match(&sc, e)

@@ -3,6 +3,7 @@ package form
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -72,6 +73,15 @@ func indexFrom(src []byte, from int, c byte) int {
 		return from + i
 	}
 	return len(src)
+}
+
+// Unescape appends to dst what the escape that src begins with stands for, and returns how long it
+// is: 0 if src begins with none.
+func Unescape(dst, src []byte) ([]byte, int) {
+	if len(src) == 0 || strings.IndexByte(escapeBytes, src[0]) < 0 {
+		return dst, 0
+	}
+	return unescape(dst, src)
 }
 
 // unescape appends to dst what the escape that src begins with stands for, and returns how
