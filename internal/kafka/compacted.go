@@ -4,29 +4,51 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
 )
 
 // Compacted follows the newest values in a compacted topic, as a member of no group. It belongs to
 // one goroutine.
 type Compacted struct {
-	client *Client
-	topic  string
-	ends   []int64 // of the partitions, when they were last read
+	client    *Client
+	transport *kafkago.Transport
+	topic     string
+	ends      []int64 // of the partitions, when they were last read; nil before that
 }
 
-// NewCompacted returns what follows a topic.
-func (c *Client) NewCompacted(topic string) *Compacted { return &Compacted{client: c, topic: topic} }
+// NewCompacted returns what follows a topic. It connects with the first poll.
+func (c *Client) NewCompacted(topic string) *Compacted {
+	return &Compacted{client: c, transport: c.transport([]string{topic}), topic: topic}
+}
+
+// Close ends its connections, if the client is to live on.
+func (l *Compacted) Close() { l.client.release(l.transport) }
 
 // Value is the newest value of a key. Nil is a tombstone.
 type Value struct {
 	Value []byte
 	Time  time.Time
+
+	partition int32
+}
+
+// newer reports whether v stands after another value of its key: in one partition the later offset,
+// whatever the clock of who wrote it, since that is what compaction keeps. One key stands in one
+// partition, unless somebody wrote past the usual rule; then clocks are all there is.
+func (v *Value) newer(known *Value) bool {
+	return v.partition == known.partition || !v.Time.Before(known.Time)
 }
 
 // Poll returns the newest value of each key, if anything came since the last call; else changed is
-// false. It reads the whole topic, which compaction keeps short.
+// false. It reads the whole topic, which compaction keeps short. After an error, the next call that
+// works reads it, too: nobody knows whether the topic is still the same one.
 func (l *Compacted) Poll(ctx context.Context) (values map[string]Value, changed bool, err error) {
-	scan, err := l.client.OpenScan(ctx, l.topic, time.Time{}, time.Time{})
+	if l.ends != nil && l.still(ctx) {
+		return nil, false, nil
+	}
+	l.ends = nil
+	scan, err := l.client.OpenScan(ctx, l.topic, time.Time{}, time.Time{}) // it has words for what is wrong
 	if err != nil {
 		return nil, false, err
 	}
@@ -35,9 +57,6 @@ func (l *Compacted) Poll(ctx context.Context) (values map[string]Value, changed 
 	for i, r := range scan.Ranges {
 		ends[i] = r.Next
 	}
-	if slices.Equal(ends, l.ends) {
-		return nil, false, nil
-	}
 	values = make(map[string]Value)
 	err = scan.Read(ctx, func(b *Batch) error {
 		for i := range b.Records {
@@ -45,9 +64,8 @@ func (l *Compacted) Poll(ctx context.Context) (values map[string]Value, changed 
 			if r.Corrupt != "" {
 				continue // a later value may be whole
 			}
-			v := Value{Value: slices.Clone(r.Value), Time: time.UnixMilli(r.Time)}
-			// One key stands in one partition, unless somebody wrote past the usual rule.
-			if known, ok := values[string(r.Key)]; !ok || !v.Time.Before(known.Time) {
+			v := Value{Value: slices.Clone(r.Value), Time: time.UnixMilli(r.Time), partition: b.Partition}
+			if known, ok := values[string(r.Key)]; !ok || v.newer(&known) {
 				values[string(r.Key)] = v
 			}
 		}
@@ -58,4 +76,19 @@ func (l *Compacted) Poll(ctx context.Context) (values map[string]Value, changed 
 	}
 	l.ends = ends
 	return values, true, nil
+}
+
+// still reports whether the partitions end where they did. It is asked all the time, so it keeps its
+// connections.
+func (l *Compacted) still(ctx context.Context) bool {
+	found, err := l.client.Topics(ctx, l.topic)
+	if err != nil || found[0].Err != nil || found[0].Partitions != len(l.ends) {
+		return false
+	}
+	for p, end := range l.ends {
+		if now, err := l.client.offsetOf(ctx, l.transport, l.topic, int32(p), logEnd, true); err != nil || now != end {
+			return false
+		}
+	}
+	return true
 }
