@@ -24,7 +24,6 @@ import (
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/pipeline/push"
-	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
@@ -202,15 +201,14 @@ func (d *daemon) load(open func() (*RuleSet, error)) (*inForce, error) {
 
 // topicRules reads the rules a topic carries.
 func topicRules(ctx context.Context, c *config.Config, t *ruleTopic) (*RuleSet, error) {
-	text, err := t.poll(ctx)
+	o, err := t.poll(ctx)
 	if err != nil {
 		return nil, err
 	}
-	bundle, err := rules.ParseBundle(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", t.dir(), err)
+	if o.err != nil {
+		return nil, o.err
 	}
-	return OpenBundle(&c.Rules, bundle, t.dir())
+	return OpenBundle(&c.Rules, o.bundle, o.dir)
 }
 
 // run runs everything that has work to do. The first error ends all.

@@ -3,14 +3,17 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/rules"
 )
 
 // Receipt says what an instance has in force, and what it last refused. Its key is source/instance,
@@ -35,8 +38,27 @@ type Receipt struct {
 // Refusal says why a change was not taken up.
 type Refusal struct {
 	Bundle string `json:"bundle,omitempty"` // digest of the text; absent where there is none
-	Why    string `json:"why"`
+	Why    string `json:"why"`              // at most some thousand bytes of it; the log has all
 	Time   string `json:"time"`
+}
+
+// maxWhy is how much a receipt says of what is wrong, in bytes: of a thousand faults the first tell
+// enough, and a topic does not take a message without end.
+const maxWhy = 4000
+
+func newRefusal(b *rules.Bundle, err error) *Refusal {
+	r := &Refusal{Why: err.Error(), Time: time.Now().UTC().Format(time.RFC3339Nano)}
+	if b != nil {
+		r.Bundle = b.Digest()
+	}
+	if len(r.Why) > maxWhy {
+		n := maxWhy
+		for !utf8.RuneStart(r.Why[n]) {
+			n--
+		}
+		r.Why = r.Why[:n] + " …"
+	}
+	return r
 }
 
 // Key returns the key of the receipt.
@@ -99,7 +121,7 @@ func (r *receipts) run(ctx context.Context) error {
 		case <-r.wake:
 		case <-again.C: // the first comes long after start has set a receipt
 		}
-		for {
+		for said := false; ; said = true {
 			r.mu.Lock()
 			receipt := r.newest
 			r.mu.Unlock()
@@ -108,9 +130,15 @@ func (r *receipts) run(ctx context.Context) error {
 				break
 			}
 			r.failed.Inc()
-			r.log.Warn("cannot publish what is in force", "topic", r.topic, "err", err)
+			if !said {
+				r.log.Warn("cannot publish what is in force; trying again", "topic", r.topic, "err", err)
+			}
+			if _, ok := errors.AsType[*kafka.TooLargeError](err); ok {
+				break // no other try makes it smaller
+			}
 			select {
 			case <-ctx.Done():
+				return nil
 			case <-time.After(receiptPatience):
 			}
 		}
@@ -128,7 +156,9 @@ func (r *receipts) write(ctx context.Context, receipt *Receipt) error {
 // ReadReceipts returns the newest receipt of every instance on a topic, by key. What is none is
 // passed over and counted.
 func ReadReceipts(ctx context.Context, c *kafka.Client, topic string) (list map[string]Receipt, others int, err error) {
-	values, _, err := c.NewCompacted(topic).Poll(ctx)
+	newest := c.NewCompacted(topic)
+	defer newest.Close()
+	values, _, err := newest.Poll(ctx)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read receipts from topic %s: %w", topic, err)
 	}

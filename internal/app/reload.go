@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,9 +38,11 @@ type reloader struct {
 	mu      sync.Mutex
 	cfg     *config.Config // as started: what a reload cannot change is compared with it
 	set     *RuleSet       // in force
+	rules   rules.Config   // by which it was built
 	since   time.Time
 	refused *Refusal  // of what came after
-	tried   string    // digest of the files that were last tried
+	newest  *offer    // of the topic, whether it was taken up or not
+	tried   string    // mark of the files that were refused last; empty when none were
 	expired time.Time // of the set that was last tried to load anew
 }
 
@@ -47,6 +50,34 @@ type reloader struct {
 type inForce struct {
 	pipeline.Force
 	set *RuleSet
+	cfg *config.Config // by which it was built; nil where only a part of it is new
+}
+
+// offer is the text of rules as it was found, or why there is none.
+type offer struct {
+	bundle *rules.Bundle
+	dir    string // before the names of its files in messages
+	err    error
+}
+
+// mark tells what was found apart from anything else. Other than the digest of a bundle it changes
+// with the signature: rules that were refused unsigned are wanted once they are signed.
+func (o *offer) mark() string {
+	if o.err != nil {
+		return "no rules: " + o.err.Error()
+	}
+	sum := sha256.Sum256(o.bundle.Text())
+	return string(sum[:])
+}
+
+// readFiles reads the packs of a directory.
+func readFiles(dir string) *offer {
+	packs, name, err := openPacks(dir)
+	o := &offer{dir: name, err: err}
+	if err == nil {
+		o.bundle, o.err = rules.ReadBundle(packs, name)
+	}
+	return o
 }
 
 // start notes what is in force from the beginning, and puts it on record.
@@ -54,6 +85,7 @@ func (r *reloader) start(ctx context.Context, f *inForce) error {
 	if err := r.record(ctx, evidence.KindStart, f, forceBody{Why: "start"}); err != nil {
 		return fmt.Errorf("record the start: %w", err)
 	}
+	r.newest = &offer{bundle: f.set.Bundle, dir: f.set.Dir}
 	r.now(f)
 	r.loaded()
 	return nil
@@ -62,6 +94,9 @@ func (r *reloader) start(ctx context.Context, f *inForce) error {
 // now notes that f is in force from now on.
 func (r *reloader) now(f *inForce) {
 	r.set, r.since = f.set, time.Now()
+	if f.cfg != nil {
+		r.rules = f.cfg.Rules
+	}
 	r.metrics.inForce(f.Force)
 }
 
@@ -71,7 +106,7 @@ func (r *reloader) loaded() {
 		r.log.Warn("rules hit benign posts more often than rules.false_alarms allows; name a sample of your own posts in rules.benign to have such sets refused", "err", r.set.Warning)
 	}
 	r.metrics.loaded(time.Now())
-	r.refused = nil
+	r.refused, r.tried = nil, ""
 	r.tell()
 }
 
@@ -95,57 +130,73 @@ func (r *reloader) tell() {
 func (r *reloader) reload(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.swap(ctx, r.set.Bundle, "reload")
+	if r.topic != nil {
+		return r.swap(ctx, r.newest, "reload")
+	}
+	return r.swap(ctx, nil, "reload")
 }
 
-// swap reads the configuration again and enforces it. Where rules come from a topic, the bundle is
-// what it carries.
-func (r *reloader) swap(ctx context.Context, bundle *rules.Bundle, why string) error {
-	f, err := r.read(bundle)
+// swap reads the configuration again and enforces it with the rules on offer; nil for those that lie
+// in its directory.
+func (r *reloader) swap(ctx context.Context, o *offer, why string) error {
+	f, o, err := r.read(o)
 	if err == nil {
 		f.Force, err = keepTripped(r.pipeline.InForce(), f.Force)
 	}
 	if err == nil {
 		err = r.enforce(ctx, f, forceBody{Why: why})
 	}
-	if err != nil {
-		r.refuse(bundle, err)
-		return err
+	switch {
+	case err == nil:
+		r.loaded()
+		return nil
+	case ctx.Err() != nil:
+		r.log.Info("a change was broken off, the old rules and policy stay in force", "why", why)
+	case o == nil:
+		r.refuse(nil, err)
+	default:
+		r.tried = o.mark()
+		r.refuse(o.bundle, err)
 	}
-	r.loaded()
-	return nil
+	return err
 }
 
-// refuse says that a change was not taken up.
+// refuse says that a change was not taken up. Bundle is nil where there is none to name.
 func (r *reloader) refuse(bundle *rules.Bundle, err error) {
 	r.metrics.successful.Set(0)
 	r.log.Error("reload failed, the old rules and policy stay in force", "err", err)
-	r.refused = &Refusal{Why: err.Error(), Time: time.Now().UTC().Format(time.RFC3339Nano)}
-	if bundle != nil && r.topic != nil {
-		r.refused.Bundle = bundle.Digest()
-	}
+	r.refused = newRefusal(bundle, err)
 	r.tell()
 }
 
-// read builds what the configuration names now.
-func (r *reloader) read(bundle *rules.Bundle) (*inForce, error) {
+// read builds what the configuration names now. It returns also the rules it was to be built of; nil
+// if it did not come to reading any.
+func (r *reloader) read(o *offer) (*inForce, *offer, error) {
 	if r.load == nil {
-		return nil, errors.New("this process was started without a configuration file; there is nothing to read again")
+		return nil, o, errors.New("this process was started without a configuration file; there is nothing to read again")
 	}
 	cfg, err := r.load()
 	if err != nil {
-		return nil, err
+		return nil, o, err
 	}
 	if sections := needRestart(r.cfg, cfg); len(sections) > 0 {
 		// Refused whole: a daemon that runs on half of its file is one nobody understands.
-		return nil, fmt.Errorf("only rules and the push policy can change while Weir runs; restart it for changes of %v", sections)
+		return nil, o, fmt.Errorf("only rules and the push policy can change while Weir runs; restart it for changes of %v", sections)
 	}
-	return loadForce(cfg, func() (*RuleSet, error) {
-		if r.topic != nil {
-			return OpenBundle(&cfg.Rules, bundle, r.topic.dir())
+	if r.topic == nil && (o == nil || cfg.Rules.Dir != r.rules.Dir) {
+		o = readFiles(cfg.Rules.Dir)
+	}
+	f, err := loadForce(cfg, func() (*RuleSet, error) {
+		if o.err != nil {
+			return nil, o.err
 		}
-		return OpenRules(&cfg.Rules)
+		return OpenBundle(&cfg.Rules, o.bundle, o.dir)
 	})
+	if err != nil {
+		return nil, o, err
+	}
+	f.cfg = cfg
+	return f, o, nil
 }
 
 // enforce puts on record what comes in force and why, and puts it in force.
@@ -242,5 +293,5 @@ func needRestart(old, fresh *config.Config) []string {
 
 // newReloader returns a reloader without topic and receipts; start comes next.
 func newReloader(cfg *config.Config, load func() (*config.Config, error), p *pipeline.Pipeline, ev *evidence.Log, log *slog.Logger, reg prometheus.Registerer) *reloader {
-	return &reloader{load: load, pipeline: p, evidence: ev, log: log, metrics: newReloadMetrics(reg), breaker: newBreaker(p, reg, filepath.Join(cfg.Evidence.Dir, memoryFile)), cfg: cfg}
+	return &reloader{load: load, pipeline: p, evidence: ev, log: log, metrics: newReloadMetrics(reg), breaker: newBreaker(p, reg, filepath.Join(cfg.Evidence.Dir, memoryFile)), cfg: cfg, rules: cfg.Rules}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/rules"
@@ -19,18 +20,21 @@ var ErrNoRules = errors.New("the topic holds no rules; publish some with weir ru
 type ruleTopic struct {
 	name   string
 	newest *kafka.Compacted
+	mark   string    // of what it carried at the last poll
+	at     time.Time // when that was published
+	away   bool      // the last poll failed
 }
 
 func newRuleTopic(c *kafka.Client, name string) *ruleTopic {
-	return &ruleTopic{name, c.NewCompacted(name)}
+	return &ruleTopic{name: name, newest: c.NewCompacted(name)}
 }
 
 // dir is what stands before the names of its files in messages.
 func (t *ruleTopic) dir() string { return "topic " + t.name }
 
-// poll returns the text of the newest rule set if the topic changed, else nil. A topic whose rules were
-// deleted changed to nothing: ErrNoRules.
-func (t *ruleTopic) poll(ctx context.Context) ([]byte, error) {
+// poll returns the newest rules if some were published since the last poll, else nil. Of a topic whose
+// rules were deleted the offer is [ErrNoRules]. An error means that the topic could not be read.
+func (t *ruleTopic) poll(ctx context.Context) (*offer, error) {
 	values, changed, err := t.newest.Poll(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read rules from topic %s: %w", t.name, err)
@@ -38,18 +42,36 @@ func (t *ruleTopic) poll(ctx context.Context) ([]byte, error) {
 	if !changed {
 		return nil, nil
 	}
-	v := values[RulesKey].Value
-	if len(v) == 0 {
-		return nil, fmt.Errorf("topic %s: %w", t.name, ErrNoRules)
+	o := &offer{dir: t.dir()}
+	v := values[RulesKey]
+	if len(v.Value) == 0 {
+		o.err = fmt.Errorf("topic %s: %w", t.name, ErrNoRules)
+	} else if o.bundle, o.err = rules.ParseBundle(v.Value); o.err != nil {
+		o.err = fmt.Errorf("topic %s: %w", t.name, o.err)
 	}
-	return v, nil
+	if t.mark == o.mark() && t.at.Equal(v.Time) {
+		return nil, nil // another key, or the same read anew after brokers were away
+	}
+	t.mark, t.at = o.mark(), v.Time
+	return o, nil
+}
+
+// lost reports whether a poll failed that is the first to fail: while brokers are away it is said once.
+func (t *ruleTopic) lost(err error) bool {
+	first := err != nil && !t.away
+	t.away = err != nil
+	return first
 }
 
 // PublishRules writes a rule set to a topic, from which every instance takes it up.
 func PublishRules(ctx context.Context, c *kafka.Client, topic string, b *rules.Bundle) error {
-	// A bundle may be larger than a topic takes by default; the broker says so then.
+	// A bundle may be larger than a topic takes by default.
 	p := c.NewProducer(kafka.ProducerOptions{Topics: []string{topic}, Compression: "zstd"})
-	if err := p.Produce(ctx, []kafka.Message{{Topic: topic, Key: []byte(RulesKey), Value: b.Text()}}); err != nil {
+	err := p.Produce(ctx, []kafka.Message{{Topic: topic, Key: []byte(RulesKey), Value: b.Text()}})
+	if _, ok := errors.AsType[*kafka.TooLargeError](err); ok {
+		return fmt.Errorf("publish rules on topic %s: %d bytes are more than it takes; raise its max.message.bytes", topic, len(b.Text()))
+	}
+	if err != nil {
 		return fmt.Errorf("publish rules on topic %s: %w", topic, err)
 	}
 	return nil

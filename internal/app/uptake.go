@@ -14,7 +14,15 @@ import (
 // ReadRules returns the text of the rule set that a topic carries, for [rules.ParseBundle]; ErrNoRules
 // if it carries none.
 func ReadRules(ctx context.Context, c *kafka.Client, topic string) ([]byte, error) {
-	return newRuleTopic(c, topic).poll(ctx)
+	values, _, err := c.NewCompacted(topic).Poll(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read rules from topic %s: %w", topic, err)
+	}
+	text := values[RulesKey].Value
+	if len(text) == 0 {
+		return nil, fmt.Errorf("topic %s: %w", topic, ErrNoRules)
+	}
+	return text, nil
 }
 
 // Uptake is what an instance did with a rule set that was published.

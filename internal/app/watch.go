@@ -2,10 +2,8 @@ package app
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"time"
-
-	"github.com/weir-moderation/weir/rules"
 )
 
 // topicWatch is how often a topic of rules is looked at: a change is in force everywhere within two
@@ -18,107 +16,133 @@ const topicWatch = 500 * time.Millisecond
 // A directory is read again and again rather than watched by the kernel: that also works on network
 // volumes and where a whole directory is swapped by a link, and reading some files costs nothing.
 func (r *reloader) watch(ctx context.Context) error {
+	expiry := time.NewTicker(time.Second)
+	defer expiry.Stop()
+	var look <-chan time.Time
 	every := r.cfg.Rules.Watch
 	if r.topic != nil {
 		every = topicWatch
 	}
-	tick := time.NewTicker(max(every, time.Second/2))
-	if every > 0 {
-		tick.Reset(every)
+	if every > 0 && (r.topic != nil || r.load != nil) {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		look = tick.C
 	}
-	defer tick.Stop()
-	var seen string // digest of the files when they were looked at last
+	var seen string // mark of the files when they were looked at last
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-expiry.C:
+			r.expire(ctx)
+		case <-look:
+			if r.topic != nil {
+				r.lookAtTopic(ctx)
+			} else {
+				seen = r.lookAtFiles(ctx, seen)
+			}
 		}
-		switch {
-		case r.topic != nil:
-			r.lookAtTopic(ctx)
-		case every > 0 && r.load != nil:
-			seen = r.lookAtFiles(ctx, seen)
-		}
-		r.expire(ctx)
 	}
 }
 
 // lookAtTopic takes up what a topic carries if it changed.
 func (r *reloader) lookAtTopic(ctx context.Context) {
-	text, err := r.topic.poll(ctx)
-	switch {
-	case errors.Is(err, ErrNoRules):
-	case err != nil:
+	o, err := r.topic.poll(ctx)
+	if r.topic.lost(err) {
 		if ctx.Err() == nil {
-			r.log.Warn("cannot look for new rules", "err", err)
+			r.log.Warn("cannot look for new rules; trying again", "err", err)
 		}
 		return
-	case text == nil:
+	}
+	if o == nil {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var bundle *rules.Bundle
-	if err == nil {
-		bundle, err = rules.ParseBundle(text)
-	}
-	if err != nil {
-		r.refuse(nil, err)
-		return
-	}
-	if bundle.Digest() == r.set.Bundle.Digest() {
+	r.newest = o
+	if o.mark() == r.mark() && !r.overdue() {
 		r.again()
 		return
 	}
-	_ = r.swap(ctx, bundle, "topic") // it has said what is wrong
+	_ = r.swap(ctx, o, "topic") // it has said what is wrong
 }
+
+// mark is that of the rules in force.
+func (r *reloader) mark() string { return (&offer{bundle: r.set.Bundle}).mark() }
 
 // again notes that what is in force is what is wanted, after something else was refused.
 func (r *reloader) again() {
 	if r.refused != nil {
+		r.log.Info("the rules in force are wanted again")
 		r.loaded()
 	}
 }
 
-// lookAtFiles takes up the rules of the directory if they changed, once they have stood still for one
-// look: whoever copies files in is not done with the first. It returns their digest.
+// lookAtFiles takes up the rules of the directory in force if they changed, once they have stood
+// still for one look: whoever copies files in is not done with the first. It returns their mark.
+//
+// What is refused is not tried again until the files change, so that it is said once. Where something
+// else was wrong, such as the configuration, a reload tries again.
 func (r *reloader) lookAtFiles(ctx context.Context, seen string) string {
-	cfg, err := r.load()
-	if err != nil || cfg.Rules.Dir == "" {
-		return seen // a reload that is asked for says what is wrong
+	r.mu.Lock()
+	dir := r.rules.Dir
+	r.mu.Unlock()
+	if dir == "" {
+		return "" // the packs in the binary
 	}
-	packs, dir, err := openPacks(cfg.Rules.Dir)
-	if err != nil {
-		return seen
+	o := readFiles(dir)
+	mark := o.mark()
+	if mark != seen {
+		return mark
 	}
-	bundle, err := rules.ReadBundle(packs, dir)
-	if err != nil {
-		return seen
-	}
-	digest := bundle.Digest()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case digest == r.set.Bundle.Digest():
-		if digest != seen && seen != "" {
+	switch mark {
+	case r.mark():
+		if r.tried != "" && r.tried != mark {
 			r.again()
 		}
-	case digest == seen && r.tried != digest:
-		r.tried = digest // what is refused is not tried again until it changes
-		_ = r.swap(ctx, nil, "files")
+	case r.tried:
+	default:
+		if r.rules.Dir == dir { // no reload named another meanwhile
+			_ = r.swap(ctx, o, "files")
+		}
 	}
-	return digest
+	return mark
 }
 
-// expire loads the rules anew when an exception has expired.
+// overdue reports whether an exception has expired since the rules in force were loaded.
+func (r *reloader) overdue() bool {
+	at := r.set.Expires()
+	return !at.IsZero() && !time.Now().Before(at)
+}
+
+// expire loads the rules in force anew when an exception has expired. It reads nothing else again:
+// neither half-written files nor a faulty configuration keep an exception beyond its time.
 func (r *reloader) expire(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	at := r.set.Expires()
-	if at.IsZero() || time.Now().Before(at) || r.expired.Equal(at) {
+	if !r.overdue() || r.expired.Equal(r.set.Expires()) {
 		return
 	}
-	r.expired = at // tried once; a reload that is asked for tries again
-	_ = r.swap(ctx, r.set.Bundle, "expiry")
+	r.expired = r.set.Expires() // tried once; a reload that is asked for tries again
+	set, err := OpenBundle(&r.rules, r.set.Bundle, r.set.Dir)
+	if err == nil {
+		err = set.Prove()
+	}
+	if err == nil {
+		now := r.pipeline.InForce()
+		f := &inForce{Force: now, set: set}
+		f.Rules = set.Set
+		if f.Force, err = keepTripped(now, f.Force); err == nil {
+			err = r.enforce(ctx, f, forceBody{Why: "expiry"})
+		}
+	}
+	if err == nil {
+		r.tell() // what was refused before still is
+		return
+	}
+	if err != nil && ctx.Err() == nil {
+		r.refuse(r.set.Bundle, fmt.Errorf("an exception has expired, and the rules cannot be in force without it: %w", err))
+	}
 }
