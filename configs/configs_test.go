@@ -325,6 +325,7 @@ func TestThePageTellsEveryRule(t *testing.T) {
 	}
 }
 
+// Clause: push-truth
 // Beside each pack lie cases that every live rule of it hits and others that it spares, and disguises
 // of more than one kind that are seen through, by sound where a rule of the pack listens.
 func TestEveryRuleIsTested(t *testing.T) {

@@ -146,7 +146,10 @@ func (d *desk) wants(what, term, why string) {
 		d.t.Errorf("%s: the rules in force look for %q, want %q\n%s", what, got, term, d.log)
 	}
 	r := d.receipt()
-	if r.Rules != set.Digest() || r.Bundle != d.set.Bundle.Digest() {
+	d.reloader.mu.Lock()
+	bundle := d.set.Bundle
+	d.reloader.mu.Unlock()
+	if r.Rules != set.Digest() || r.Bundle != bundle.Digest() {
 		d.t.Errorf("%s: the receipt names other rules than those in force: %+v", what, r)
 	}
 	switch {
