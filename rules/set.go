@@ -218,6 +218,10 @@ func (r *Rule) cut(only form.Form) {
 	}
 }
 
+// Forms returns the versions of everything beside the rules that decides how texts are read: the
+// forms, the ordinary words, the exclusions.
+func (s *Set) Forms() string { return s.forms.Version() }
+
 // LoadedAt returns the time by which the exceptions of the set are in force or have expired.
 func (s *Set) LoadedAt() time.Time { return s.loaded }
 

@@ -123,7 +123,9 @@ func (d *daemon) build(ctx context.Context) error {
 	if d.cfg.Rules.Topic != "" {
 		topic = newRuleTopic(d.client, d.cfg.Rules.Topic)
 		if force, err = d.load(func() (*RuleSet, error) { return topicRules(ctx, d.cfg, topic) }); err != nil {
-			return err
+			if force, err = d.lastInForce(ctx, err); err != nil {
+				return err
+			}
 		}
 	}
 	if d.cfg.PushesOn() {
@@ -196,6 +198,27 @@ func (d *daemon) load(open func() (*RuleSet, error)) (*inForce, error) {
 	if x := f.Rules.Stats().Second; x.LeftOut > 0 {
 		d.say("second opinion", "%s", leftOut(x))
 	}
+	return f, nil
+}
+
+// lastInForce builds the rules that were last in force here, by the evidence, where those of the topic
+// are refused: a fleet that runs on must not lose an instance to a restart. Where there are none, or
+// they are refused too, it returns why the topic's were.
+func (d *daemon) lastInForce(ctx context.Context, refused error) (*inForce, error) {
+	a, err := lastActivation(ctx, d.cfg.Evidence.Dir)
+	if err != nil || a == nil {
+		return nil, errors.Join(refused, err)
+	}
+	bundle, err := a.Bundle()
+	if err != nil {
+		return nil, errors.Join(refused, err)
+	}
+	f, err := d.load(func() (*RuleSet, error) { return OpenBundle(&d.cfg.Rules, bundle, fmt.Sprintf("rules %.12s", a.Rules)) })
+	if err != nil {
+		return nil, errors.Join(refused, err)
+	}
+	d.log.Error("the rules in the topic are refused, those that were last in force here are in force again", "err", refused, "rules", f.Rules.Digest())
+	f.instead = refused
 	return f, nil
 }
 

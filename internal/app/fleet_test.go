@@ -101,6 +101,20 @@ func TestFleetChangesTogether(t *testing.T) {
 	if err != nil || others != 0 || len(list) != 3 {
 		t.Errorf("receipts %v, %d others, %v; want those of three instances", list, others, err)
 	}
+
+	// Whoever starts while the topic carries what is refused goes on with what it had last.
+	f.publishText([]byte("pack: gambling\n"))
+	f.refused("a", "not a bundle")
+	before := f.receipt("a", "what it has", func(app.Receipt) bool { return true })
+	f.stop("a")
+	f.start("a")
+	after := f.receipt("a", "what it has after a restart", func(r app.Receipt) bool { return r.Since > before.Since && r.Refused != nil })
+	if want := digest(t, v4); after.Bundle != want || !strings.Contains(after.Refused.Why, "not a bundle") {
+		t.Errorf("after a restart %+v, want %s in force", after, want)
+	}
+	f.awaitMetric("a", "weir_ruleset_last_load_successful 0")
+	f.publish(v4)
+	f.agree(v4)
 	for _, name := range []string{"a", "b", "c"} {
 		f.stop(name)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weir-moderation/weir/rules"
+	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
@@ -101,6 +102,17 @@ func moveToFront(list []string, s string) []string {
 	return front
 }
 
+// lastActivation returns the last one whose record holds the text of the rules, nil if there is none.
+func lastActivation(ctx context.Context, dir string) (*Activation, error) {
+	var last *Activation
+	err := activations(ctx, dir, func(a *Activation) {
+		if a.body.Bundle != "" {
+			last = a
+		}
+	})
+	return last, err
+}
+
 // activations calls fn for each, oldest first.
 func activations(ctx context.Context, dir string, fn func(*Activation)) error {
 	err := evidence.Walk(dir, func(e evidence.Entry) error {
@@ -178,8 +190,15 @@ func (a *Activation) open(c *rules.Config) (*RuleSet, error) {
 		return nil, errors.Join(fmt.Errorf("the rules %.12s were in force in the Weir %s and do not load in this one", a.Rules, a.Build), err)
 	}
 	if s.Digest() != a.Rules {
-		return nil, fmt.Errorf("the text on record of the rules %.12s comes to %.12s here: the fold, the forms or the ordinary words of this Weir are others than those of the Weir %s, "+
-			"so it cannot judge as they did; ask that build, or name the list of ordinary words of then in the configuration (rules.words)", a.Rules, s.Digest(), a.Build)
+		other := "the fold, the forms or the ordinary words"
+		switch {
+		case a.body.Fold != "" && a.body.Fold != fold.Version:
+			other = fmt.Sprintf("the fold (%s here, %s then)", fold.Version, a.body.Fold)
+		case a.body.Forms != "" && a.body.Forms != s.Forms():
+			other = fmt.Sprintf("the forms or the ordinary words (%s here, %s then)", s.Forms(), a.body.Forms)
+		}
+		return nil, fmt.Errorf("the text on record of the rules %.12s comes to %.12s here: %s of this Weir are others than those of the Weir %s, "+
+			"so it cannot judge as they did; ask that build, or name the list of ordinary words of then in the configuration (rules.words)", a.Rules, s.Digest(), other, a.Build)
 	}
 	return s, nil
 }

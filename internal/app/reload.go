@@ -18,6 +18,7 @@ import (
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/rules"
+	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
@@ -51,6 +52,8 @@ type inForce struct {
 	pipeline.Force
 	set *RuleSet
 	cfg *config.Config // by which it was built; nil where only a part of it is new
+	// instead says why what the topic carries is not; nil if it is.
+	instead error
 }
 
 // offer is the text of rules as it was found, or why there is none.
@@ -88,6 +91,12 @@ func (r *reloader) start(ctx context.Context, f *inForce) error {
 	r.newest = &offer{bundle: f.set.Bundle, dir: f.set.Dir}
 	r.now(f)
 	r.loaded()
+	if f.instead != nil {
+		if r.topic.last != nil { // what a reload is to try again
+			r.newest = r.topic.last
+		}
+		r.refuse(r.newest.bundle, f.instead)
+	}
 	return nil
 }
 
@@ -229,6 +238,8 @@ type forceBody struct {
 	Categories string   `json:"categories,omitempty"`
 	Exclusions []string `json:"exclusions,omitempty"`
 	MaxHits    int      `json:"max_hits,omitempty"`
+	Fold       string   `json:"fold,omitempty"`      // version of the fold
+	Forms      string   `json:"forms,omitempty"`     // versions of the forms, the ordinary words and the exclusions
 	LoadedAt   string   `json:"loaded_at,omitempty"` // by which exceptions were in force or had expired
 	InShadow   []string `json:"in_shadow,omitempty"` // rules in shadow whatever the bundle says
 
@@ -247,6 +258,7 @@ func (r *reloader) record(ctx context.Context, kind evidence.Kind, f *inForce, b
 	}
 	if f.set != nil {
 		b.Bundle, b.Categories, b.Exclusions, b.MaxHits = string(f.set.Bundle.Text()), f.set.Categories, f.set.Exclusions, f.set.MaxHits
+		b.Fold, b.Forms = fold.Version, f.Rules.Forms()
 		b.LoadedAt, b.InShadow = f.Rules.LoadedAt().UTC().Format(time.RFC3339Nano), f.Rules.InShadow()
 	}
 	body, err := json.Marshal(b)

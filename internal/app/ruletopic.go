@@ -23,6 +23,7 @@ type ruleTopic struct {
 	mark   string    // of what it carried at the last poll
 	at     time.Time // when that was published
 	away   bool      // the last poll failed
+	last   *offer    // what it carried at the last poll that found something new
 }
 
 func newRuleTopic(c *kafka.Client, name string) *ruleTopic {
@@ -52,7 +53,7 @@ func (t *ruleTopic) poll(ctx context.Context) (*offer, error) {
 	if t.mark == o.mark() && t.at.Equal(v.Time) {
 		return nil, nil // another key, or the same read anew after brokers were away
 	}
-	t.mark, t.at = o.mark(), v.Time
+	t.mark, t.at, t.last = o.mark(), v.Time, o
 	return o, nil
 }
 
