@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules/fold"
 )
 
 // CanaryPack is the name of the pack whose live rules are canaries: one harmless
@@ -46,6 +47,9 @@ func (s *Set) SelfTest() error {
 			name = r.Fields[0]
 		}
 		for i, t := range r.Terms() {
+			if slices.ContainsFunc(r.Except, func(x Exception) bool { return fold.String(x.Text) == fold.String(t) }) {
+				continue // a shared exception takes it out; lint says so
+			}
 			e := event.Event{Kind: r.Kinds[0], Fields: []event.Field{{Name: []byte(name), Text: []byte(t)}}}
 			hits := slices.ContainsFunc(whole.Match(&sc, &e), func(h Hit) bool { return h.Rule == r && h.Term == t })
 			part := slices.ContainsFunc(sc.parts, func(p part) bool { u := &s.uses[p.use]; return u.rule == r && u.term.Text == t })

@@ -132,6 +132,26 @@ rules:
 	}
 }
 
+// A term that a shared exception takes out is the pack's fault and not Weir's: lint tells it, and the
+// set can be in force.
+func TestTermAsSharedException(t *testing.T) {
+	set, err := Load(packs("p.yaml", `
+pack: p
+exceptions: [{id: p.x, texts: [赌博], owner: o, reason: r, expires: never}]
+rules: [{id: p.a, category: fraud, state: live, terms: [赌博, 百家乐], except: [{use: p.x}]}]
+`), register(t), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := set.SelfTest(); err != nil {
+		t.Error(err)
+	}
+	e := post("t", "赌博,百家乐")
+	if got := quote(e, set.Match(new(Scratch), e)); got != "p.a@t:7=百家乐" {
+		t.Error(got)
+	}
+}
+
 // An exception holds up to the end of its last day and is then left out, and the set says when.
 func TestExpiry(t *testing.T) {
 	day := time.Date(2027, 3, 31, 0, 0, 0, 0, time.UTC)
