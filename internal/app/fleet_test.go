@@ -306,7 +306,7 @@ func (f *fleet) publish(files map[string]string) {
 func (f *fleet) publishFirst(files map[string]string) {
 	f.t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		err := app.PublishRules(f.t.Context(), f.client, f.rules, bundle(f.t, files))
+		err := app.PublishRules(f.t.Context(), f.client, f.rules, bundle(f.t, files)) // waits for a leader by itself
 		topics, topicsErr := f.client.Topics(f.t.Context(), f.receipts, f.tag+".posts", f.tag+".review", f.tag+".dead")
 		if err = errors.Join(err, topicsErr); err == nil {
 			for _, topic := range topics {

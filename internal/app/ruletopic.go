@@ -64,11 +64,32 @@ func (t *ruleTopic) lost(err error) bool {
 	return first
 }
 
+// publishPatience is how long brokers may refuse a rule set before it is given up: a topic that was just
+// made has no leader for a moment.
+const publishPatience = 10 * time.Second
+
+// temporary reports whether a broker says that the same may work in a moment.
+func temporary(err error) bool {
+	t, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](err)
+	return ok && t.Temporary()
+}
+
 // PublishRules writes a rule set to a topic, from which every instance takes it up.
 func PublishRules(ctx context.Context, c *kafka.Client, topic string, b *rules.Bundle) error {
 	// A bundle may be larger than a topic takes by default.
 	p := c.NewProducer(kafka.ProducerOptions{Topics: []string{topic}, Compression: "zstd"})
-	err := p.Produce(ctx, []kafka.Message{{Topic: topic, Key: []byte(RulesKey), Value: b.Text()}})
+	message := []kafka.Message{{Topic: topic, Key: []byte(RulesKey), Value: b.Text()}}
+	err := p.Produce(ctx, message)
+	for began := time.Now(); temporary(err) && time.Since(began) < publishPatience && ctx.Err() == nil; {
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+		err = p.Produce(ctx, message)
+	}
 	if _, ok := errors.AsType[*kafka.TooLargeError](err); ok {
 		return fmt.Errorf("publish rules on topic %s: %d bytes are more than it takes; raise its max.message.bytes", topic, len(b.Text()))
 	}
