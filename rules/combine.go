@@ -314,13 +314,18 @@ func (w *windows) measure(s *Set, sentences bool, text []byte, parts []part) {
 		w.ends = append(w.ends, int32(i))
 		w.places = append(w.places, place{part: &parts[i], use: &s.uses[parts[i].use], from: starts.at(parts[i].start)})
 	}
+	if sentences {
+		// A part stands in the sentence in which it begins, though it may end that (加我!).
+		for i := range w.places {
+			w.places[i].to = w.places[i].from + 1
+		}
+		w.escape = starts.escape
+		return
+	}
 	slices.SortStableFunc(w.ends, func(a, b int32) int { return parts[a].end - parts[b].end })
-	ends := ruler{text: text, sentences: sentences, escape: starts.escape}
+	ends := ruler{text: text, escape: starts.escape}
 	for _, i := range w.ends {
 		w.places[i].to = ends.at(parts[i].end)
-		if sentences {
-			w.places[i].to++ // behind its sentence
-		}
 	}
 	w.escape = ends.escape
 }
