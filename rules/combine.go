@@ -76,7 +76,10 @@ func (s *Set) settle(sc *Scratch, e *event.Event, r *Rule, parts []part) {
 	report := func(p *part) {
 		h := form.Hit{Start: p.start, End: p.end, Form: p.form, Pass: p.pass}
 		u := &s.uses[p.use]
-		if sc.plainer(first, int(p.field), u, &h) {
+		if k := sc.plainer(first, int(p.field), u, &h); k != nil {
+			if k.yield(&h) {
+				found.Sure++
+			}
 			return
 		}
 		full := len(sc.hits) >= s.max && len(sc.hits) > first && (found.Sure > 0 || h.Form.Weak())
@@ -86,10 +89,11 @@ func (s *Set) settle(sc *Scratch, e *event.Event, r *Rule, parts []part) {
 		}
 		if r.When != nil {
 			sc.numbers = append(sc.numbers, p.use)
-			forms |= h.Form
 			fields = append(fields, p.field)
 		}
-		if !full {
+		if full {
+			forms |= h.Form
+		} else {
 			s.report(sc, e, int(p.field), u, &h)
 		}
 	}
@@ -98,6 +102,9 @@ func (s *Set) settle(sc *Scratch, e *event.Event, r *Rule, parts []part) {
 		d.none, d.within = false, Window{}
 	}
 	s.together(sc, e, &d, parts, report)
+	for i := range sc.hits[first:] {
+		forms |= sc.hits[first+i].Form
+	}
 	refused := r.When != nil && found.Count > 0 && !s.holds(sc, e, r, &found, forms, fields)
 	if refused {
 		sc.hits = sc.hits[:first]

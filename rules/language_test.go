@@ -67,6 +67,12 @@ func TestLanguage(t *testing.T) {
 			"刷单! => ", "刷单日结 => ", "刷单日结! => 刷单,日结", "刷单刷单! => ",
 		}},
 		{"a condition without an answer", "terms: [刷单], when: 1 / (hits.count - 1) > 5", []string{"刷单 => 刷单", "刷单刷单 => "}},
+		{"a condition on what is sure", "forms: pinyin, terms: [赌博赌], when: hits.sure == hits.count", []string{
+			"赌博赌 => 赌博赌", "堵搏赌 => ", "堵搏赌博赌 => 赌博赌",
+		}},
+		{"a condition on forms", "forms: pinyin, terms: [赌博赌], when: \"!('pinyin' in hits.forms)\"", []string{
+			"赌博赌 => 赌博赌", "堵搏赌 => ", "堵搏赌博赌 => 赌博赌",
+		}},
 		{"a part with an exception", "all: [[大麻], [出售]], except: [大麻袋]", []string{"出售大麻袋 => ", "出售大麻袋,大麻 => 出售,大麻"}},
 	}
 	for _, tt := range tests {

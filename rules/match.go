@@ -130,8 +130,10 @@ func (s *Set) occurrence(sc *Scratch, e *event.Event, field, first int, number i
 		return sc.part(number, u, field, h)
 	}
 	*rule = seen{round: sc.round, sure: sure || known && rule.sure}
-	if !sc.plainer(first, field, u, h) {
+	if k := sc.plainer(first, field, u, h); k == nil {
 		s.report(sc, e, field, u, h)
+	} else {
+		k.yield(h)
 	}
 	return true
 }
@@ -153,10 +155,9 @@ func (s *Set) coveredBy(sc *Scratch, u *use, text []byte, h *form.Hit) int32 {
 	return sc.covers.by(u, h)
 }
 
-// plainer reports whether the term was found there already, in a plainer reading of the
-// field, whose hits are among those from first on. A reading of lower confidence gives way to a
-// sure one.
-func (sc *Scratch) plainer(first, field int, u *use, h *form.Hit) bool {
+// plainer returns the hit of the same term that was found there already, in another reading of the
+// field, whose hits are among those from first on; nil if there is none.
+func (sc *Scratch) plainer(first, field int, u *use, h *form.Hit) *Hit {
 	for i := range sc.hits[first:] {
 		k := &sc.hits[first+i]
 		if k.Rule != u.rule || k.Field != field || k.Start >= h.End || h.Start >= k.End || k.Term != u.term.Text {
@@ -165,10 +166,17 @@ func (sc *Scratch) plainer(first, field int, u *use, h *form.Hit) bool {
 		if k.pass == h.Pass && (k.Start != h.Start || k.End != h.End) {
 			continue // another occurrence, which overlaps
 		}
-		if k.Form.Weak() && !h.Form.Weak() {
-			k.Start, k.End, k.Form, k.pass = h.Start, h.End, h.Form, h.Pass
-		}
-		return true
+		return k
 	}
-	return false
+	return nil
+}
+
+// yield gives the hit's place to another reading of its term if that is sure and it is not, and reports
+// whether it did.
+func (h *Hit) yield(to *form.Hit) bool {
+	if !h.Form.Weak() || to.Form.Weak() {
+		return false
+	}
+	h.Start, h.End, h.Form, h.pass = to.Start, to.End, to.Form, to.Pass
+	return true
 }
