@@ -15,9 +15,9 @@ import (
 )
 
 // MaxParts is how many occurrences of the terms of one combination are looked at in an event, so
-// many that no writer gets there by accident. Of what comes then only the first of each term is
-// kept, and how near the parts stand and what else stands there is no longer asked: whoever floods
-// a text is hit rather than hidden.
+// many that no writer gets there by accident. Of what comes then only the first of each term and
+// its first in a sure reading are kept, and how near the parts stand and what else stands there is
+// no longer asked: whoever floods a text is hit rather than hidden.
 const MaxParts = 4096
 
 // part is an occurrence of a term of a combination.
@@ -35,10 +35,16 @@ func (sc *Scratch) part(number int32, u *use, field int, h *form.Hit) bool {
 	if rule.round != sc.round {
 		*rule = seen{round: sc.round}
 	}
-	if rule.parts >= MaxParts && sc.windows.used(number, sc.round) {
-		return false
+	sure := !h.Form.Weak()
+	known := sc.windows.knowUse(number)
+	if before := *known; before.round != sc.round {
+		*known = knownUse{round: sc.round, sure: sure}
+	} else {
+		if rule.parts >= MaxParts && (before.sure || !sure) {
+			return !before.sure
+		}
+		known.sure = before.sure || sure
 	}
-	sc.windows.use(number, sc.round)
 	rule.parts++
 	if u.list != noList {
 		rule.lists |= 1 << u.list
@@ -187,13 +193,19 @@ func (s *Set) metAnywhere(sc *Scratch, d *demand, parts []part) bool {
 
 // windows is the working memory for finding parts that stand together.
 type windows struct {
-	round  []uint32 // by use, the last event in which it was a part
-	count  []int32  // by use, how many of it are in the window
+	known  []knownUse // by use
+	count  []int32    // by use, how many of it are in the window
 	lists  [MaxLists]int32
 	terms  int     // different ones in the window
 	places []place // of a field, by where they begin
 	ends   []int32 // numbers of places, by where they end
 	escape []byte
+}
+
+// knownUse is the last event in which a term was a part, and whether it was in a sure reading.
+type knownUse struct {
+	round uint32
+	sure  bool
 }
 
 // place is where a part stands, in characters or sentences instead of bytes.
@@ -204,15 +216,12 @@ type place struct {
 	inside   bool // it was counted
 }
 
-func (w *windows) used(number int32, round uint32) bool {
-	return int(number) < len(w.round) && w.round[number] == round
-}
-
-func (w *windows) use(number int32, round uint32) {
-	if int(number) >= len(w.round) {
-		w.round = append(w.round, make([]uint32, int(number)+1-len(w.round))...)
+// knowUse returns what is known of a use.
+func (w *windows) knowUse(number int32) *knownUse {
+	if int(number) >= len(w.known) {
+		w.known = append(w.known, make([]knownUse, int(number)+1-len(w.known))...)
 	}
-	w.round[number] = round
+	return &w.known[number]
 }
 
 // begin empties the window.

@@ -389,6 +389,26 @@ func windowsNaively(lists [][]string, none string, distinct int, w Window, text 
 	return slices.Compact(hits)
 }
 
+// A flood of what only sounds like a term does not make one that is meant look doubtful.
+func TestPartsFloodOfWeak(t *testing.T) {
+	set := load(t, Options{}, "id: p.a, category: fraud, severity: high, action: reject, state: live, forms: pinyin, terms: [赌博赌], none: [乙丑]")
+	e := post("a", strings.Repeat("堵搏赌,", MaxParts), "b", "赌博赌")
+	if hits := set.Match(new(Scratch), e); ActionOf(hits) != Reject {
+		t.Errorf("%d hits call for %s", len(hits), ActionOf(hits))
+	}
+}
+
+// What a scratch saw of one set says nothing of another: of a flood the first of each term is kept.
+func TestScratchOfManySets(t *testing.T) {
+	const one = "id: p.a, category: fraud, state: live, all: [[甲子], [乙丑]]"
+	small, large := load(t, Options{}, one), load(t, Options{}, one, "id: p.b, category: fraud, state: live, terms: [丁卯]")
+	var sc Scratch
+	small.Match(&sc, post("t", "乙丑"))
+	if got := large.Match(&sc, post("t", strings.Repeat("甲子。", MaxParts)+"乙丑")); len(got) == 0 {
+		t.Error("the rare part of a flood is lost")
+	}
+}
+
 // A flood of parts makes a hit more likely, never less: neither where the parts stand nor what must
 // not stand there is asked any more.
 func TestPartsFlood(t *testing.T) {

@@ -44,9 +44,13 @@ func (sc *Scratch) begin(s *Set) {
 	sc.hits, sc.diverged = sc.hits[:0], sc.diverged[:0]
 	sc.parts, sc.undecided = sc.parts[:0], sc.undecided[:0]
 	sc.round++
-	if sc.round == 0 || len(sc.seen) < len(s.rules) {
-		sc.seen = make([]seen, max(len(s.rules), len(sc.seen)))
+	if sc.round == 0 {
+		clear(sc.seen)
+		clear(sc.windows.known)
 		sc.round = 1
+	}
+	if n := len(s.rules) - len(sc.seen); n > 0 {
+		sc.seen = append(sc.seen, make([]seen, n)...)
 	}
 }
 
