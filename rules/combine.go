@@ -78,7 +78,7 @@ func (s *Set) settle(sc *Scratch, e *event.Event, r *Rule, parts []part) {
 	first := len(sc.hits)
 	found := condition.Hits{}
 	sc.numbers = sc.numbers[:0]
-	forms, fields := form.Form(0), sc.shapes.fields[:0]
+	forms, fields := form.Form(0), sc.fields[:0]
 	report := func(p *part) {
 		h := form.Hit{Start: p.start, End: p.end, Form: p.form, Pass: p.pass}
 		u := &s.uses[p.use]
@@ -111,6 +111,7 @@ func (s *Set) settle(sc *Scratch, e *event.Event, r *Rule, parts []part) {
 	for i := range sc.hits[first:] {
 		forms |= sc.hits[first+i].Form
 	}
+	sc.fields = fields
 	refused := r.When != nil && found.Count > 0 && !s.holds(sc, e, r, &found, forms, fields)
 	if refused {
 		sc.hits = sc.hits[:first]

@@ -31,6 +31,7 @@ func TestLanguage(t *testing.T) {
 		{"boundary substring", "boundary: substring, terms: [sino]", []string{"casinos => sino", "si no => "}},
 		{"boundary auto", "terms: [sino]", []string{"casinos => ", "sino => sino", "说sino => sino"}},
 		{"a gap of one", "gap: 1, terms: [赌博]", []string{"赌博 => 赌博", "赌 博 => 赌 博", "赌--博 => ", "赌-\u200b博 => 赌-\u200b博"}},
+		{"a gap of its own", "gap: 1, terms: [a - b]", []string{"a - b => a - b", "a - - b => "}},
 		{"forms of their own", "forms: fold, terms: [赌博, {text: 彩票, forms: [squeeze]}]", []string{"赌 博 => ", "彩 票 => 彩 票"}},
 		{"all, anywhere", "all: [[高价收, 求购], [银行卡, 电话卡]]", []string{
 			"高价收银行卡 => 高价收,银行卡", "高价收 => ", "银行卡丢了 => ", "电话卡。求购 => 电话卡,求购", "求购求购 => ",
@@ -457,6 +458,8 @@ func TestLanguageRefusals(t *testing.T) {
 			`p.yaml:4:68: rules[0].except[0]: names a shared list and says more; what a shared list says stands where it is`},
 		{"an unknown detector", rule("terms: [{detector: fone}]"), `p.yaml:3:64: rules[0].terms[0].detector: unknown detector "fone"; known are url, email, phone, messenger, price`},
 		{"a detector in forms", rule("terms: [{detector: phone, forms: all}]"), `p.yaml:3:54: rules[0].terms[0]: says how a term is read, but a detector or a pattern is none; take that out`},
+		{"more than there are, without those of none", rule("terms: [ab, cd], none: [ef], distinct: 3"), `p.yaml:3:84: rules[0].distinct: 3 different terms are asked for, of a rule that has 2; it could never hit`},
+		{"a pattern of none beside a detector", rule("terms: [{detector: url}], none: [{pattern: ab+}]"), `p.yaml:3:6: rules[0]: has a pattern and no list of terms alone; write all, with a list of terms that must stand there too: only then the pattern is asked`},
 		{"a pattern alone", rule("terms: [{pattern: ab+}, cd]"), `p.yaml:3:6: rules[0]: has a pattern and no list of terms alone; write all, with a list of terms that must stand there too: only then the pattern is asked`},
 		{"no pattern", rule("all: [[ab], [{pattern: 'a('}]]"), "p.yaml:3:68: rules[0].all[1][0].pattern: no regular expression in RE2 syntax: error parsing regexp: missing closing ): `a(`"},
 		{"a pattern of nothing", rule("all: [[ab], [{pattern: 'a*'}]]"), `p.yaml:3:68: rules[0].all[1][0].pattern: "a*" matches nothing at all, too, and so would hit everywhere; write what must be there`},

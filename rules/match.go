@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules/detect"
 	"github.com/weir-moderation/weir/rules/form"
 )
 
@@ -19,8 +20,9 @@ type Scratch struct {
 	covers  covers
 	parts   []part // of combinations
 	windows windows
-	shapes  shapes
-	numbers []int32 // of uses
+	detect  detect.Scratch
+	numbers []int32 // of uses, for a condition
+	fields  []int32 // for a condition
 
 	undecided []*Rule
 

@@ -265,11 +265,11 @@ func (c *checker) wanted(path string, r *Rule, f *ruleFile, given Term, l *libra
 		r.None = c.terms(path+".none", f.None, given, l)
 	}
 	l.origins.rule(r)
-	total := len(r.None)
+	wanted := 0
 	for _, list := range r.Lists {
-		total += len(list)
+		wanted += len(list)
 	}
-	if total > MaxTerms {
+	if total := wanted + len(r.None); total > MaxTerms {
 		at := path + ".terms"
 		if all {
 			at = path + ".all"
@@ -279,8 +279,8 @@ func (c *checker) wanted(path string, r *Rule, f *ruleFile, given Term, l *libra
 	switch {
 	case c.doc.Has(path+".distinct") && f.Distinct < 2:
 		c.add(path+".distinct", "%d says nothing; give how many different terms there must be, at least 2", f.Distinct)
-	case f.Distinct > total && !c.faulty[path+".terms"]:
-		c.add(path+".distinct", "%d different terms are asked for, of a rule that has %d; it could never hit", f.Distinct, total)
+	case f.Distinct > wanted && !c.faulty[path+".terms"]:
+		c.add(path+".distinct", "%d different terms are asked for, of a rule that has %d; it could never hit", f.Distinct, wanted)
 	}
 	c.shaped(path, r)
 	if c.doc.Has(path + ".when") {
@@ -295,17 +295,18 @@ func (c *checker) wanted(path string, r *Rule, f *ruleFile, given Term, l *libra
 // shaped checks that a pattern, which costs far more than terms do, is only asked where a term of
 // another list was found.
 func (c *checker) shaped(path string, r *Rule) {
-	pattern, terms := false, false
-	for i, list := range r.Lists {
+	pattern := slices.ContainsFunc(r.None, func(t Term) bool { return t.Pattern != nil })
+	terms := false
+	for _, list := range r.Lists {
 		all := len(list) > 0
 		for j := range list {
 			pattern = pattern || list[j].Pattern != nil
 			all = all && !list[j].shaped()
 		}
 		terms = terms || all
-		if i == len(r.Lists)-1 && pattern && !terms {
-			c.add(path, "has a pattern and no list of terms alone; write all, with a list of terms that must stand there too: only then the pattern is asked")
-		}
+	}
+	if pattern && !terms {
+		c.add(path, "has a pattern and no list of terms alone; write all, with a list of terms that must stand there too: only then the pattern is asked")
 	}
 }
 

@@ -6,12 +6,6 @@ import (
 	"github.com/weir-moderation/weir/rules/form"
 )
 
-// shapes is the working memory for finding what has a shape instead of a spelling.
-type shapes struct {
-	detect detect.Scratch
-	fields []int32
-}
-
 // findShapes looks for the detectors and patterns of rules that could hit with them: a rule of which
 // something must stand in every list is only asked about where a term of each list without shapes
 // was found.
@@ -38,7 +32,7 @@ func (s *Set) findShapes(sc *Scratch, e *event.Event) {
 			}
 		}
 		if wanted != 0 {
-			wanted.Find(&sc.shapes.detect, f.Text, func(d detect.Detector, start, end int) bool {
+			wanted.Find(&sc.detect, f.Text, func(d detect.Detector, start, end int) bool {
 				for i := range s.shapes {
 					if s.shapes[i].term.Detect == d.Set() {
 						found(i, start, end)
@@ -52,7 +46,8 @@ func (s *Set) findShapes(sc *Scratch, e *event.Event) {
 		}
 		folded := foldPlaces(f.Text)
 		for i := range s.shapes {
-			if p := s.shapes[i].term.Pattern; p != nil && sc.asks(s.shapes[i].rule) {
+			u := &s.shapes[i]
+			if p := u.term.Pattern; p != nil && sc.asks(u.rule) && u.rule.applies(e.Kind, f.Name) {
 				for _, at := range p.FindAllStringIndex(folded.text, MaxParts) {
 					if at[1] > at[0] {
 						found(i, folded.from[at[0]], folded.from[at[1]-1]+folded.size[at[1]-1])

@@ -77,7 +77,7 @@ func (t *Term) fit(text []byte, start, end int) misfit {
 		return misfitBoundary
 	case t.ExactCase && !sameCase(text[start:end], t.Text):
 		return misfitCase
-	case t.Gap > 0 && widestGap(text[start:end]) > t.Gap:
+	case t.Gap > 0 && widestGap(text[start:end]) > max(t.Gap, widestGap([]byte(t.Text))):
 		return misfitGap
 	}
 	return fits
