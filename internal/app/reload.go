@@ -44,6 +44,7 @@ type reloader struct {
 	refused *Refusal  // of what came after
 	newest  *offer    // of the topic, whether it was taken up or not
 	tried   string    // mark of the files that were refused last; empty when none were
+	faulty  string    // the directory whose rules were refused last
 	expired time.Time // of the set that was last tried to load anew
 }
 
@@ -164,7 +165,7 @@ func (r *reloader) swap(ctx context.Context, o *offer, why string) error {
 	case o == nil:
 		r.refuse(nil, err)
 	default:
-		r.tried = o.mark()
+		r.tried, r.faulty = o.mark(), o.dir
 		r.refuse(o.bundle, err)
 	}
 	return err

@@ -99,13 +99,15 @@ func (r *reloader) lookAtFiles(ctx context.Context, seen string) string {
 	defer r.mu.Unlock()
 	switch mark {
 	case r.mark():
-		if r.tried != "" && r.tried != mark {
+		// What the configuration names now may be another directory, and that be at fault.
+		if r.tried != "" && r.tried != mark && r.faulty == dir {
 			r.again()
 		}
 	case r.tried:
 	default:
-		if r.rules.Dir == dir { // no reload named another meanwhile
-			_ = r.swap(ctx, o, "files")
+		// Unless a reload named another directory meanwhile.
+		if r.rules.Dir == dir && r.swap(ctx, o, "files") != nil && ctx.Err() == nil {
+			r.tried = mark // even if the configuration names others now, and they are at fault
 		}
 	}
 	return mark
@@ -142,7 +144,7 @@ func (r *reloader) expire(ctx context.Context) {
 		r.tell() // what was refused before still is
 		return
 	}
-	if err != nil && ctx.Err() == nil {
+	if ctx.Err() == nil {
 		r.refuse(r.set.Bundle, fmt.Errorf("an exception has expired, and the rules cannot be in force without it: %w", err))
 	}
 }

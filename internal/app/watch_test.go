@@ -239,6 +239,25 @@ func TestReloadBesideWatch(t *testing.T) {
 		d.write("others/gambling.yaml", one("四号"))
 		pass(time.Minute)
 		d.wants("another directory", "四号", "")
+
+		// One that is refused stays refused, whatever happens to the files in force.
+		d.write("broken/gambling.yaml", "pack: 7")
+		d.config(func(c *config.Config) { c.Rules.Dir = filepath.Join(d.dir, "broken") }, nil)
+		if err := d.reload(d.t.Context()); err == nil {
+			t.Fatal("a broken directory was taken up")
+		}
+		pass(time.Minute)
+		d.wants("a broken directory", "四号", "gambling.yaml:1:")
+		before := d.said()
+		d.write("others/gambling.yaml", one("五号"))
+		pass(time.Minute)
+		d.wants("a change beside a broken directory", "四号", "gambling.yaml:1:")
+		if n := d.said() - before; n != 1 {
+			t.Errorf("said %d times in a minute", n)
+		}
+		d.write("others/gambling.yaml", one("四号"))
+		pass(time.Minute)
+		d.wants("as before beside a broken directory", "四号", "gambling.yaml:1:")
 	})
 }
 
