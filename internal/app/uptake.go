@@ -14,7 +14,9 @@ import (
 // ReadRules returns the text of the rule set that a topic carries, for [rules.ParseBundle]; ErrNoRules
 // if it carries none.
 func ReadRules(ctx context.Context, c *kafka.Client, topic string) ([]byte, error) {
-	values, _, err := c.NewCompacted(topic).Poll(ctx)
+	newest := c.NewCompacted(topic)
+	defer newest.Close()
+	values, _, err := newest.Poll(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read rules from topic %s: %w", topic, err)
 	}
@@ -50,6 +52,7 @@ const receiptPoll = 200 * time.Millisecond
 // instances are sorted by key. The bundle is the digest of the text.
 func AwaitUptake(ctx context.Context, c *kafka.Client, topic, bundle string, before map[string]Receipt) ([]Uptake, error) {
 	newest := c.NewCompacted(topic)
+	defer newest.Close()
 	tick := time.NewTicker(receiptPoll)
 	defer tick.Stop()
 	now := before
