@@ -74,6 +74,9 @@ func TestLanguage(t *testing.T) {
 		{"a condition on forms", "forms: pinyin, terms: [赌博赌], when: \"!('pinyin' in hits.forms)\"", []string{
 			"赌博赌 => 赌博赌", "堵搏赌 => ", "堵搏赌博赌 => 赌博赌",
 		}},
+		{"an exception of a part of a word", "terms: [{text: cat, boundary: substring}, dog], except: [category, hot dog]", []string{
+			"cats => cat", "a category => ", "hot dog => ", "dog => dog",
+		}},
 		{"a part with an exception", "all: [[大麻], [出售]], except: [大麻袋]", []string{"出售大麻袋 => ", "出售大麻袋,大麻 => 出售,大麻"}},
 	}
 	for _, tt := range tests {

@@ -308,17 +308,23 @@ const maxFileProblems = 200
 func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // termIndex finds terms in a phrase, by their folded texts.
-type termIndex map[string][]int
+type termIndex struct {
+	all   map[string][]int
+	parts map[string][]int // those of all that may be a part of a longer token
+}
 
 // index returns the terms of the rule, numbered list after list.
 func (r *Rule) index() termIndex {
-	x := make(termIndex)
+	x := termIndex{make(map[string][]int), make(map[string][]int)}
 	n := 0
 	for _, list := range append(slices.Clip(r.Lists), r.None) {
 		for i := range list {
 			if !list[i].shaped() {
 				folded := fold.String(list[i].Text)
-				x[folded] = append(x[folded], n)
+				x.all[folded] = append(x.all[folded], n)
+				if list[i].Boundary == Substring {
+					x.parts[folded] = append(x.parts[folded], n)
+				}
 			}
 			n++
 		}
@@ -326,7 +332,8 @@ func (r *Rule) index() termIndex {
 	return x
 }
 
-// within yields the folded terms that stand in a folded phrase, with their numbers. It takes time
+// within yields the folded terms that stand in a folded phrase, of those inside a longer token only
+// those that may be there, with their numbers. It takes time
 // by the square of the phrase, which is short, and none by the number of terms.
 func (x termIndex) within(phrase string) iter.Seq2[string, []int] {
 	return func(yield func(string, []int) bool) {
@@ -345,8 +352,11 @@ func (x termIndex) within(phrase string) iter.Seq2[string, []int] {
 }
 
 func (x termIndex) tell(phrase, part string, seen map[string]bool, yield func(string, []int) bool) bool {
-	terms, ok := x[part]
-	if !ok || seen[part] || !form.Contains(phrase, part) {
+	terms := x.all[part]
+	if len(terms) > 0 && !form.Contains(phrase, part) {
+		terms = x.parts[part]
+	}
+	if len(terms) == 0 || seen[part] {
 		return true
 	}
 	seen[part] = true

@@ -184,6 +184,8 @@ exceptions:
 		{IdleException, "a boundary", `
   - {id: p.a, ` + head + `terms: [{text: 大麻, boundary: token}], except: [大麻袋, 大麻 袋, 大麻-大麻袋]}`, nil, []string{
 			`p.yaml:3:大麻袋: p.a: "大麻袋" spares nothing: its term hits only where no letter stands beside it`}},
+		{IdleException, "a part of a word", `
+  - {id: p.a, ` + head + `terms: [{text: cat, boundary: substring}], except: [category]}`, nil, nil},
 		{IdleException, "a shorter one", `
   - {id: p.a, ` + head + `terms: [刷单, 日结], except: [反刷单, 反刷单宣传, 反刷单说刷单, 反刷单日结, 说刷单]}
   - id: p.b

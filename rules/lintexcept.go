@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -120,7 +121,7 @@ func idle(x *Exception, index termIndex, terms []*Term, others map[string]*Excep
 	whole := false // a term stands there, but not as it must to be a hit
 	for from, to := range tokens(folded) {
 		part := folded[from:to]
-		for _, n := range index[part] {
+		for _, n := range index.all[part] {
 			if terms[n].Boundary == Token && (letterBefore([]byte(folded[:from])) || letterBehind([]byte(folded[to:]))) {
 				whole = true
 				continue
@@ -130,6 +131,13 @@ func idle(x *Exception, index termIndex, terms []*Term, others map[string]*Excep
 		if y := others[part]; y != nil && part != folded && outlives(y, x) {
 			covers = append(covers, span{from, to})
 			by = y.Text
+		}
+	}
+	for part := range index.within(folded) {
+		for from := range folded { // inside a word, too
+			if len(index.parts[part]) > 0 && strings.HasPrefix(folded[from:], part) {
+				found = append(found, span{from, from + len(part)})
+			}
 		}
 	}
 	if len(found) == 0 {

@@ -127,11 +127,11 @@ func (r *linted) excepted(now time.Time) map[string]*Exception {
 		if x.Expired(now) {
 			continue
 		}
-		if index == nil {
+		if found == nil {
 			index, found = r.index(), make(map[string]*Exception)
 		}
 		folded := fold.String(x.Text)
-		if _, ok := index[folded]; ok {
+		if _, ok := index.all[folded]; ok {
 			found[folded] = x
 		}
 	}
