@@ -3,8 +3,10 @@ package rules
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weir-moderation/weir/rules/form"
 )
@@ -16,6 +18,9 @@ type Failure struct {
 	Unexpected []Hit      // of rules that the case does not list, or spares
 	Hits       []Hit      // all there are
 	Action     Action     // that the hits call for
+	// Lapsed says that the case comes out as it says where no exception has expired: it is about one that is
+	// over, as was wanted when it was written. That is no reason to refuse the set; lint tells of the exception.
+	Lapsed bool
 }
 
 // Run judges the event of every case that [Case.Runs] as the daemon would, with every rule rolled out
@@ -32,7 +37,40 @@ func (t *Tests) Run(set *Set) []Failure {
 			failures = append(failures, *f)
 		}
 	}
+	if len(failures) == 0 || set.stats.Expired == 0 {
+		return failures
+	}
+	before, err := set.unexpired()
+	if err != nil {
+		return failures // of a set that loaded; then they just failed
+	}
+	before = before.forEveryone()
+	for i := range failures {
+		failures[i].Lapsed = failures[i].Case.run(before, &sc) == nil
+	}
 	return failures
+}
+
+// unexpired compiles the set as if none of its exceptions ended, without a second opinion.
+func (s *Set) unexpired() (*Set, error) {
+	all := make([]*Rule, len(s.all))
+	for i, r := range s.all {
+		endless := *r // compile numbers them anew, and others may be using these
+		endless.Except = slices.Clone(r.Except)
+		for j := range endless.Except {
+			endless.Except[j].Expires = time.Time{}
+		}
+		all[i] = &endless
+	}
+	before, err := compile(all, s.stats.Packs, Options{
+		MaxHits: s.max, Words: s.wider.options.Words, Exclusions: s.wider.options.Exclusions, countNumerals: s.wider.options.CountNumerals,
+		MemoryBudget: math.MaxInt64 / 2, // that of the set was kept
+	})
+	if err != nil {
+		return nil, err
+	}
+	before.shadowed = s.shadowed
+	return before, nil
 }
 
 // Runs reports whether the set can be asked: no rule that the case wants to hit is a draft or

@@ -108,6 +108,32 @@ func TestRunUnderAnotherSet(t *testing.T) {
 	}
 }
 
+// A case about an exception that has expired lapses, also one of a combination; what fails for another reason does not.
+func TestLapsed(t *testing.T) {
+	const expired = `except: [{texts: [反赌博宣传], owner: o, reason: r, expires: 2020-01-01}]`
+	set := load(t, Options{}, `id: p.bet, category: gambling, state: live, terms: [赌博], `+expired,
+		`id: p.both, category: gambling, state: live, all: [[赌博], [加群]], within: 20, `+expired)
+	tests := loadTests(t, set, "a_test.yaml", `tests:
+- {name: lapsed, text: 反赌博宣传, hits: [], action: pass}
+- {name: lapsed, text: 反赌博宣传加群, spares: [p.both]}
+- {name: failed, text: 反赌博宣传与赌博, spares: [p.bet]}
+- {name: failed, text: 反赌博宣传, spares: [p.bet], action: reject}
+- {name: passed, text: 反赌博宣传, hits: [{rule: p.bet}]}
+`)
+	failures := tests.Run(set)
+	if len(failures) != 4 {
+		t.Fatalf("%d of 4 failures: %v", len(failures), failures)
+	}
+	for _, f := range failures {
+		if f.Lapsed != (f.Case.Name == "lapsed") {
+			t.Errorf("%v: lapsed is %v", f.Error(), f.Lapsed)
+		}
+	}
+	if len(set.Match(new(Scratch), post("text", "反赌博宣传"))) == 0 {
+		t.Error("the set itself was changed")
+	}
+}
+
 // Five thousand cases, read and run.
 func BenchmarkTests(b *testing.B) {
 	set := testedSet(b)

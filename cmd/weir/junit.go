@@ -47,13 +47,16 @@ type junitSkipped struct {
 func writeJUnit(file string, files []*testedFile) error {
 	var all junitSuites
 	for _, f := range files {
-		s := junitSuite{Name: f.File, Tests: len(f.cases), Failures: f.Failed, Skipped: f.Skipped}
+		s := junitSuite{Name: f.File, Tests: len(f.cases), Failures: f.Failed, Skipped: f.Skipped + f.Lapsed}
 		for _, c := range f.cases {
 			j := junitCase{Name: c.Title(), Class: f.File, File: f.File, Line: c.Line}
 			if c.skipped {
 				j.Skipped = &junitSkipped{"it wants a rule to hit that is a draft or retired"}
 			}
-			if c.failure != nil {
+			switch {
+			case c.lapsed():
+				j.Skipped = &junitSkipped{"an exception that it is about has expired"}
+			case c.failure != nil:
 				j.Failure = &junitFailure{Message: c.failure.Error(), Type: "expectation", Text: "\n" + c.failure.Diff()}
 			}
 			s.Cases = append(s.Cases, j)

@@ -22,7 +22,7 @@ type ruleTestCmd struct {
 
 // Help says what kong cannot know.
 func (ruleTestCmd) Help() string {
-	return `Runs the tests that lie beside packs, in files whose names end in _test.yaml. Without directories: those beside the rules that the flags name, or beside the starter packs in the binary. A case that fails is shown with its place, and what it expects beside what came: - before what is missing, + before what came instead. A case that wants a draft or retired rule to hit is not run. Exit status 1 if a case fails.`
+	return `Runs the tests that lie beside packs, in files whose names end in _test.yaml. Without directories: those beside the rules that the flags name, or beside the starter packs in the binary. A case that fails is shown with its place, and what it expects beside what came: - before what is missing, + before what came instead. A case that wants a draft or retired rule to hit is not run. One that comes out as it says but for an exception that has expired is shown as lapsed; it does not fail, as rules are put in force without the exception, too. Exit status 1 if a case fails.`
 }
 
 // testedFile is a file of tests as it came out.
@@ -31,6 +31,7 @@ type testedFile struct {
 	Passed  int    `json:"passed"`
 	Failed  int    `json:"failed"`
 	Skipped int    `json:"skipped"` // not run: of a rule that is a draft or retired
+	Lapsed  int    `json:"lapsed"`  // about an exception that has expired
 
 	cases []testedCase
 }
@@ -41,6 +42,9 @@ type testedCase struct {
 	skipped bool
 	failure *rules.Failure // nil if it passed
 }
+
+// lapsed reports whether the case is about an exception that has expired.
+func (t *testedCase) lapsed() bool { return t.failure != nil && t.failure.Lapsed }
 
 // Run runs tests and says how they came out.
 func (c *ruleTestCmd) Run(s streams) error {
@@ -55,12 +59,13 @@ func (c *ruleTestCmd) Run(s streams) error {
 	var total testedFile
 	for _, f := range files {
 		total.Passed, total.Failed, total.Skipped = total.Passed+f.Passed, total.Failed+f.Failed, total.Skipped+f.Skipped
+		total.Lapsed += f.Lapsed
 	}
 	if len(files) == 0 {
 		return &hintError{fmt.Errorf("no tests; they stand in files whose names end in %s", rules.TestSuffix),
 			"weir rules capture writes such a file from verdicts"}
 	}
-	if total.Passed+total.Failed+total.Skipped == 0 {
+	if total.Passed+total.Failed+total.Skipped+total.Lapsed == 0 {
 		return fmt.Errorf("--run: no case has a name that matches %q", c.Match)
 	}
 	if c.JUnit != "" {
@@ -77,7 +82,7 @@ func (c *ruleTestCmd) Run(s streams) error {
 		return fmt.Errorf("write results: %w", err)
 	}
 	if total.Failed > 0 {
-		fmt.Fprintf(s.err, "weir: error: %d of %s failed\n", total.Failed, count(total.Failed+total.Passed, "case"))
+		fmt.Fprintf(s.err, "weir: error: %d of %s failed\n", total.Failed, count(total.Failed+total.Passed+total.Lapsed, "case"))
 		return errSaid
 	}
 	return nil
@@ -140,6 +145,8 @@ func runTests(cfg *config.Config, set *rules.Set, pattern *regexp.Regexp) ([]*te
 		switch {
 		case t.skipped:
 			f.Skipped++
+		case t.lapsed():
+			f.Lapsed++
 		case t.failure != nil:
 			f.Failed++
 		default:
@@ -155,7 +162,11 @@ func printTested(w io.Writer, files []*testedFile) error {
 	for _, f := range files {
 		for _, c := range f.cases {
 			if c.failure != nil {
-				if _, err := fmt.Fprintf(w, "%s\n%s\n", c.failure.Error(), c.failure.Diff()); err != nil {
+				lapsed := ""
+				if c.lapsed() {
+					lapsed = "; lapsed: an exception that the case is about has expired"
+				}
+				if _, err := fmt.Fprintf(w, "%s%s\n%s\n", c.failure.Error(), lapsed, c.failure.Diff()); err != nil {
 					return err
 				}
 			}
@@ -173,6 +184,9 @@ func (f *testedFile) counts() string {
 	text := fmt.Sprintf("%d passed", f.Passed)
 	if f.Failed > 0 {
 		text += fmt.Sprintf(", %d failed", f.Failed)
+	}
+	if f.Lapsed > 0 {
+		text += fmt.Sprintf(", %d lapsed", f.Lapsed)
 	}
 	if f.Skipped > 0 {
 		text += fmt.Sprintf(", %d not run for a draft or retired rule", f.Skipped)
@@ -216,7 +230,7 @@ func encodeTested(w io.Writer, files []*testedFile) error {
 	failures := []failureReport{}
 	for _, f := range files {
 		for _, c := range f.cases {
-			if c.failure == nil {
+			if c.failure == nil || c.lapsed() {
 				continue
 			}
 			got := func(hits []rules.Hit) []expectedReport {
