@@ -51,8 +51,8 @@ func (f *setFlags) load(before, after string) (cfg *config.Config, sets [2]ruleS
 	var errs [2]error
 	for i, dir := range []string{before, after} {
 		c := cfg.Rules
-		if dir != "" {
-			c.Dir = dir
+		if dir != "" { // to be looked at: wherever the daemon takes its rules from, and whoever signs them
+			c.Dir, c.Topic, c.VerifyKey = dir, "", ""
 		}
 		sets[i].Set, errs[i] = app.LoadRules(&c)
 		sets[i].dir = c.Dir

@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"github.com/weir-moderation/weir/configs"
-	"github.com/weir-moderation/weir/internal/config"
+	"github.com/weir-moderation/weir/internal/app"
 	"github.com/weir-moderation/weir/internal/strictyaml"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules"
@@ -68,7 +68,14 @@ func (c *lintCmd) Run(ctx context.Context, s streams) error {
 	o.Disable, o.MaxRate = disable, c.MaxRate
 	var list []linted
 	var errs error
-	for _, path := range c.paths(cfg) {
+	paths := c.Paths
+	if len(paths) == 0 {
+		if cfg.Rules.Topic != "" {
+			return fmt.Errorf("rules.topic: %w", app.ErrRulesInTopic)
+		}
+		paths = []string{cfg.Rules.Dir} // the empty path is the starter packs
+	}
+	for _, path := range paths {
 		l, err := c.lint(ctx, path, cfg.Events, reg, o)
 		list, errs = append(list, l), errors.Join(errs, err)
 	}
@@ -102,14 +109,6 @@ func (c *lintCmd) misuse() ([]rules.FindingKind, error) {
 		kinds = append(kinds, rules.FindingKind(word))
 	}
 	return kinds, nil
-}
-
-// paths returns what is looked at; the empty path is the starter packs.
-func (c *lintCmd) paths(cfg *config.Config) []string {
-	if len(c.Paths) > 0 {
-		return c.Paths
-	}
-	return []string{cfg.Rules.Dir}
 }
 
 // lintOptions returns the limits, words and the register that a configuration names.

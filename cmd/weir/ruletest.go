@@ -17,7 +17,7 @@ type ruleTestCmd struct {
 	Match string   `name:"run" help:"Run only the cases whose name matches; a case without one goes by the beginning of its text." placeholder:"REGEXP"`
 	JUnit string   `name:"junit" help:"Also write the results as JUnit XML." placeholder:"FILE" type:"path"`
 	JSON  bool     `name:"json" help:"Write one JSON object instead of text for people."`
-	Dirs  []string `arg:"" optional:"" name:"dir" help:"Directories with tests, and without --rules and --config also with the packs that they test, each a set of its own." type:"existingdir"`
+	Dirs  []string `arg:"" optional:"" name:"dir" help:"Directories with tests; also with the packs that they test, each a set of its own, unless --rules or the directory of --config names those." type:"existingdir"`
 }
 
 // Help says what kong cannot know.
@@ -106,6 +106,19 @@ func (c *ruleTestCmd) test(pattern *regexp.Regexp) (files []*testedFile, err err
 			add(flags.loadAlone())
 		}
 	default:
+		cfg, err := c.read()
+		if err != nil {
+			return nil, err
+		}
+		if cfg.Rules.Topic != "" {
+			for _, dir := range c.Dirs {
+				one := *cfg // its rules are not here, so the directory has them
+				one.Rules.Dir, one.Rules.Topic, one.Rules.VerifyKey, one.Rules.SecondOpinion.Every = dir, "", "", 0
+				set, err := app.LoadRules(&one.Rules)
+				add(&one, set, err)
+			}
+			break
+		}
 		cfg, set, err := c.loadAlone()
 		if err != nil {
 			return nil, err
