@@ -44,7 +44,7 @@ type reloader struct {
 	refused *Refusal  // of what came after
 	newest  *offer    // of the topic, whether it was taken up or not
 	tried   string    // mark of the files that were refused last; empty when none were
-	faulty  string    // the directory whose rules were refused last
+	wanted  string    // directory that the configuration named when it was last read; empty if it could not be
 	expired time.Time // of the set that was last tried to load anew
 }
 
@@ -165,7 +165,7 @@ func (r *reloader) swap(ctx context.Context, o *offer, why string) error {
 	case o == nil:
 		r.refuse(nil, err)
 	default:
-		r.tried, r.faulty = o.mark(), o.dir
+		r.tried = o.mark()
 		r.refuse(o.bundle, err)
 	}
 	return err
@@ -185,6 +185,7 @@ func (r *reloader) read(o *offer) (*inForce, *offer, error) {
 	if r.load == nil {
 		return nil, o, errors.New("this process was started without a configuration file; there is nothing to read again")
 	}
+	r.wanted = ""
 	cfg, err := r.load()
 	if err != nil {
 		return nil, o, err
@@ -196,6 +197,7 @@ func (r *reloader) read(o *offer) (*inForce, *offer, error) {
 	if r.topic == nil && (o == nil || cfg.Rules.Dir != r.rules.Dir) {
 		o = readFiles(cfg.Rules.Dir)
 	}
+	r.wanted = o.dir
 	f, err := loadForce(cfg, func() (*RuleSet, error) {
 		if o.err != nil {
 			return nil, o.err

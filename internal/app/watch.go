@@ -99,8 +99,8 @@ func (r *reloader) lookAtFiles(ctx context.Context, seen string) string {
 	defer r.mu.Unlock()
 	switch mark {
 	case r.mark():
-		// What the configuration names now may be another directory, and that be at fault.
-		if r.tried != "" && r.tried != mark && r.faulty == dir {
+		// At fault may also be the configuration, or another directory that it names now.
+		if r.tried != "" && r.tried != mark && r.wanted == dir {
 			r.again()
 		}
 	case r.tried:

@@ -222,6 +222,11 @@ func TestReloadBesideWatch(t *testing.T) {
 		d.write("rules/gambling.yaml", one("二号"))
 		pass(time.Minute)
 		d.wants("a change under a broken configuration", "一号", "weir.yaml:7")
+		d.write("rules/gambling.yaml", one("一号"))
+		pass(time.Minute)
+		d.wants("as before under a broken configuration", "一号", "weir.yaml:7")
+		d.write("rules/gambling.yaml", one("二号"))
+		pass(time.Minute)
 		d.config(nil, nil)
 		if err := d.reload(d.t.Context()); err != nil {
 			t.Fatal(err)
