@@ -21,10 +21,14 @@ func (c *checkCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	fmt.Fprintf(s.out, "configuration  %s\n", c.Config)
+	var online error
+	if c.Online {
+		online = app.CheckOnline(ctx, cfg)
+	}
 	load := func() (pipeline.Force, error) { return app.LoadForce(cfg) }
 	if cfg.Rules.Topic != "" {
 		load = func() (pipeline.Force, error) {
-			if c.Online {
+			if c.Online && online == nil { // else it is known why they cannot be read
 				return app.LoadTopicForce(ctx, cfg)
 			}
 			return app.LoadPolicyOnly(cfg)
@@ -32,14 +36,14 @@ func (c *checkCmd) Run(ctx context.Context, s streams) error {
 	}
 	force, err := load()
 	if err := errors.Join(err, app.CheckFiles(cfg)); err != nil {
-		return err
+		return errors.Join(err, online)
 	}
 	for _, line := range app.Describe(cfg, force) {
 		fmt.Fprintln(s.out, line)
 	}
 	if c.Online {
-		if err := app.CheckOnline(ctx, cfg); err != nil {
-			return err
+		if online != nil {
+			return online
 		}
 		answer := "brokers and topics answer"
 		if cfg.PushesOn() {

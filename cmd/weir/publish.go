@@ -227,7 +227,7 @@ func (w *publisher) publish(ctx context.Context, p *publication) error {
 	if w.Wait > 0 {
 		all, _, err := app.ReadReceipts(ctx, w.client, w.rules.Receipts)
 		if err != nil {
-			return err
+			return noReceipts(err)
 		}
 		before = make(map[string]app.Receipt)
 		for key, r := range all {

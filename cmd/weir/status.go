@@ -93,7 +93,7 @@ func readStatus(ctx context.Context, s streams, client *kafka.Client, cfg *confi
 	status := &fleetStatus{Topic: cfg.Rules.Topic, Instances: []instanceStatus{}, Findings: []string{}}
 	receipts, others, err := app.ReadReceipts(ctx, client, cfg.Rules.Receipts)
 	if err != nil {
-		return nil, err
+		return nil, noReceipts(err)
 	}
 	if others > 0 {
 		fmt.Fprintf(s.err, "weir: %s on the topic %s passed over that are no receipts\n", count(others, "message"), cfg.Rules.Receipts)
@@ -119,6 +119,14 @@ func readStatus(ctx context.Context, s streams, client *kafka.Client, cfg *confi
 	}
 	status.Bundle = bundle.Digest()
 	return status, nil
+}
+
+// noReceipts is an error of reading receipts, with what to do where there is no such topic.
+func noReceipts(err error) error {
+	if errors.Is(err, kafka.ErrNoTopic) {
+		return &hintError{err, "create it with cleanup.policy=compact, and name it in rules.receipts of every instance"}
+	}
+	return err
 }
 
 // find fills in what is not as it should be.
@@ -168,6 +176,9 @@ func has(n int) string {
 func (f *fleetStatus) print(w io.Writer) {
 	if f.Bundle != "" {
 		fmt.Fprintf(w, "topic %s carries the text %.12s\n", f.Topic, f.Bundle)
+	}
+	if len(f.Instances) == 0 {
+		return
 	}
 	width := len("instance")
 	for i := range f.Instances {

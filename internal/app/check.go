@@ -32,7 +32,11 @@ func CheckKafka(ctx context.Context, client *kafka.Client, c *config.Config) err
 	for _, t := range topics {
 		switch {
 		case errors.Is(t.Err, kafka.ErrNoTopic):
-			missing = append(missing, t.Name)
+			name := t.Name
+			if name == c.Rules.Topic || name == c.Rules.Receipts {
+				name += " (with cleanup.policy=compact)"
+			}
+			missing = append(missing, name)
 		case t.Err != nil:
 			return fmt.Errorf("topic %s: %w", t.Name, t.Err)
 		}
