@@ -59,7 +59,7 @@ func (s *sampleReport) about() string {
 	if s.OldAction == s.NewAction {
 		action = "still " + s.OldAction
 	}
-	return fmt.Sprintf("%s: %s, %s, %s bytes %d to %d, read by %s as %s; %s", s.Rule, said, s.Where, s.Field, s.Start, s.End, s.Form, visible(s.Term), action)
+	return fmt.Sprintf("%s: %s, %s, %s bytes %d to %d, %s; %s", s.Rule, said, s.Where, s.Field, s.Start, s.End, readAs(s.Form, s.Term), action)
 }
 
 // marked shows the text with marks around the hit, and what cannot be seen in it.
@@ -76,7 +76,7 @@ var backtestPage string
 // html writes the report as a page that needs nothing beside it. Its policy lets a browser load
 // nothing and run nothing, whatever texts are in it.
 func (r *backtestReport) html(w io.Writer) error {
-	t, err := template.New("backtest").Funcs(template.FuncMap{"seen": seen, "count": count[int64],
+	t, err := template.New("backtest").Funcs(template.FuncMap{"seen": seen, "readAs": readAs, "count": count[int64],
 		"sign": func(change string) string { return changeSigns[change] }}).Parse(backtestPage)
 	if err != nil {
 		return err

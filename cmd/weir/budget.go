@@ -133,7 +133,7 @@ func (r *budgetReport) print(w io.Writer) error {
 	}
 	for i := range r.Rules {
 		for _, x := range r.Rules[i].First {
-			fmt.Fprintf(&b, "\n%s at %s:%d, read by %s as %s\n    %s\n", r.Rules[i].Rule, x.File, x.Line, x.Form, visible(x.Term), x.marked())
+			fmt.Fprintf(&b, "\n%s at %s:%d, %s\n    %s\n", r.Rules[i].Rule, x.File, x.Line, readAs(x.Form, x.Term), x.marked())
 		}
 	}
 	_, err := b.WriteTo(w)

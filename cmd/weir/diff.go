@@ -154,8 +154,12 @@ func (d *setDiff) print(w io.Writer) {
 	}
 	for _, r := range d.Rules {
 		fmt.Fprintf(w, "%s %s\n", changeSigns[r.Change], r.Rule)
+		width := 12
 		for _, c := range r.Changes {
-			fmt.Fprintf(w, "    %-12s %s\n", c.What, c.line)
+			width = max(width, len(c.What))
+		}
+		for _, c := range r.Changes {
+			fmt.Fprintf(w, "    %-*s %s\n", width, c.What, c.line)
 		}
 	}
 	fmt.Fprintf(w, "%d added, %d removed, %d changed", d.count("added"), d.count("removed"), d.count("changed"))

@@ -284,8 +284,8 @@ func (x *explanation) place(h *hitReport) string {
 	if x.named(h.Field) {
 		of = " of " + unquoted(h.Field)
 	}
-	return fmt.Sprintf("%s: %s, bytes %d to %d%s (UTF-16 %d to %d), read by %s as %s",
-		h.Rule, visible(h.Text), h.Start, h.End, of, h.StartUTF16, h.EndUTF16, h.Form, visible(h.Term))
+	return fmt.Sprintf("%s: %s, bytes %d to %d%s (UTF-16 %d to %d), %s",
+		h.Rule, visible(h.Text), h.Start, h.End, of, h.StartUTF16, h.EndUTF16, readAs(h.Form, h.Term))
 }
 
 // maxMarked is how many columns a text may take that is shown with a line of marks: wider

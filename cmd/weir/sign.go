@@ -22,7 +22,7 @@ const privateKey = "PRIVATE+KEY+"
 
 type keygenCmd struct {
 	Name string `arg:"" help:"The name of the key, such as rules.example.org; it stands in every signature."`
-	Out  string `help:"The file for the private key. It must not exist." default:"rules.key" placeholder:"FILE" type:"path"`
+	Out  string `help:"The file for the private key, rules.key unless another is named. It must not exist." default:"rules.key" placeholder:"FILE" type:"path"`
 }
 
 // Help says what kong cannot know.
@@ -151,6 +151,14 @@ func readSigner(path string) (note.Signer, error) {
 	if strings.Contains(path, privateKey) {
 		return nil, &codeError{errors.New("--key: give the file with the private key, never the key itself: others can see the command line"), exitMisuse}
 	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read private key: %w", err)
+	}
+	key := strings.TrimSpace(string(text))
+	if _, err := note.NewVerifier(key); err == nil { // which anybody may read
+		return nil, fmt.Errorf("%s holds a public key; sign with the private one, which weir rules keygen wrote into a file", path)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("read private key: %w", err)
@@ -158,16 +166,8 @@ func readSigner(path string) (note.Signer, error) {
 	if mode := info.Mode().Perm(); mode&0o027 != 0 { // as for the key of evidence
 		return nil, fmt.Errorf("private key %s has mode %04o, so others can use it; run: chmod 600 %s", path, mode, path)
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read private key: %w", err)
-	}
-	key := strings.TrimSpace(string(text))
 	signer, err := note.NewSigner(key)
 	if err != nil {
-		if _, err := note.NewVerifier(key); err == nil {
-			return nil, fmt.Errorf("%s holds a public key; sign with the private one, which weir rules keygen wrote into a file", path)
-		}
 		return nil, fmt.Errorf("%s: not a private key; it is the one line that weir rules keygen wrote, and begins with %s", path, privateKey)
 	}
 	return signer, nil

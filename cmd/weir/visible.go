@@ -32,6 +32,16 @@ func visible(text string) string {
 	return b.String()
 }
 
+// readAs says how something was read as a term in a form; what has a shape was not, and is named.
+func readAs(form, term string) string {
+	for _, shape := range []string{"detector", "pattern"} {
+		if what, ok := strings.CutPrefix(term, shape+": "); ok {
+			return "found by the " + shape + " " + seen(what)
+		}
+	}
+	return "read by " + form + " as " + visible(term)
+}
+
 // columns returns how many columns of a terminal a visible text takes. Terminals differ about
 // some symbols.
 func columns(text string) int {

@@ -7,6 +7,19 @@ import (
 	"golang.org/x/text/width"
 )
 
+// A term is quoted in the form it was read in; a detector or a pattern has no form, and is named.
+func TestReadAs(t *testing.T) {
+	for term, want := range map[string]string{
+		"赌博":                  `read by fold as "赌博"`,
+		"detector: messenger": "found by the detector messenger",
+		`pattern: v\s[0-9]+`:  `found by the pattern v\\s[0-9]+`,
+	} {
+		if got := readAs("fold", term); got != want {
+			t.Errorf("%q: %s, want %s", term, got, want)
+		}
+	}
+}
+
 // What cannot be seen is shown, and what can be seen is left as it is.
 func TestVisible(t *testing.T) {
 	for text, want := range map[string]string{
