@@ -20,6 +20,10 @@ import (
 // no longer asked: whoever floods a text is hit rather than hidden.
 const MaxParts = 4096
 
+// MaxEventParts is how many are looked at of all combinations together. From then on each is taken for
+// flooded.
+const MaxEventParts = 16 * MaxParts
+
 // part is an occurrence of a term of a combination.
 type part struct {
 	use        int32
@@ -34,6 +38,9 @@ func (sc *Scratch) part(number int32, u *use, field int, h *form.Hit) bool {
 	rule := &sc.seen[u.rule.number]
 	if rule.round != sc.round {
 		*rule = seen{round: sc.round}
+	}
+	if len(sc.parts) >= MaxEventParts {
+		rule.parts = max(rule.parts, MaxParts)
 	}
 	sure := !h.Form.Weak()
 	known := sc.windows.knowUse(number)

@@ -429,6 +429,28 @@ func TestPartsFlood(t *testing.T) {
 	}
 }
 
+// However many combinations there are, what is kept of one event is bounded, and all of them still hit.
+func TestPartsFloodOfManyRules(t *testing.T) {
+	const n = 40
+	var list []string
+	for i := range n {
+		list = append(list, fmt.Sprintf("id: p.r%d, category: fraud, state: live, all: [[甲子, 乙丑], [丙寅]], within: 5", i))
+	}
+	set := load(t, Options{}, list...)
+	var sc Scratch
+	hits := set.Match(&sc, post("t", strings.Repeat("甲子。", MaxParts-1)+"丙寅"))
+	if len(sc.parts) > MaxEventParts+n*3 {
+		t.Errorf("%d parts are kept", len(sc.parts))
+	}
+	rules := make(map[string]bool)
+	for _, h := range hits {
+		rules[h.Rule.ID] = true
+	}
+	if len(rules) < n-MaxEventParts/MaxParts {
+		t.Errorf("%d rules hit", len(rules)) // those that were full before the event was are asked how near the parts stand
+	}
+}
+
 // Faults of the language have their own words and places.
 func TestLanguageRefusals(t *testing.T) {
 	rule := func(fields string) string {

@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/weir-moderation/weir/rules/automaton"
+	"github.com/weir-moderation/weir/rules/condition"
 	"github.com/weir-moderation/weir/rules/detect"
 	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/rules/form"
@@ -258,10 +259,11 @@ func (s *Set) Digest() string { return s.digest }
 // different sets write the same bytes.
 func (s *Set) sum() string {
 	h := sha256.New()
-	text(h, "weir rule set 3")
+	text(h, "weir rule set 4")
 	text(h, fold.Version)
 	text(h, s.forms.Version())
 	text(h, detect.Version)
+	text(h, condition.Version)
 	number(h, s.max)
 	number(h, len(s.rules))
 	for _, r := range s.rules {
@@ -275,13 +277,13 @@ func (s *Set) sum() string {
 		}
 		text(h, state.String())
 		number(h, r.Rollout)
-		s.sumSearch(h, r)
+		s.sumSearch(h, r, func(x *Exception) bool { return !x.Expired(s.loaded) })
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
 // sumSearch writes what decides whether a rule hits.
-func (s *Set) sumSearch(h hash.Hash, r *Rule) {
+func (s *Set) sumSearch(h hash.Hash, r *Rule, inForce func(*Exception) bool) {
 	text(h, r.Forms.String())
 	number(h, len(r.Kinds))
 	for _, k := range r.Kinds {
@@ -298,7 +300,7 @@ func (s *Set) sumSearch(h hash.Hash, r *Rule) {
 	text(h, fmt.Sprint(r.Within.Sentence))
 	var except []string
 	for i := range r.Except {
-		if !r.Except[i].Expired(s.loaded) {
+		if inForce(&r.Except[i]) {
 			except = append(except, fold.String(r.Except[i].Text))
 		}
 	}

@@ -88,6 +88,7 @@ func (s *Set) Fingerprint(id string) string {
 	text(h, r.Category)
 	text(h, r.Severity.String())
 	text(h, r.Action.String())
-	s.sumSearch(h, r)
+	// Of expired exceptions too: that one has ended is no change of the rule by anybody.
+	s.sumSearch(h, r, func(*Exception) bool { return true })
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -18,6 +18,10 @@ import (
 // several rules.
 const MaxLength = 2000
 
+// Version names what conditions answer. It goes into the digest of a rule set and grows with every
+// change of an answer: two that answer differently must not have one name.
+const Version = "1"
+
 // Hits is what a rule hit in an event. The slices are read during Eval only.
 type Hits struct {
 	Count    int      // hits
