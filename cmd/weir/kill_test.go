@@ -315,6 +315,11 @@ func (p *life) kill(t *testing.T) {
 
 func (p *life) terminate(t *testing.T) {
 	t.Helper()
+	// Its last batch may have been committed by the life before, and until the first line it does not
+	// listen to signals.
+	for deadline := time.Now().Add(time.Minute); p.status.String() == "" && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
