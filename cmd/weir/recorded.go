@@ -76,7 +76,8 @@ func unrecorded(err error) error {
 }
 
 type ruleLogCmd struct {
-	Evidence string `required:"" help:"The evidence directory." placeholder:"DIR" type:"existingdir"`
+	Evidence string `help:"The evidence directory; without it that of --config." placeholder:"DIR" type:"existingdir"`
+	Config   string `help:"The configuration file of the daemon." placeholder:"FILE" type:"path"`
 	JSON     bool   `name:"json" help:"Write a JSON object a line instead of text for people."`
 }
 
@@ -97,12 +98,24 @@ type activationReport struct {
 
 // Run lists what was in force.
 func (c *ruleLogCmd) Run(ctx context.Context, s streams) error {
-	list, err := app.Activations(ctx, c.Evidence)
+	dir := c.Evidence
+	switch {
+	case dir != "":
+	case c.Config == "":
+		return &codeError{errors.New("by which evidence? give --evidence, or --config"), exitMisuse}
+	default:
+		cfg, err := loadConfig(c.Config)
+		if err != nil {
+			return err
+		}
+		dir = cfg.Evidence.Dir
+	}
+	list, err := app.Activations(ctx, dir)
 	if err != nil {
 		return err
 	}
 	if len(list) == 0 {
-		return fmt.Errorf("no rules came into force by the evidence in %s", c.Evidence)
+		return fmt.Errorf("no rules came into force by the evidence in %s", dir)
 	}
 	enc := json.NewEncoder(s.out)
 	enc.SetEscapeHTML(false)
