@@ -17,15 +17,19 @@ import (
 
 // LintMarkdown lints what a Markdown file shows: those blocks fenced as yaml or yml that are packs or
 // tests, all together one set. Places are those in the Markdown file. Files of terms that packs name
-// are looked for beside it. A file without packs and tests has no findings.
+// are blocks fenced as text whose first line is "# NAME.txt", or else lie beside it. A file without packs and tests has no findings.
 func LintMarkdown(name string, src []byte, beside fs.FS, reg *Register, o LintOptions) (*LintReport, error) {
 	o.Dir = path.Clean(name)
 	var files []txtar.File
 	m := markdown{dir: o.Dir, fences: make(map[string]fence)}
-	packs := false
-	for _, f := range yamlFences(src) {
+	packs, yaml := false, false
+	for _, f := range fences(src) {
 		file := fmt.Sprintf("%06d", f.line)
-		switch {
+		switch named := termsBlock.FindStringSubmatch(f.text); {
+		case f.of == "text" && named != nil:
+			file = named[1]
+		case f.of == "text":
+			continue
 		case packBlock.MatchString(f.text):
 			file += ".yaml"
 			packs = true
@@ -34,11 +38,12 @@ func LintMarkdown(name string, src []byte, beside fs.FS, reg *Register, o LintOp
 		default:
 			continue
 		}
+		yaml = yaml || f.of != "text"
 		files = append(files, txtar.File{Name: file, Data: []byte(f.text)})
 		m.fences[file] = f
 	}
 	switch {
-	case len(files) == 0:
+	case !yaml:
 		return new(LintReport), nil
 	case !packs:
 		return nil, fmt.Errorf("%s: shows tests and no pack; show the pack that they test, too", o.Dir)
@@ -66,29 +71,33 @@ func LintMarkdown(name string, src []byte, beside fs.FS, reg *Register, o LintOp
 	return report, err
 }
 
-// besideFS is the blocks of a Markdown file, with the files of terms that lie beside it.
+// besideFS is the blocks of a Markdown file, and the files of terms that lie beside it and are no blocks.
 type besideFS struct {
 	blocks, beside fs.FS
 }
 
 // Open opens a block, or a file of terms.
 func (f besideFS) Open(name string) (fs.File, error) {
-	if name == "." || strings.HasSuffix(name, ".yaml") {
-		return f.blocks.Open(name)
+	block, err := f.blocks.Open(name)
+	if err == nil || strings.HasSuffix(name, ".yaml") {
+		return block, err
 	}
 	return f.beside.Open(name)
 }
 
-// packBlock and testBlock tell packs and tests from other YAML by what they must say.
+// packBlock and testBlock tell packs and tests from other YAML by what they must say, termsBlock a file of
+// terms from other text by its name.
 var (
-	packBlock = regexp.MustCompile(`(?m)^pack:`)
-	testBlock = regexp.MustCompile(`(?m)^tests:`)
+	termsBlock = regexp.MustCompile(`^# ([A-Za-z0-9_-]+\.txt)\b`)
+	packBlock  = regexp.MustCompile(`(?m)^pack:`)
+	testBlock  = regexp.MustCompile(`(?m)^tests:`)
 )
 
 // fence is a fenced block of a Markdown file.
 type fence struct {
-	line   int // of its first line in the file, from 1
-	indent int // characters that were taken off its lines
+	line   int    // of its first line in the file, from 1
+	indent int    // characters that were taken off its lines
+	of     string // yaml, yml or text
 	text   string
 }
 
@@ -96,13 +105,13 @@ type fence struct {
 // the block is.
 var fenceLine = regexp.MustCompile("^([ \t]*)(`{3,}|~{3,})[ \t]*([^ \t`]*)")
 
-// yamlFences returns the blocks fenced as yaml or yml, as CommonMark fences them: a block ends with at
+// fences returns the blocks fenced as yaml, yml or text, as CommonMark fences them: a block ends with at
 // least as many of the mark as it began with, or with the file. A block in a list is indented; as
 // much white space as stands before its fence is taken off its lines.
-func yamlFences(src []byte) []fence {
-	var fences []fence
+func fences(src []byte) []fence {
+	var list []fence
 	mark, line := "", 0 // the mark of the block at hand
-	wanted := false     // it is of yaml
+	wanted := false     // it is of one of these
 	for text := range bytes.Lines(src) {
 		line++
 		s := strings.TrimRight(string(text), "\r\n")
@@ -110,13 +119,13 @@ func yamlFences(src []byte) []fence {
 		switch {
 		case mark == "" && m != nil:
 			mark = m[2]
-			if wanted = m[3] == "yaml" || m[3] == "yml"; wanted {
-				fences = append(fences, fence{line: line + 1, indent: len(m[1])})
+			if wanted = m[3] == "yaml" || m[3] == "yml" || m[3] == "text"; wanted {
+				list = append(list, fence{line: line + 1, indent: len(m[1]), of: m[3]})
 			}
 		case mark != "" && m != nil && strings.HasPrefix(m[2], mark) && strings.TrimSpace(s) == m[2]:
 			mark, wanted = "", false
 		case wanted:
-			f := &fences[len(fences)-1]
+			f := &list[len(list)-1]
 			n := 0
 			for n < f.indent && n < len(s) && (s[n] == ' ' || s[n] == '\t') {
 				n++
@@ -124,7 +133,7 @@ func yamlFences(src []byte) []fence {
 			f.text += s[n:] + "\n"
 		}
 	}
-	return fences
+	return list
 }
 
 // markdown knows which block is where in a Markdown file.

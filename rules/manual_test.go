@@ -222,3 +222,17 @@ func TestManualLimits(t *testing.T) {
 		})
 	}
 }
+
+// What the manual shows can be linted as it stands.
+func TestManualLints(t *testing.T) {
+	src, _ := manual(t)
+	report, err := LintMarkdown("docs/rules.md", []byte(src), fstest.MapFS{}, register(t), LintOptions{})
+	if err != nil || report.Rules == 0 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	for _, f := range report.Findings {
+		if f.Kind == MissingTest || f.Kind == Unused {
+			t.Errorf("%s:%d: %s", f.File, f.Line, f.Message)
+		}
+	}
+}

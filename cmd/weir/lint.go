@@ -37,7 +37,7 @@ func (lintCmd) Help() string {
 	for _, k := range rules.FindingKinds() {
 		kinds = append(kinds, string(k.Kind))
 	}
-	return `Says what is wrong with packs and their tests, as weir check does, and what is allowed and hardly meant. A finding is a line: its place, its kind, the rules it is about, what is wrong and what would be right. Of a Markdown file, whose name ends in .md, those blocks fenced as yaml are read that are packs or tests; all of a file are one set. The exit code is 0 if nothing was found, 1 if something is wrong, 3 if there are findings. The kinds, of which docs/lint.md says more: ` + strings.Join(kinds, ", ") + "."
+	return `Says what is wrong with packs and their tests, as weir check does, and what is allowed and hardly meant. A finding is a line: its place, its kind, the rules it is about, what is wrong and what would be right. Of a Markdown file, whose name ends in .md, those blocks fenced as yaml are read that are packs or tests, and of those fenced as text files of terms, which begin with a line "# NAME.txt"; all of a file are one set. The exit code is 0 if nothing was found, 1 if something is wrong, 3 if there are findings. The kinds, of which docs/lint.md says more: ` + strings.Join(kinds, ", ") + "."
 }
 
 // linted is what lint says of one path.
