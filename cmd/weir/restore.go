@@ -13,7 +13,7 @@ import (
 
 type restoreCmd struct {
 	Rule  string `arg:"" help:"The id of the rule." placeholder:"RULE"`
-	Admin string `default:"http://127.0.0.1:9464" help:"Where the admin listener of the daemon is. Each daemon decides by what it sees itself, so ask each." placeholder:"URL"`
+	Admin string `default:"http://127.0.0.1:9464" help:"Where the admin listener of the daemon is. Each daemon decides by what it sees itself, so ask each."`
 }
 
 // maxAnswer is how much of an answer is read.
