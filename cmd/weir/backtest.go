@@ -59,15 +59,7 @@ func (c *backtestCmd) Run(ctx context.Context, s streams) error {
 	o := backtest.Options{Old: sets[0].Set, New: sets[1].Set, Limits: cfg.Events, Samples: c.Samples, ShowText: c.ShowText,
 		Progress: func(done int64) { bar.show(done, in.read(done)) }}
 	var report *backtest.Report
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		report, err = backtest.Run(ctx, in.feed, o)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		// Nothing can interrupt a read from a terminal, so it is left behind: the process ends.
+	if !finishes(ctx, func() { report, err = backtest.Run(ctx, in.feed, o) }) {
 		return errors.New("interrupted")
 	}
 	bar.end()

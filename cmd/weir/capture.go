@@ -47,15 +47,7 @@ func (c *captureCmd) Run(ctx context.Context, s streams) error {
 		in = f
 	}
 	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		err = k.read(ctx, in)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		// Nothing can interrupt a read from a terminal, so it is left behind: the process ends.
+	if !finishes(ctx, func() { err = k.read(ctx, in) }) {
 		return errors.New("interrupted; nothing is written")
 	}
 	if err != nil {

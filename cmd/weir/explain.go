@@ -107,15 +107,7 @@ func readEvent(ctx context.Context, file string, stdin io.Reader, limit int) ([]
 func readAll(ctx context.Context, in io.Reader, limit int) ([]byte, error) {
 	var all []byte
 	var err error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		all, err = io.ReadAll(io.LimitReader(in, int64(limit)+1))
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		// Nothing can interrupt a read from a terminal, so it is left behind: the process ends.
+	if !finishes(ctx, func() { all, err = io.ReadAll(io.LimitReader(in, int64(limit)+1)) }) {
 		return nil, errors.New("interrupted")
 	}
 	if err != nil {

@@ -42,15 +42,7 @@ func (c *judgeCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	var dead int
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		dead, err = judgeLines(ctx, set, cfg.Events, s.in, s.out)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		// Nothing can interrupt a read from a terminal, so it is left behind: the process ends.
+	if !finishes(ctx, func() { dead, err = judgeLines(ctx, set, cfg.Events, s.in, s.out) }) {
 		return errors.New("interrupted")
 	}
 	if err != nil {

@@ -139,3 +139,20 @@ func count[N int | int64](n N, one string) string {
 }
 
 func (s streams) hint(text string) { fmt.Fprintf(s.err, "weir: hint: %s\n", text) }
+
+// finishes runs f and reports whether it ended before ctx did. Nothing can interrupt a read from a
+// terminal, so an f that reads may be left behind: nobody may look at what it writes, and the process
+// ends.
+func finishes(ctx context.Context, f func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
