@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -198,9 +197,7 @@ func (c *backtestCmd) tell(s streams, r *backtestReport) error {
 		}
 	}
 	if c.JSON {
-		enc := json.NewEncoder(s.out)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(r); err != nil {
+		if err := jsonTo(s.out).Encode(r); err != nil {
 			return err
 		}
 	} else if err := r.print(s.out); err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -45,9 +44,7 @@ func (c *budgetCmd) Run(ctx context.Context, s streams) error {
 	}
 	shown := newBudgetReport(report, corpus)
 	if c.JSON {
-		enc := json.NewEncoder(s.out)
-		enc.SetEscapeHTML(false)
-		err = enc.Encode(shown)
+		err = jsonTo(s.out).Encode(shown)
 	} else {
 		err = shown.print(s.out)
 	}

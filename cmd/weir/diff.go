@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -75,9 +74,7 @@ func (c *diffCmd) Run(s streams) error {
 	}
 	d := newSetDiff(sets)
 	if c.JSON {
-		enc := json.NewEncoder(s.out)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(d); err != nil {
+		if err := jsonTo(s.out).Encode(d); err != nil {
 			return err
 		}
 	} else {

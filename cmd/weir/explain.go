@@ -56,9 +56,7 @@ func (c *explainCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	if c.JSON {
-		enc := json.NewEncoder(s.out)
-		enc.SetEscapeHTML(false)
-		return enc.Encode(x)
+		return jsonTo(s.out).Encode(x)
 	}
 	x.print(s.out, paletteFor(s.out))
 	return nil

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -60,8 +59,7 @@ func (c *judgeCmd) Run(ctx context.Context, s streams) error {
 func judgeLines(ctx context.Context, set *rules.Set, limits event.Config, r io.Reader, w io.Writer) (dead int, err error) {
 	in := lineReader{r: bufio.NewReaderSize(r, 64<<10), limit: limits.MaxBytes}
 	out := bufio.NewWriter(w)
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
+	enc := jsonTo(out)
 	judge := pipeline.NewJudge(limits)
 	var e event.Event
 	for n := 1; ctx.Err() == nil; n++ {

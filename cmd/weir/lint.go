@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -209,13 +208,11 @@ func tellLint(s streams, list []linted, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		enc := json.NewEncoder(out)
-		enc.SetEscapeHTML(false)
 		r := lintReport{Findings: findings}
 		for _, l := range list {
 			r.Looked = append(r.Looked, lookedReport{l.name(), l.report.Rules, l.report.Terms, l.report.Texts})
 		}
-		if err := enc.Encode(r); err != nil {
+		if err := jsonTo(out).Encode(r); err != nil {
 			return fmt.Errorf("write findings: %w", err)
 		}
 	}

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -139,6 +140,14 @@ func count[N int | int64](n N, one string) string {
 }
 
 func (s streams) hint(text string) { fmt.Fprintf(s.err, "weir: hint: %s\n", text) }
+
+// jsonTo returns an encoder that writes a value a line, with <, > and & as they are: a text is quoted
+// for people and scripts, not for a web page.
+func jsonTo(w io.Writer) *json.Encoder {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc
+}
 
 // finishes runs f and reports whether it ended before ctx did. Nothing can interrupt a read from a
 // terminal, so an f that reads may be left behind: nobody may look at what it writes, and the process

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -147,9 +146,7 @@ func (c *publishCmd) Run(ctx context.Context, s streams) (err error) {
 		}
 	}
 	if c.JSON {
-		enc := json.NewEncoder(s.out)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(p); err != nil {
+		if err := jsonTo(s.out).Encode(p); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -117,8 +116,7 @@ func (c *ruleLogCmd) Run(ctx context.Context, s streams) error {
 	if len(list) == 0 {
 		return fmt.Errorf("no rules came into force by the evidence in %s", dir)
 	}
-	enc := json.NewEncoder(s.out)
-	enc.SetEscapeHTML(false)
+	enc := jsonTo(s.out)
 	for _, a := range slices.Backward(list) {
 		at := a.Time.UTC().Format(time.RFC3339)
 		if c.JSON {

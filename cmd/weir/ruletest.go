@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -261,9 +260,7 @@ func encodeTested(w io.Writer, files []*testedFile) error {
 			failures = append(failures, r)
 		}
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(struct {
+	return jsonTo(w).Encode(struct {
 		Files    []*testedFile   `json:"files"`
 		Failures []failureReport `json:"failures"`
 	}{files, failures})

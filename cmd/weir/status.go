@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -71,9 +70,7 @@ func (c *ruleStatusCmd) Run(ctx context.Context, s streams) (err error) {
 	status.Expected = digest
 	status.find()
 	if c.JSON {
-		enc := json.NewEncoder(s.out)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(status); err != nil {
+		if err := jsonTo(s.out).Encode(status); err != nil {
 			return err
 		}
 	} else {
