@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -172,7 +171,7 @@ func (s *Set) holds(sc *Scratch, e *event.Event, r *Rule, found *condition.Hits,
 	for _, f := range slices.Compact(fields) {
 		found.Fields = append(found.Fields, string(e.Fields[f].Name))
 	}
-	found.Forms = strings.Split(forms.String(), "+")
+	found.Forms = forms.Words()
 	yes, err := r.When.Eval(e, *found)
 	if err != nil {
 		sc.undecided = append(sc.undecided, r)

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/weir-moderation/weir/rules/form"
 )
 
 // RuleDiff is what became of one rule between two sets. Where a rule was moved to
@@ -105,7 +103,7 @@ var aspects = []aspect{
 		}
 		return words
 	}),
-	many("forms", func(r *Rule) []string { return formWords(r.Forms) }),
+	many("forms", func(r *Rule) []string { return r.Forms.Words() }),
 	many("kinds", func(r *Rule) []string {
 		var words []string
 		for _, k := range r.Kinds {
@@ -157,9 +155,6 @@ func one(what string, of func(*Rule) string) aspect {
 }
 
 func many(what string, of func(*Rule) []string) aspect { return aspect{what, true, of} }
-
-// formWords are the words of the forms; beside others fold is one of them in every rule.
-func formWords(f form.Form) []string { return strings.Split(f.String(), "+") }
 
 // changes compares two rules, of which one may be nil.
 func changes(before, after *Rule) []Change {

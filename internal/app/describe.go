@@ -82,7 +82,7 @@ func describePushes(say func(what, format string, args ...any), c *config.Config
 func formsInUse(f form.Form) string {
 	list := []string{form.Fold.String()}
 	if f &^= form.Fold; f != 0 {
-		list = append(list, strings.Split(f.String(), "+")...)
+		list = append(list, f.Words()...)
 	}
 	return strings.Join(list, ", ")
 }

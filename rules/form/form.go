@@ -47,7 +47,16 @@ func (f Form) String() string {
 		return words[0]
 	}
 	if f&(f-1) == 0 {
-		return words[bits.TrailingZeros16(uint16(f))]
+		return words[bits.TrailingZeros16(uint16(f))] // allocates nothing
+	}
+	return strings.Join(f.Words(), "+")
+}
+
+// Words returns the words of the forms in the order of the constants. Beside another form, fold is
+// understood.
+func (f Form) Words() []string {
+	if f &^= Fold; f == 0 {
+		f = Fold
 	}
 	var list []string
 	for i, w := range words {
@@ -55,7 +64,7 @@ func (f Form) String() string {
 			list = append(list, w)
 		}
 	}
-	return strings.Join(list, "+")
+	return list
 }
 
 // Names returns the words of all forms.

@@ -19,7 +19,7 @@ func (m *measuring) alarms() (beyond, protection string, err error) {
 	for _, l := range m.lists {
 		var sets [4]*rules.Set // folded, in all forms; and both without ordinary words
 		for i := range sets {
-			asked, words := names(form.Fold), m.words
+			asked, words := form.Fold.Words(), m.words
 			if i%2 == 1 {
 				asked = []string{"all"}
 			}

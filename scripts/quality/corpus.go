@@ -187,9 +187,6 @@ func (c *corpus) set(list []rule, forms []string, words *form.Words) (*rules.Set
 		rules.Options{Words: words, MemoryBudget: memory})
 }
 
-// names returns the words of forms, as in a pack.
-func names(f form.Form) []string { return strings.Split(f.String(), "+") }
-
 // post returns a text as a post.
 func post(text string) *event.Event {
 	return &event.Event{Kind: event.Post, Fields: []event.Field{{Name: []byte("text"), Text: []byte(text)}}}

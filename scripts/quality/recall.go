@@ -38,9 +38,9 @@ var asked = []struct {
 	head  string
 	forms []string
 }{
-	{"fold only", names(form.Fold)},
-	{"high", names(rules.DefaultForms(rules.High))},
-	{"critical", names(rules.DefaultForms(rules.Critical))},
+	{"fold only", form.Fold.Words()},
+	{"high", rules.DefaultForms(rules.High).Words()},
+	{"critical", rules.DefaultForms(rules.Critical).Words()},
 	{"all", []string{"all"}},
 }
 
