@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 
 	"github.com/weir-moderation/weir/pipeline/event"
@@ -137,11 +138,9 @@ func (s *Set) sampled(e *event.Event) bool {
 	if s.second == nil {
 		return false
 	}
-	h := uint64(14695981039346656037) // FNV-1a
-	for _, b := range e.ID {
-		h = (h ^ uint64(b)) * 1099511628211
-	}
-	return h%uint64(s.every) == 0
+	h := fnv.New64a() // FNV-1a
+	h.Write(e.ID)
+	return h.Sum64()%uint64(s.every) == 0
 }
 
 // compareEngines asks the second engine about an event and notes the rules on which it finds

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash/fnv"
 	"slices"
 )
 
@@ -18,17 +19,14 @@ func (s *Set) stateOf(r *Rule, user []byte) State {
 	case r.Rollout >= 100 || r.State != Live || s.everyone:
 		return r.State
 	}
-	h := uint64(14695981039346656037) // FNV-1a
-	for i := range len(r.ID) {
-		h = (h ^ uint64(r.ID[i])) * 1099511628211
-	}
-	h *= 1099511628211 // the id ends here
-	for _, b := range user {
-		h = (h ^ uint64(b)) * 1099511628211
-	}
+	h := fnv.New64a() // FNV-1a
+	h.Write([]byte(r.ID))
+	h.Write([]byte{0}) // the id ends here
+	h.Write(user)
 	// FNV mixes its low bits poorly with short texts.
-	h ^= h >> 32
-	if h%100 < uint64(r.Rollout) {
+	sum := h.Sum64()
+	sum ^= sum >> 32
+	if sum%100 < uint64(r.Rollout) {
 		return Live
 	}
 	return Shadow
