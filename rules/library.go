@@ -317,7 +317,7 @@ type termIndex struct {
 func (r *Rule) index() termIndex {
 	x := termIndex{make(map[string][]int), make(map[string][]int)}
 	n := 0
-	for _, list := range append(slices.Clip(r.Lists), r.None) {
+	for _, list := range r.lists() {
 		for i := range list {
 			if !list[i].shaped() {
 				folded := fold.String(list[i].Text)

@@ -100,13 +100,10 @@ func outlives(a, b *Exception) bool {
 // all returns the terms of the rule, numbered as by index.
 func (r *Rule) all() []*Term {
 	var terms []*Term
-	for i := range r.Lists {
-		for j := range r.Lists[i] {
-			terms = append(terms, &r.Lists[i][j])
+	for _, list := range r.lists() {
+		for i := range list {
+			terms = append(terms, &list[i])
 		}
-	}
-	for j := range r.None {
-		terms = append(terms, &r.None[j])
 	}
 	return terms
 }

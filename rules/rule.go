@@ -71,6 +71,9 @@ func (r *Rule) Terms() []string {
 	return texts
 }
 
+// lists returns its lists and, after them, the terms that must not stand near.
+func (r *Rule) lists() [][]Term { return append(slices.Clip(r.Lists), r.None) }
+
 // Combines reports whether a term alone decides nothing: what is found in an event is looked
 // at together.
 func (r *Rule) Combines() bool { return r.together }

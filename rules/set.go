@@ -190,7 +190,7 @@ func (s *Set) compileRule(r *Rule, now time.Time, add func(form.Term, use), spar
 		s.stats.Forms |= r.Forms
 	}
 	n := 0
-	for i, list := range append(slices.Clip(r.Lists), r.None) {
+	for i, list := range r.lists() {
 		number := int16(i)
 		if i == len(r.Lists) {
 			number = noList
@@ -212,7 +212,7 @@ func (s *Set) compileRule(r *Rule, now time.Time, add func(form.Term, use), spar
 // cut leaves only these forms.
 func (r *Rule) cut(only form.Form) {
 	r.Forms &= only
-	for _, list := range append(slices.Clip(r.Lists), r.None) {
+	for _, list := range r.lists() {
 		for i := range list {
 			list[i].Forms &= only
 		}
@@ -243,7 +243,7 @@ func (st *Stats) count(r *Rule) {
 	case Live:
 		st.Live++
 	}
-	for _, list := range append(slices.Clip(r.Lists), r.None) {
+	for _, list := range r.lists() {
 		st.Terms += len(list)
 	}
 	st.Exceptions += len(r.Except)
