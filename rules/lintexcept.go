@@ -90,8 +90,6 @@ func (l *linter) exceptions() {
 	}
 }
 
-func (x *Exception) lastDay() string { return x.Expires.AddDate(0, 0, -1).Format(time.DateOnly) }
-
 // outlives reports whether a is in force at least as long as b.
 func outlives(a, b *Exception) bool {
 	return a.Expires.IsZero() || !b.Expires.IsZero() && !a.Expires.Before(b.Expires)

@@ -134,10 +134,13 @@ func (x *Exception) String() string {
 		s += ", owner " + x.Owner + ", for " + x.Reason
 	}
 	if !x.Expires.IsZero() {
-		s += ", until " + x.Expires.AddDate(0, 0, -1).Format(time.DateOnly)
+		s += ", until " + x.lastDay()
 	}
 	return s
 }
+
+// lastDay returns the last day of an exception that expires, as in a pack.
+func (x *Exception) lastDay() string { return x.Expires.AddDate(0, 0, -1).Format(time.DateOnly) }
 
 // Window says how near the parts of a combination stand to each other. The zero Window is the
 // whole event.

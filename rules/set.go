@@ -318,10 +318,7 @@ func written(list []Term) []string {
 	for i := range list {
 		t := &list[i]
 		what := fold.String(t.Text)
-		if t.shaped() {
-			what = "\x00" + t.Text // no folded text begins so, and no term as written
-		}
-		if t.ExactCase {
+		if t.shaped() || t.ExactCase {
 			what = "\x00" + t.Text // no folded text begins so
 		}
 		all[i] = fmt.Sprintf("%s\x00%s\x00%s\x00%d", what, t.Boundary, t.Forms, t.Gap)
