@@ -371,6 +371,9 @@ func (c *checker) exceptions(path string, r *Rule, f *ruleFile, l *library, soun
 			}
 		}
 	}
+	if len(r.Except) == 0 {
+		return // an index folds every term
+	}
 	if len(r.Except) > MaxExceptions {
 		c.add(at, "%d exceptions; at most %d (rules.MaxExceptions), split the rule", len(r.Except), MaxExceptions)
 		return

@@ -165,9 +165,13 @@ func (l *termList) number(t form.Term) int {
 	return i
 }
 
-// compileRule adds the terms of a rule and its exceptions in force.
-func (s *Set) compileRule(r *Rule, now time.Time, add func(form.Term, use), spares *termList) {
-	by := make(map[int][]int32) // of each of its terms, numbered as by index
+// compileExceptions adds the exceptions of a rule that are in force. It returns the numbers of those
+// that may cover each of its terms, which are numbered as by index.
+func (s *Set) compileExceptions(r *Rule, now time.Time, spares *termList) map[int][]int32 {
+	if len(r.Except) == 0 {
+		return nil // an index folds every term
+	}
+	by := make(map[int][]int32)
 	index := r.index()
 	for i := range r.Except {
 		x := &r.Except[i]
@@ -189,6 +193,12 @@ func (s *Set) compileRule(r *Rule, now time.Time, add func(form.Term, use), spar
 		}
 		s.stats.Forms |= r.Forms
 	}
+	return by
+}
+
+// compileRule adds the terms of a rule and its exceptions in force.
+func (s *Set) compileRule(r *Rule, now time.Time, add func(form.Term, use), spares *termList) {
+	by := s.compileExceptions(r, now, spares)
 	n := 0
 	for i, list := range r.lists() {
 		number := int16(i)
