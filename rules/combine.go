@@ -136,7 +136,7 @@ type demand struct {
 }
 
 func demandOf(r *Rule) demand {
-	return demand{lists: 1<<len(r.Lists) - 1, distinct: r.Distinct, none: len(r.None) > 0, within: r.Within}
+	return demand{lists: r.everyList(), distinct: r.Distinct, none: len(r.None) > 0, within: r.Within}
 }
 
 // together reports the parts, sorted by field and place, that stand as is demanded.

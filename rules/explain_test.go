@@ -125,6 +125,9 @@ func TestExplainReasons(t *testing.T) {
 			"求购: " + combined + "nothing of list 2 (现金) is in the event",
 			"https://example.com: " + combined + "nothing of list 2 (现金) is in the event",
 		}},
+		{"nothing but a shape is there", "all: [[求购], [{detector: url}]]", "https://example.com", []string{
+			"https://example.com: " + combined + "nothing of list 1 (求购) is in the event",
+		}},
 		{"too far", "all: [[求购], [银行卡]], within: 6", "求购一二三银行卡", []string{
 			"求购: " + combined + "nothing of list 2 (银行卡) is within 6 characters with it",
 			"银行卡: " + combined + "nothing of list 1 (求购) is within 6 characters with it",

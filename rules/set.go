@@ -29,7 +29,8 @@ type Set struct {
 	uses   []use
 	first  []int32
 	shapes []use // the last of uses: detectors and patterns, by rule
-	max    int   // hits of one event
+	shaped shapedRules
+	max    int // hits of one event
 	digest string
 	stats  Stats
 
@@ -118,6 +119,7 @@ func compile(all []*Rule, packs int, o Options) (*Set, error) {
 	s.first = append(s.first, int32(len(s.uses)))
 	s.uses = append(s.uses, s.shapes...)
 	s.shapes = s.uses[len(s.uses)-len(s.shapes):]
+	s.shaped = rulesOf(s.shapes)
 	budget := cmp.Or(int64(o.MemoryBudget), automaton.DefaultMemoryBudget)
 	engine := automaton.Options{MemoryBudget: budget, Engine: o.Engine.engine()}
 	var err error

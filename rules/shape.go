@@ -6,16 +6,48 @@ import (
 	"github.com/weir-moderation/weir/rules/form"
 )
 
+// shapedRules are the rules with detectors and patterns.
+type shapedRules struct {
+	list []shapedRule
+	// alone says that one of them hits with shapes alone: each of its lists has one.
+	alone bool
+}
+
+type shapedRule struct {
+	rule      *Rule
+	detectors detect.Set
+	patterns  bool
+}
+
+// rulesOf returns the rules of shapes, which are in the order of the rules.
+func rulesOf(shapes []use) shapedRules {
+	var s shapedRules
+	for i := range shapes {
+		u := &shapes[i]
+		if n := len(s.list); n == 0 || s.list[n-1].rule != u.rule {
+			s.list = append(s.list, shapedRule{rule: u.rule})
+			s.alone = s.alone || u.rule.shaped == u.rule.everyList()
+		}
+		last := &s.list[len(s.list)-1]
+		last.detectors |= u.term.Detect
+		last.patterns = last.patterns || u.term.Pattern != nil
+	}
+	return s
+}
+
 // findShapes looks for the detectors and patterns of rules that could hit with them: a rule of which
 // something must stand in every list is only asked about where a term of each list without shapes
 // was found.
 func (s *Set) findShapes(sc *Scratch, e *event.Event) {
+	if len(sc.parts) == 0 && !s.shaped.alone && sc.dropped == nil {
+		return // as in most events: no rule asks
+	}
 	var wanted detect.Set
 	patterns := false
-	for i := range s.shapes {
-		if u := &s.shapes[i]; sc.asks(u.rule) {
-			wanted |= u.term.Detect
-			patterns = patterns || u.term.Pattern != nil
+	for i := range s.shaped.list {
+		if r := &s.shaped.list[i]; sc.asks(r.rule) {
+			wanted |= r.detectors
+			patterns = patterns || r.patterns
 		}
 	}
 	if wanted == 0 && !patterns {
@@ -69,5 +101,8 @@ func (sc *Scratch) asks(r *Rule) bool {
 	if seen.round == sc.round {
 		lists |= seen.lists
 	}
-	return lists == 1<<len(r.Lists)-1
+	return lists == r.everyList()
 }
+
+// everyList is the set of its lists as bits.
+func (r *Rule) everyList() uint16 { return 1<<len(r.Lists) - 1 }
