@@ -17,7 +17,6 @@ import (
 	"github.com/weir-moderation/weir/internal/strictyaml"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules"
-	"github.com/weir-moderation/weir/rules/form"
 )
 
 type lintCmd struct {
@@ -60,7 +59,7 @@ func (c *lintCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	o, reg, err := lintOptions(&cfg.Rules)
+	o, reg, err := app.LintOptions(&cfg.Rules)
 	if err != nil {
 		return err
 	}
@@ -108,40 +107,6 @@ func (c *lintCmd) misuse() ([]rules.FindingKind, error) {
 		kinds = append(kinds, rules.FindingKind(word))
 	}
 	return kinds, nil
-}
-
-// lintOptions returns the limits, words and the register that a configuration names.
-func lintOptions(c *rules.Config) (rules.LintOptions, *rules.Register, error) {
-	read := func(file, shipped string) (name string, src []byte, err error) {
-		if file == "" {
-			src, err = configs.FS.ReadFile(shipped)
-			return "configs/" + shipped, src, err
-		}
-		src, err = rules.ReadList(file)
-		return file, src, err
-	}
-	o := rules.LintOptions{Options: rules.Options{MemoryBudget: c.MemoryBudget, MaxHits: c.MaxHits, Engine: c.Engine}}
-	name, src, err := read(c.Categories, "categories.yaml")
-	if err != nil {
-		return o, nil, fmt.Errorf("rules.categories: %w", err)
-	}
-	reg, err := rules.ParseRegister(name, src)
-	if err != nil {
-		return o, nil, err
-	}
-	zh, han, err := read(c.Words, "words/zh.txt")
-	if err != nil {
-		return o, nil, fmt.Errorf("rules.words: %w", err)
-	}
-	en, latin, err := read("", "words/en.txt")
-	if err != nil {
-		return o, nil, err
-	}
-	if o.Words, err = form.NewWords(zh, han, latin); err != nil {
-		return o, nil, fmt.Errorf("rules.words: %w", err)
-	}
-	o.Ordinary = []rules.WordList{{Name: zh, Text: han}, {Name: en, Text: latin}}
-	return o, reg, nil
 }
 
 // lint looks at one directory or file.

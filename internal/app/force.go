@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/weir-moderation/weir/configs"
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules"
 )
 
 // LoadForce builds the rule set and the push policy a configuration names and
@@ -76,12 +75,13 @@ func LoadPolicy(c *push.Config) (*push.Policy, error) {
 	return push.ParsePolicy(name, src)
 }
 
-// read returns the file at path, or where there is none the one in the binary.
+// read returns the file at path, or where there is none the one in the binary. No more than
+// rules.MaxListBytes of a file are read.
 func read(path, shipped string) (name string, src []byte, err error) {
 	if path == "" {
 		src, err = configs.FS.ReadFile(shipped)
 		return "configs/" + shipped, src, err
 	}
-	src, err = os.ReadFile(filepath.Clean(path))
+	src, err = rules.ReadList(path)
 	return path, src, err
 }

@@ -174,7 +174,7 @@ func (a *Activation) open(c *rules.Config) (*RuleSet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the record of the rules %.12s: %w", a.Rules, err)
 	}
-	words, err := loadWords(c.Words)
+	words, _, err := loadWords(c.Words)
 	if err != nil {
 		return nil, err
 	}

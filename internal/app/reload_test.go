@@ -158,7 +158,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	close(done)
 	judges.Wait()
 
-	words, err := loadWords(filepath.Join(d.dir, "words.txt"))
+	words, _, err := loadWords(filepath.Join(d.dir, "words.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -407,7 +407,7 @@ rules:
 		t.Fatal(err)
 	}
 
-	words, err := loadWords(filepath.Join(d.dir, "words.txt"))
+	words, _, err := loadWords(filepath.Join(d.dir, "words.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}

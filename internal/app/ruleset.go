@@ -124,6 +124,17 @@ func (s *RuleSet) Prove() error {
 	return errors.Join(errs...)
 }
 
+// LintOptions returns the limits, the words and the register that a configuration names.
+func LintOptions(c *rules.Config) (rules.LintOptions, *rules.Register, error) {
+	o := rules.LintOptions{Options: rules.Options{MemoryBudget: c.MemoryBudget, MaxHits: c.MaxHits, Engine: c.Engine}}
+	register, _, err := loadRegister(c)
+	if err != nil {
+		return o, nil, err
+	}
+	o.Words, o.Ordinary, err = loadWords(c.Words)
+	return o, register, err
+}
+
 func loadRegister(c *rules.Config) (*rules.Register, []byte, error) {
 	name, src, err := read(c.Categories, "categories.yaml")
 	if err != nil {
@@ -134,35 +145,27 @@ func loadRegister(c *rules.Config) (*rules.Register, []byte, error) {
 }
 
 func loadLists(c *rules.Config) (*form.Words, []string, error) {
-	words, wordsErr := loadWords(c.Words)
+	words, _, wordsErr := loadWords(c.Words)
 	exclusions, err := loadExclusions(c.Exclusions)
 	return words, exclusions, errors.Join(wordsErr, err)
 }
 
 // loadWords reads the ordinary words: the Chinese ones from a file or the binary, those in
-// Latin letters from the binary.
-func loadWords(file string) (*form.Words, error) {
-	var name string
-	var han []byte
-	var err error
-	if file == "" {
-		name, han, err = read("", "words/zh.txt")
-	} else {
-		name = file
-		han, err = rules.ReadList(file)
-	}
+// Latin letters from the binary. It returns both lists as they are written, too.
+func loadWords(file string) (*form.Words, []rules.WordList, error) {
+	zh, han, err := read(file, "words/zh.txt")
 	if err != nil {
-		return nil, fmt.Errorf("rules.words: %w", err)
+		return nil, nil, fmt.Errorf("rules.words: %w", err)
 	}
-	_, latin, err := read("", "words/en.txt")
+	en, latin, err := read("", "words/en.txt")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	words, err := form.NewWords(name, han, latin)
+	words, err := form.NewWords(zh, han, latin)
 	if err != nil {
-		return nil, fmt.Errorf("rules.words: %w", err)
+		return nil, nil, fmt.Errorf("rules.words: %w", err)
 	}
-	return words, nil
+	return words, []rules.WordList{{Name: zh, Text: han}, {Name: en, Text: latin}}, nil
 }
 
 // loadExclusions reads texts that are no hit by sound or shape, one a line; lines that begin
