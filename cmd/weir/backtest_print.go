@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 )
@@ -94,8 +93,5 @@ func (r *backtestReport) save(file string) error {
 	if err := r.html(&b); err != nil {
 		return err
 	}
-	if err := os.WriteFile(file+".new", b.Bytes(), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
+	return replaceFile(file, b.Bytes(), 0o600)
 }

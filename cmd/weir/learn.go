@@ -269,15 +269,11 @@ func (x *exclusions) WriteTo(w io.Writer) (int64, error) {
 	return b.WriteTo(w)
 }
 
-// save puts the file in the place of the old one. A crash leaves one of the two, and perhaps a
-// file whose name ends in .new.
+// save puts the file in the place of the old one.
 func (x *exclusions) save(file string) error {
 	var b bytes.Buffer
 	if _, err := x.WriteTo(&b); err != nil {
 		return err
 	}
-	if err := os.WriteFile(file+".new", b.Bytes(), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
+	return replaceFile(file, b.Bytes(), 0o644)
 }

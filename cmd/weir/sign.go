@@ -104,10 +104,11 @@ func (c *signCmd) Run(s streams) error {
 			return fmt.Errorf("the key in %s is not the one of rules.verify_key, so what it signs would be refused", c.Key)
 		}
 	}
-	if err := replaceFile(filepath.Join(c.Dir, rules.SignatureFile), text); err != nil {
+	signature := filepath.Join(c.Dir, rules.SignatureFile)
+	if err := replaceFile(signature, text, 0o644); err != nil { // it is for all to read
 		return fmt.Errorf("write signature: %w", err)
 	}
-	fmt.Fprintf(s.out, "signed %s with %s+%08x: bundle %s\n", filepath.Join(c.Dir, rules.SignatureFile), signer.Name(), signer.KeyHash(), bundle.Digest())
+	fmt.Fprintf(s.out, "signed %s with %s+%08x: bundle %s\n", signature, signer.Name(), signer.KeyHash(), bundle.Digest())
 	return nil
 }
 
@@ -129,19 +130,6 @@ func prove(set *app.RuleSet) error {
 	}
 	if bytes.Contains(set.Bundle.Text(), []byte(privateKey)) {
 		return fmt.Errorf("a file in %s holds a private key; keep it elsewhere, where it is not published with the rules", set.Dir)
-	}
-	return nil
-}
-
-// replaceFile writes a file so that whoever reads it meanwhile sees the old one or the new one.
-func replaceFile(path string, text []byte) error {
-	dir, name := filepath.Split(path)
-	next := filepath.Join(dir, "."+name+".new")
-	if err := os.WriteFile(next, text, 0o644); err != nil { // a signature is for all to read
-		return err
-	}
-	if err := os.Rename(next, path); err != nil {
-		return errors.Join(err, os.Remove(next))
 	}
 	return nil
 }
