@@ -106,14 +106,16 @@ func (s *Set) Explain(e *event.Event) Explanation {
 				continue
 			}
 			here := applies(u)
-			text.occurrences(fold.String(u.term.Text), func(start, end int, inside bool) {
+			term := fold.String(u.term.Text)
+			for at, inside := range form.Occurrences(text.text, term) {
+				start, end := text.place(at, at+len(term))
 				switch h := (form.Hit{Start: start, End: end, Form: form.Fold}); {
 				case inside && here && u.term.Boundary != Substring:
 					note(u, field, h, whyInside)
 				case !inside && !here:
 					note(u, field, h, whyElsewhere(u.rule, e.Kind))
 				}
-			})
+			}
 		}
 	}
 	s.findShapes(&sc, e)
@@ -434,21 +436,7 @@ func foldPlaces(text []byte) foldedPlaces {
 	return f
 }
 
-// occurrences calls f for each place where a folded term stands in the text, told in bytes of the
-// text before it was folded, and whether it is a part of a longer token.
-func (t *foldedPlaces) occurrences(term string, f func(start, end int, inside bool)) {
-	token := func(r rune, n int) bool { return n > 0 && fold.ClassOf(r) == fold.Token }
-	first, last := token(utf8.DecodeRuneInString(term)), token(utf8.DecodeLastRuneInString(term))
-	for from := 0; term != ""; {
-		i := strings.Index(t.text[from:], term)
-		if i < 0 {
-			return
-		}
-		at := from + i
-		end := at + len(term)
-		f(t.from[at], t.from[end-1]+t.size[end-1],
-			first && token(utf8.DecodeLastRuneInString(t.text[:at])) || last && token(utf8.DecodeRuneInString(t.text[end:])))
-		_, n := utf8.DecodeRuneInString(term)
-		from = at + n
-	}
+// place returns where a piece of the folded text was before it was folded.
+func (t *foldedPlaces) place(start, end int) (int, int) {
+	return t.from[start], t.from[end-1] + t.size[end-1]
 }

@@ -82,7 +82,8 @@ func (s *Set) findShapes(sc *Scratch, e *event.Event) {
 			if p := u.term.Pattern; p != nil && sc.asks(u.rule) && u.rule.applies(e.Kind, f.Name) {
 				for _, at := range p.FindAllStringIndex(folded.text, MaxParts) {
 					if at[1] > at[0] {
-						found(i, folded.from[at[0]], folded.from[at[1]-1]+folded.size[at[1]-1])
+						start, end := folded.place(at[0], at[1])
+						found(i, start, end)
 					}
 				}
 			}

@@ -3,6 +3,7 @@ package form
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"strings"
 	"unicode/utf8"
 
@@ -43,20 +44,32 @@ type Hit struct {
 // Contains reports whether a term stands in a text, both folded, as it would be found there
 // without further forms: as whole tokens.
 func Contains(text, term string) bool {
-	token := func(r rune, n int) bool { return n > 0 && fold.ClassOf(r) == fold.Token }
-	first, last := token(utf8.DecodeRuneInString(term)), token(utf8.DecodeLastRuneInString(term))
-	for from := 0; term != ""; {
-		i := strings.Index(text[from:], term)
-		if i < 0 {
-			break
-		}
-		at := from + i
-		inside := first && token(utf8.DecodeLastRuneInString(text[:at])) || last && token(utf8.DecodeRuneInString(text[at+len(term):]))
+	for _, inside := range Occurrences(text, term) {
 		if !inside {
 			return true
 		}
-		_, n := utf8.DecodeRuneInString(term)
-		from = at + n
 	}
 	return false
+}
+
+// Occurrences yields where in a text a term begins, both folded, and whether it is a part of a longer
+// token there. The next may overlap it.
+func Occurrences(text, term string) iter.Seq2[int, bool] {
+	token := func(r rune, n int) bool { return n > 0 && fold.ClassOf(r) == fold.Token }
+	return func(yield func(int, bool) bool) {
+		first, last := token(utf8.DecodeRuneInString(term)), token(utf8.DecodeLastRuneInString(term))
+		for from := 0; term != ""; {
+			i := strings.Index(text[from:], term)
+			if i < 0 {
+				return
+			}
+			at := from + i
+			inside := first && token(utf8.DecodeLastRuneInString(text[:at])) || last && token(utf8.DecodeRuneInString(text[at+len(term):]))
+			if !yield(at, inside) {
+				return
+			}
+			_, n := utf8.DecodeRuneInString(term)
+			from = at + n
+		}
+	}
 }
