@@ -27,11 +27,12 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // Deadlines and intervals.
 const (
-	requestTimeout = 3 * time.Second // of one request, beside the time it asks the broker to wait
+	requestTimeout = wire.Timeout
 	dialTimeout    = 3 * time.Second // of a connection with its TLS handshake and login
 	// metadataTTL is how old our knowledge of leaders may be. kafka-go's own
 	// six seconds are how long a moved leader would stall a partition.
@@ -191,12 +192,19 @@ func (c *Client) roundTrip(ctx context.Context, t *kafkago.Transport, limit time
 	return nil, err
 }
 
+// over returns how requests get to brokers over a transport.
+func (c *Client) over(t *kafkago.Transport) wire.RoundTrip {
+	return func(ctx context.Context, limit time.Duration, m protocol.Message) (protocol.Message, error) {
+		return c.roundTrip(ctx, t, limit, m)
+	}
+}
+
 // ask sends a small request and returns the body of its answer.
-func (c *Client) ask(ctx context.Context, t *kafkago.Transport, q *call) (*reader, error) {
-	q.client = c.config.ClientID
+func (c *Client) ask(ctx context.Context, t *kafkago.Transport, q *wire.Call) (*wire.Reader, error) {
+	q.Client = c.config.ClientID
 	r, err := c.roundTrip(ctx, t, requestTimeout, q)
 	if err != nil {
 		return nil, err
 	}
-	return &reader{b: r.(*answer).body}, nil
+	return &wire.Reader{B: r.(*wire.Answer).Body}, nil
 }

@@ -15,6 +15,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/fetch"
 )
 
 // Record is one record of a batch, or a record batch that cannot be read.
@@ -164,7 +165,7 @@ type Consumer struct {
 	o         ConsumerOptions
 	transport *kafkago.Transport // while Run runs
 	inflater  *batch.Inflater
-	buffers   *buffers
+	buffers   *fetch.Buffers
 	desks     sync.Pool // *desk
 	// counts are the partitions each topic had when Run began.
 	counts map[string]int
@@ -182,7 +183,7 @@ type Consumer struct {
 type desk struct {
 	reader *batch.Reader
 	chunk  batch.Chunk
-	parts  []partFetched
+	parts  []fetch.PartAnswer
 	batch  Batch
 }
 
@@ -191,7 +192,7 @@ func (c *Client) NewConsumer(o ConsumerOptions) (*Consumer, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	k := &Consumer{client: c, o: o, inflater: batch.NewInflater(o.InflatedBytes), buffers: new(buffers), waiting: "not started"}
+	k := &Consumer{client: c, o: o, inflater: batch.NewInflater(o.InflatedBytes), buffers: new(fetch.Buffers), waiting: "not started"}
 	k.desks.New = func() any {
 		r := batch.NewReader(k.inflater)
 		r.MaxRecords, r.MaxBytes = o.BatchRecords, o.BatchBytes

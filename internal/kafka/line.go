@@ -15,18 +15,18 @@ type line struct {
 
 	mu    sync.Mutex
 	isCut bool
-	conns map[*wire]struct{}
+	conns map[*connection]struct{}
 }
 
 func newLine(open func(context.Context, string, string) (net.Conn, error)) *line {
 	if open == nil {
 		open = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
-	return &line{open: open, conns: make(map[*wire]struct{})}
+	return &line{open: open, conns: make(map[*connection]struct{})}
 }
 
-// wire is one connection of a line.
-type wire struct {
+// connection is one connection of a line.
+type connection struct {
 	net.Conn
 	line *line
 }
@@ -36,7 +36,7 @@ func (l *line) dial(ctx context.Context, network, address string) (net.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{conn, l}
+	w := &connection{conn, l}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isCut {
@@ -58,7 +58,7 @@ func (l *line) cut() {
 }
 
 // Close closes the connection.
-func (w *wire) Close() error {
+func (w *connection) Close() error {
 	w.line.mu.Lock()
 	delete(w.line.conns, w)
 	w.line.mu.Unlock()

@@ -12,6 +12,8 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/fetch"
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // partition is one partition in one generation. Its goroutine is the only one
@@ -142,14 +144,16 @@ func (p *partition) begin(poll context.Context) bool {
 // broker wants to be left alone.
 func (p *partition) once(poll, hand context.Context) (int, time.Duration, error) {
 	k := p.g.k
-	answer, err := k.client.fetch(poll, k.transport, &fetchRequest{
-		wait: k.o.MaxWait, minBytes: 1, maxBytes: p.limit,
-		limit:     k.o.MaxBatchBytes + 1<<20,
-		committed: !k.o.ReadUncommitted,
-		parts:     []fetchPart{{p.topic, p.id, p.offset, p.limit}},
-		buffers:   k.buffers,
-	})
-	if large, ok := errors.AsType[*ResponseTooLargeError](err); ok {
+	request := &fetch.Request{
+		Client: k.client.config.ClientID,
+		Wait:   k.o.MaxWait, MinBytes: 1, MaxBytes: p.limit,
+		Limit:     k.o.MaxBatchBytes + 1<<20,
+		Committed: !k.o.ReadUncommitted,
+		Parts:     []fetch.Part{{Topic: p.topic, Partition: p.id, Offset: p.offset, MaxBytes: p.limit}},
+		Buffers:   k.buffers,
+	}
+	answer, err := request.Do(poll, k.client.over(k.transport))
+	if large, ok := errors.AsType[*wire.TooLargeError](err); ok {
 		return 0, 0, p.stop(fmt.Errorf("at offset %d: %w", p.offset, large))
 	}
 	if err != nil {
@@ -159,40 +163,40 @@ func (p *partition) once(poll, hand context.Context) (int, time.Duration, error)
 	defer func() {
 		d.reader.Reset(batch.Input{})
 		clear(d.parts)
-		if len(answer.raw) <= maxBuffer { // else it would hold on to a very large answer
+		if answer.Len() <= fetch.MaxBuffer { // else it would hold on to a very large answer
 			k.desks.Put(d)
 		}
-		answer.release()
+		answer.Release()
 	}()
 	var throttle time.Duration
-	d.parts, throttle, err = answer.parse(d.parts[:0])
+	d.parts, throttle, err = answer.Parse(d.parts[:0])
 	throttle = min(throttle, maxThrottle)
 	switch {
 	case err != nil:
 		return 0, throttle, err
-	case len(d.parts) != 1 || d.parts[0].topic != p.topic || d.parts[0].partition != p.id:
+	case len(d.parts) != 1 || d.parts[0].Topic != p.topic || d.parts[0].Partition != p.id:
 		return 0, throttle, errors.New("the broker answered about other partitions")
 	}
 	f := &d.parts[0]
 	switch {
-	case f.code == kafkago.OffsetOutOfRange:
+	case f.Code == kafkago.OffsetOutOfRange:
 		return 0, throttle, p.outOfRange(poll, hand)
-	case f.code != 0:
-		return 0, throttle, f.code
+	case f.Code != 0:
+		return 0, throttle, f.Code
 	}
-	return len(f.data), throttle, p.deliver(poll, hand, d, f)
+	return len(f.Data), throttle, p.deliver(poll, hand, d, f)
 }
 
 // deliver hands out what a poll brought, batch by batch.
-func (p *partition) deliver(poll, hand context.Context, d *desk, f *partFetched) error {
-	end := f.end
-	if !p.g.k.o.ReadUncommitted && f.stable >= 0 {
-		end = f.stable
+func (p *partition) deliver(poll, hand context.Context, d *desk, f *fetch.PartAnswer) error {
+	end := f.End
+	if !p.g.k.o.ReadUncommitted && f.Stable >= 0 {
+		end = f.Stable
 	}
 	p.end.Store(end)
 	d.reader.Reset(batch.Input{
-		Data: f.data, Offset: p.offset, End: end, Final: p.final,
-		Committed: !p.g.k.o.ReadUncommitted, Aborted: f.aborted,
+		Data: f.Data, Offset: p.offset, End: end, Final: p.final,
+		Committed: !p.g.k.o.ReadUncommitted, Aborted: f.Aborted,
 	})
 	from := p.offset
 	for poll.Err() == nil && d.reader.Read(&d.chunk) {
@@ -223,7 +227,7 @@ func (p *partition) deliver(poll, hand context.Context, d *desk, f *partFetched)
 	switch more := d.reader.More(); {
 	case more > 0:
 		p.limit, p.final = int32(min(max(more, p.g.k.o.PartitionBytes), p.g.k.o.MaxBatchBytes)), true
-	case p.offset == from && len(f.data) > 0:
+	case p.offset == from && len(f.Data) > 0:
 		return fmt.Errorf("the broker answered with nothing from offset %d on", from)
 	}
 	return nil

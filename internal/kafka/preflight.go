@@ -15,6 +15,8 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // Preflight connects to the configured brokers, one after another, until one
@@ -55,18 +57,18 @@ func (c *Client) preflight(ctx context.Context, broker string) error {
 	if err != nil {
 		return c.explain(err)
 	}
-	for _, a := range [...]api{apiProduce, apiFetch, apiListOffsets, apiMetadata, apiCreateTopics} {
+	for _, a := range wire.Needed() {
 		if !speaks(versions, a) {
-			return fmt.Errorf("does not speak version %d of %s; Kafka 2.4 or newer is needed", a.version, a.name)
+			return fmt.Errorf("does not speak version %d of %s; Kafka 2.5 or newer is needed", a.Version, a.Name)
 		}
 	}
 	return nil
 }
 
-func speaks(versions []kafkago.ApiVersion, a api) bool {
+func speaks(versions []kafkago.ApiVersion, a wire.API) bool {
 	for _, v := range versions {
-		if protocol.ApiKey(v.ApiKey) == a.key {
-			return v.MinVersion <= a.version && a.version <= v.MaxVersion
+		if protocol.ApiKey(v.ApiKey) == a.Key {
+			return v.MinVersion <= a.Version && a.Version <= v.MaxVersion
 		}
 	}
 	return false

@@ -6,6 +6,8 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // produceRequest writes one batch each to partitions that have one leader. All
@@ -36,38 +38,38 @@ type partBatch struct {
 
 // encodeProduce appends a request to b. Batches of one topic stand together.
 func encodeProduce(b []byte, client string, parts []partBatch) []byte {
-	w := writer{b: b}
-	w.begin(apiProduce, client)
-	w.i16(-1) // no transaction
-	w.i16(-1) // all replicas in sync
-	w.i32(int32(brokerTimeout.Milliseconds()))
+	w := wire.Writer{B: b}
+	w.Begin(wire.Produce, client)
+	w.I16(-1) // no transaction
+	w.I16(-1) // all replicas in sync
+	w.I32(int32(brokerTimeout.Milliseconds()))
 	topics := 0
 	for i := range parts {
 		if i == 0 || parts[i].topic != parts[i-1].topic {
 			topics++
 		}
 	}
-	w.i32(int32(topics))
+	w.I32(int32(topics))
 	for i := 0; i < len(parts); {
 		n := i
 		for n < len(parts) && parts[n].topic == parts[i].topic {
 			n++
 		}
-		w.str(parts[i].topic)
-		w.i32(int32(n - i))
+		w.Str(parts[i].topic)
+		w.I32(int32(n - i))
 		for ; i < n; i++ {
-			w.i32(parts[i].partition)
-			w.bytes(parts[i].batch)
+			w.I32(parts[i].partition)
+			w.Bytes(parts[i].batch)
 		}
 	}
-	return w.finish()
+	return w.Finish()
 }
 
 // ApiKey is what kafka-go picks the answer's type by; it has no use here.
-func (p *produceRequest) ApiKey() protocol.ApiKey { return apiProduce.key }
+func (p *produceRequest) ApiKey() protocol.ApiKey { return wire.Produce.Key }
 
 // ApiKey is the same for the answer.
-func (p *produced) ApiKey() protocol.ApiKey { return apiProduce.key }
+func (p *produced) ApiKey() protocol.ApiKey { return wire.Produce.Key }
 
 // Required says that this is a raw exchange.
 func (p *produceRequest) Required(map[protocol.ApiKey]int16) bool { return true }
@@ -83,7 +85,7 @@ func (p *produceRequest) Broker(c protocol.Cluster) (protocol.Broker, error) {
 
 // RawExchange sends the request and reads the answer.
 func (p *produceRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	n, err := exchange(rw, p.wire, maxAnswer)
+	n, err := wire.Exchange(rw, p.wire, wire.MaxAnswer)
 	if err != nil {
 		return nil, err
 	}
@@ -92,27 +94,27 @@ func (p *produceRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error)
 		return nil, err
 	}
 	a := new(produced)
-	r := &reader{b: b}
-	r.each(func() {
-		topic := r.str()
-		r.each(func() {
+	r := &wire.Reader{B: b}
+	r.Each(func() {
+		topic := r.Str()
+		r.Each(func() {
 			x := partProduced{topic: topic}
-			x.partition = r.i32()
-			x.code = kafkago.Error(r.i16())
-			r.i64() // offset
-			r.i64() // time
-			r.i64() // log start
-			r.each(func() {
-				r.i32()
-				r.str()
+			x.partition = r.I32()
+			x.code = kafkago.Error(r.I16())
+			r.I64() // offset
+			r.I64() // time
+			r.I64() // log start
+			r.Each(func() {
+				r.I32()
+				r.Str()
 			})
-			r.str()
+			r.Str()
 			a.parts = append(a.parts, x)
 		})
 	})
-	a.throttle = time.Duration(r.i32()) * time.Millisecond
-	if r.err != nil {
-		return nil, r.err
+	a.throttle = time.Duration(r.I32()) * time.Millisecond
+	if r.Err != nil {
+		return nil, r.Err
 	}
 	return a, nil
 }

@@ -9,6 +9,8 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/fetch"
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // Scan reads what a topic held between two times, once, as a member of no group: it
@@ -21,7 +23,7 @@ type Scan struct {
 
 	client    *Client
 	transport *kafkago.Transport
-	buffers   *buffers
+	buffers   *fetch.Buffers
 	desk      desk
 }
 
@@ -49,7 +51,7 @@ func (c *Client) OpenScan(ctx context.Context, topic string, from, to time.Time)
 	case found[0].Err != nil:
 		return nil, fmt.Errorf("topic %s: %w", topic, found[0].Err)
 	}
-	s := &Scan{client: c, transport: c.transport([]string{topic}), buffers: new(buffers)}
+	s := &Scan{client: c, transport: c.transport([]string{topic}), buffers: new(fetch.Buffers)}
 	s.desk.reader = batch.NewReader(batch.NewInflater(batch.DefaultInflatedBytes))
 	for p := range int32(found[0].Partitions) {
 		r := Range{Topic: topic, Partition: p}
@@ -125,11 +127,14 @@ func (s *Scan) Read(ctx context.Context, handle func(*Batch) error) error {
 // it. More is how many bytes the next poll must ask for to read a batch that looks broken,
 // refused an error that trying again does not mend.
 func (s *Scan) poll(ctx context.Context, r *Range, final bool, limit int32, handle func(*Batch) error) (more int, refused, err error) {
-	answer, err := s.client.fetch(ctx, s.transport, &fetchRequest{
-		wait: scanWait, minBytes: 1, maxBytes: limit, limit: scanMaxBatchBytes + 1<<20, committed: true,
-		parts: []fetchPart{{r.Topic, r.Partition, r.First, limit}}, buffers: s.buffers,
-	})
-	if large, ok := errors.AsType[*ResponseTooLargeError](err); ok {
+	request := &fetch.Request{
+		Client: s.client.config.ClientID,
+		Wait:   scanWait, MinBytes: 1, MaxBytes: limit, Limit: scanMaxBatchBytes + 1<<20, Committed: true,
+		Parts:   []fetch.Part{{Topic: r.Topic, Partition: r.Partition, Offset: r.First, MaxBytes: limit}},
+		Buffers: s.buffers,
+	}
+	answer, err := request.Do(ctx, s.client.over(s.transport))
+	if large, ok := errors.AsType[*wire.TooLargeError](err); ok {
 		return 0, large, nil
 	}
 	if err != nil {
@@ -139,30 +144,30 @@ func (s *Scan) poll(ctx context.Context, r *Range, final bool, limit int32, hand
 	defer func() {
 		d.reader.Reset(batch.Input{})
 		clear(d.parts)
-		answer.release()
+		answer.Release()
 	}()
 	var throttle time.Duration
-	d.parts, throttle, err = answer.parse(d.parts[:0])
+	d.parts, throttle, err = answer.Parse(d.parts[:0])
 	if err == nil && throttle > 0 {
 		pause(ctx, min(throttle, maxThrottle))
 	}
 	switch {
 	case err != nil:
 		return 0, nil, err
-	case len(d.parts) != 1 || d.parts[0].topic != r.Topic || d.parts[0].partition != r.Partition:
+	case len(d.parts) != 1 || d.parts[0].Topic != r.Topic || d.parts[0].Partition != r.Partition:
 		return 0, nil, errors.New("the broker answered about other partitions")
-	case d.parts[0].code == kafkago.OffsetOutOfRange:
+	case d.parts[0].Code == kafkago.OffsetOutOfRange:
 		return 0, fmt.Errorf("messages from offset %d on were deleted before they were read; begin later", r.First), nil
-	case d.parts[0].code != 0:
-		return 0, nil, d.parts[0].code
+	case d.parts[0].Code != 0:
+		return 0, nil, d.parts[0].Code
 	}
 	f := &d.parts[0]
-	if len(f.data) == 0 && f.stable >= r.Next {
+	if len(f.Data) == 0 && f.Stable >= r.Next {
 		// The end is known and nothing comes: the rest was compacted away.
 		r.First = r.Next
 		return 0, nil, nil
 	}
-	d.reader.Reset(batch.Input{Data: f.data, Offset: r.First, End: f.stable, Final: final, Committed: true, Aborted: f.aborted})
+	d.reader.Reset(batch.Input{Data: f.Data, Offset: r.First, End: f.Stable, Final: final, Committed: true, Aborted: f.Aborted})
 	for r.First < r.Next && d.reader.Read(&d.chunk) {
 		c := &d.chunk
 		for len(c.Records) > 0 && c.Records[len(c.Records)-1].Offset >= r.Next {

@@ -9,7 +9,8 @@ import (
 	"slices"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // Topic is what the brokers say about a topic.
@@ -28,48 +29,48 @@ func (c *Client) Topics(ctx context.Context, names ...string) ([]Topic, error) {
 	if len(names) == 0 {
 		return nil, nil // Kafka would take no names for all of them
 	}
-	r, err := c.ask(ctx, c.control, &call{api: apiMetadata, body: func(w *writer) {
-		w.i32(int32(len(names)))
+	r, err := c.ask(ctx, c.control, &wire.Call{API: wire.Metadata, Body: func(w *wire.Writer) {
+		w.I32(int32(len(names)))
 		for _, n := range names {
-			w.str(n)
+			w.Str(n)
 		}
-		w.i8(0) // create nothing
-		w.i8(0)
-		w.i8(0)
+		w.I8(0) // create nothing
+		w.I8(0)
+		w.I8(0)
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("ask for topics: %w", err)
 	}
 	found := make(map[string]Topic, len(names))
-	ints := func() { r.each(func() { r.i32() }) }
-	r.i32() // throttle
-	r.each(func() {
-		r.i32()
-		r.str()
-		r.i32()
-		r.str()
+	ints := func() { r.Each(func() { r.I32() }) }
+	r.I32() // throttle
+	r.Each(func() {
+		r.I32()
+		r.Str()
+		r.I32()
+		r.Str()
 	})
-	r.str()
-	r.i32()
-	r.each(func() {
-		t := Topic{Err: topicError(r.i16())}
-		t.Name = r.str()
-		r.i8()
-		r.each(func() {
-			r.i16()
-			r.i32()
-			r.i32()
-			r.i32()
+	r.Str()
+	r.I32()
+	r.Each(func() {
+		t := Topic{Err: topicError(r.I16())}
+		t.Name = r.Str()
+		r.I8()
+		r.Each(func() {
+			r.I16()
+			r.I32()
+			r.I32()
+			r.I32()
 			ints()
 			ints()
 			ints()
 			t.Partitions++
 		})
-		r.i32()
+		r.I32()
 		found[t.Name] = t
 	})
-	if r.err != nil {
-		return nil, fmt.Errorf("ask for topics: %w", r.err)
+	if r.Err != nil {
+		return nil, fmt.Errorf("ask for topics: %w", r.Err)
 	}
 	out := make([]Topic, len(names))
 	for i, n := range names {
@@ -106,35 +107,29 @@ func (c *Client) CreateTopics(ctx context.Context, topics ...NewTopic) error {
 	if len(topics) == 0 {
 		return nil
 	}
-	r, err := c.ask(ctx, c.control, &call{api: apiCreateTopics, body: func(w *writer) {
-		w.i32(int32(len(topics)))
+	r, err := c.ask(ctx, c.control, &wire.Call{API: wire.CreateTopics, Body: func(w *wire.Writer) {
+		w.I32(int32(len(topics)))
 		for _, t := range topics {
-			w.str(t.Name)
-			w.i32(orDefault(t.Partitions))
-			w.i16(int16(orDefault(t.Replication)))
-			w.i32(0) // no assignments of ours
-			w.i32(int32(len(t.Config)))
+			w.Str(t.Name)
+			w.I32(orDefault(t.Partitions))
+			w.I16(int16(orDefault(t.Replication)))
+			w.I32(0) // no assignments of ours
+			w.I32(int32(len(t.Config)))
 			for _, k := range slices.Sorted(maps.Keys(t.Config)) {
-				w.str(k)
-				w.str(t.Config[k])
+				w.Str(k)
+				w.Str(t.Config[k])
 			}
 		}
-		w.i32(int32(requestTimeout.Milliseconds()))
-		w.i8(0)
-	}, route: func(cl protocol.Cluster) (protocol.Broker, error) {
-		b, ok := cl.Brokers[cl.Controller]
-		if !ok {
-			return protocol.Broker{ID: -1}, nil
-		}
-		return b, nil
-	}})
+		w.I32(int32(requestTimeout.Milliseconds()))
+		w.I8(0)
+	}, Route: wire.ToController})
 	if err != nil {
 		return fmt.Errorf("create topics: %w", err)
 	}
 	var errs []error
-	r.i32() // throttle
-	r.each(func() {
-		name, code, text := r.str(), kafkago.Error(r.i16()), r.str()
+	r.I32() // throttle
+	r.Each(func() {
+		name, code, text := r.Str(), kafkago.Error(r.I16()), r.Str()
 		switch {
 		case code == 0, code == kafkago.TopicAlreadyExists:
 		case text != "":
@@ -143,8 +138,8 @@ func (c *Client) CreateTopics(ctx context.Context, topics ...NewTopic) error {
 			errs = append(errs, fmt.Errorf("create topic %s: %w", name, code))
 		}
 	})
-	if r.err != nil {
-		return fmt.Errorf("create topics: %w", r.err)
+	if r.Err != nil {
+		return fmt.Errorf("create topics: %w", r.Err)
 	}
 	return errors.Join(errs...)
 }
@@ -175,48 +170,39 @@ func (c *Client) offsetOf(ctx context.Context, t *kafkago.Transport, topic strin
 // lookUp asks for the offset of a point in a partition: a name, or a time, which stands for
 // the first message that is not older. It is -1 if there is none.
 func (c *Client) lookUp(ctx context.Context, t *kafkago.Transport, topic string, partition int32, point int64, committed bool) (int64, error) {
-	r, err := c.ask(ctx, t, &call{api: apiListOffsets, body: func(w *writer) {
-		w.i32(-1)
-		w.i8(isolation(committed))
-		w.i32(1)
-		w.str(topic)
-		w.i32(1)
-		w.i32(partition)
-		w.i32(-1) // leader epoch: any
-		w.i64(point)
-	}, route: func(cl protocol.Cluster) (protocol.Broker, error) {
-		return leaderOf(cl, topic, partition)
-	}})
+	r, err := c.ask(ctx, t, &wire.Call{API: wire.ListOffsets, Body: func(w *wire.Writer) {
+		w.I32(-1)
+		w.Bool(committed) // isolation level
+		w.I32(1)
+		w.Str(topic)
+		w.I32(1)
+		w.I32(partition)
+		w.I32(-1) // leader epoch: any
+		w.I64(point)
+	}, Route: wire.ToLeader(topic, partition)})
 	if err != nil {
 		return 0, fmt.Errorf("ask for offsets of %s/%d: %w", topic, partition, err)
 	}
 	var code kafkago.Error
 	offset := int64(-1)
-	r.i32() // throttle
-	r.each(func() {
-		r.str()
-		r.each(func() {
-			r.i32()
-			code = kafkago.Error(r.i16())
-			r.i64()
-			offset = r.i64()
-			r.i32()
+	r.I32() // throttle
+	r.Each(func() {
+		r.Str()
+		r.Each(func() {
+			r.I32()
+			code = kafkago.Error(r.I16())
+			r.I64()
+			offset = r.I64()
+			r.I32()
 		})
 	})
-	if r.err != nil {
-		return 0, fmt.Errorf("ask for offsets of %s/%d: %w", topic, partition, r.err)
+	if r.Err != nil {
+		return 0, fmt.Errorf("ask for offsets of %s/%d: %w", topic, partition, r.Err)
 	}
 	if code != 0 {
 		return 0, fmt.Errorf("ask for offsets of %s/%d: %w", topic, partition, code)
 	}
 	return offset, nil
-}
-
-func isolation(committed bool) int8 {
-	if committed {
-		return 1
-	}
-	return 0
 }
 
 var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)

@@ -1,4 +1,4 @@
-package kafka
+package fetch
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // script is a connection that answers with given bytes and notes the deadlines
@@ -29,12 +31,12 @@ func (s *script) SetReadDeadline(t time.Time) error {
 // answerOf frames the body of an answer.
 func answerOf(body []byte) io.Reader {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(body)+4))
-	b = binary.BigEndian.AppendUint32(b, correlation)
+	b = binary.BigEndian.AppendUint32(b, 7)
 	return bytes.NewReader(append(b, body...))
 }
 
-func aFetch() *fetchRequest {
-	return &fetchRequest{client: "weir", wait: 250 * time.Millisecond, limit: 8 << 20, buffers: new(buffers), parts: []fetchPart{{topic: "t", partition: 3, offset: 7, maxBytes: 1}}}
+func aFetch() *Request {
+	return &Request{Client: "weir", Wait: 250 * time.Millisecond, Limit: 8 << 20, Buffers: new(Buffers), Parts: []Part{{Topic: "t", Partition: 3, Offset: 7, MaxBytes: 1}}}
 }
 
 // A fetch is given the time it asks the broker to wait and a request's deadline;
@@ -48,7 +50,7 @@ func TestFetchDeadlines(t *testing.T) {
 		t.Fatalf("%d deadlines, want one and one for each MiB", len(s.deadlines))
 	}
 	for i, d := range s.deadlines {
-		want := requestTimeout
+		want := wire.Timeout
 		if i == 0 {
 			want += 250 * time.Millisecond
 		}
@@ -62,54 +64,54 @@ func TestFetchDeadlines(t *testing.T) {
 // errors.
 func TestFetchAnswers(t *testing.T) {
 	good := func() []byte {
-		var w writer
-		w.i32(50)  // throttle
-		w.i16(0)   // no error
-		w.i32(0)   // session
-		w.i32(1)   // topics
-		w.str("t") //
-		w.i32(1)   // partitions
-		w.i32(3)
-		w.i16(6)
-		w.i64(10)
-		w.i64(9)
-		w.i64(1)
-		w.i32(2) // aborted
-		w.i64(70)
-		w.i64(8)
-		w.i64(71)
-		w.i64(7)
-		w.i32(-1)
-		w.bytes([]byte("data"))
-		return w.b
+		var w wire.Writer
+		w.I32(50)  // throttle
+		w.I16(0)   // no error
+		w.I32(0)   // session
+		w.I32(1)   // topics
+		w.Str("t") //
+		w.I32(1)   // partitions
+		w.I32(3)
+		w.I16(6)
+		w.I64(10)
+		w.I64(9)
+		w.I64(1)
+		w.I32(2) // aborted
+		w.I64(70)
+		w.I64(8)
+		w.I64(71)
+		w.I64(7)
+		w.I32(-1)
+		w.Bytes([]byte("data"))
+		return w.B
 	}
 	m, err := aFetch().RawExchange(&script{answer: answerOf(good())})
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, throttle, err := m.(*fetched).parse(nil)
+	parts, throttle, err := m.(*Answer).Parse(nil)
 	if err != nil || len(parts) != 1 || throttle != 50*time.Millisecond {
 		t.Fatalf("%v, %v, %v", parts, throttle, err)
 	}
 	p := parts[0]
-	if p.topic != "t" || p.partition != 3 || p.code != kafkago.NotLeaderForPartition || p.end != 10 || p.stable != 9 || p.start != 1 ||
-		len(p.aborted) != 2 || p.aborted[1].Producer != 71 || p.aborted[1].First != 7 || string(p.data) != "data" {
+	if p.Topic != "t" || p.Partition != 3 || p.Code != kafkago.NotLeaderForPartition || p.End != 10 || p.Stable != 9 || p.Start != 1 ||
+		len(p.Aborted) != 2 || p.Aborted[1].Producer != 71 || p.Aborted[1].First != 7 || string(p.Data) != "data" {
 		t.Errorf("%+v", p)
 	}
 	for cut := range len(good()) {
-		f := &fetched{raw: good()[:cut]}
-		if _, _, err := f.parse(nil); err == nil {
+		f := &Answer{raw: good()[:cut]}
+		if _, _, err := f.Parse(nil); err == nil {
 			t.Errorf("cut off after %d bytes: no error", cut)
 		}
 	}
 	bad := good()
 	binary.BigEndian.PutUint16(bad[4:], 35)
-	if _, _, err := (&fetched{raw: bad}).parse(nil); !errors.Is(err, kafkago.UnsupportedVersion) {
+	if _, _, err := (&Answer{raw: bad}).Parse(nil); !errors.Is(err, kafkago.UnsupportedVersion) {
 		t.Errorf("error of the whole answer: %v", err)
 	}
 	large := aFetch()
-	large.limit = 10
-	var tooLarge *ResponseTooLargeError
+	large.Limit = 10
+	var tooLarge *wire.TooLargeError
 	if _, err := large.RawExchange(&script{answer: answerOf(good())}); !errors.As(err, &tooLarge) {
 		t.Errorf("too large: %v", err)
 	}
@@ -130,7 +132,6 @@ func FuzzAnswers(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 't', 0, 0, 0, 1})
 	f.Add(bytes.Repeat([]byte{0x7f}, 40))
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _, _ = (&fetched{raw: b}).parse(nil)
-		_, _ = new(produceRequest).RawExchange(&script{answer: answerOf(b)})
+		_, _, _ = (&Answer{raw: b}).Parse(nil)
 	})
 }

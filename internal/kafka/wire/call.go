@@ -1,0 +1,118 @@
+package wire
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// Call is a small request whose answer fits into memory as a whole.
+type Call struct {
+	API    API
+	Client string // how we call ourselves
+	Body   func(w *Writer)
+	Route  Route // nil: any broker
+}
+
+// Answer is what a broker answered to a Call, without its head.
+type Answer struct {
+	key  protocol.ApiKey
+	Body []byte
+}
+
+// ApiKey is what kafka-go picks the answer's type by; it has no use here.
+func (c *Call) ApiKey() protocol.ApiKey { return c.API.Key }
+
+// ApiKey is the same for the answer.
+func (a *Answer) ApiKey() protocol.ApiKey { return a.key }
+
+// Required says that this is a raw exchange.
+func (c *Call) Required(map[protocol.ApiKey]int16) bool { return true }
+
+// Broker says which broker to ask.
+func (c *Call) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
+	if c.Route == nil {
+		return toAny(cluster)
+	}
+	return c.Route(cluster)
+}
+
+// RawExchange sends the request and reads the answer.
+func (c *Call) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
+	var w Writer
+	w.Begin(c.API, c.Client)
+	c.Body(&w)
+	n, err := Exchange(rw, w.Finish(), MaxAnswer)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(rw, b); err != nil {
+		return nil, err
+	}
+	if c.API.Flexible {
+		r := Reader{B: b}
+		if r.Tags(); r.Err != nil {
+			return nil, r.Err
+		}
+		b = r.B
+	}
+	return &Answer{c.API.Key, b}, nil
+}
+
+// Route picks the broker a request goes to out of what is known of the cluster.
+type Route func(protocol.Cluster) (protocol.Broker, error)
+
+// none lets kafka-go take the connection it asks for metadata.
+var none = protocol.Broker{ID: -1}
+
+// toAny takes a broker by chance, not in turn: clients in step would each meet
+// the same dead broker for ever.
+func toAny(c protocol.Cluster) (protocol.Broker, error) {
+	if len(c.Brokers) == 0 {
+		return none, nil
+	}
+	ids := c.BrokerIDs()
+	return c.Brokers[ids[rand.IntN(len(ids))]], nil
+}
+
+// ToBroker goes to the broker with an id.
+func ToBroker(id int32) Route {
+	return func(c protocol.Cluster) (protocol.Broker, error) {
+		b, ok := c.Brokers[id]
+		if !ok {
+			return none, fmt.Errorf("broker %d: %w", id, kafkago.BrokerNotAvailable)
+		}
+		return b, nil
+	}
+}
+
+// ToController goes to the broker that makes topics, as far as it is known.
+func ToController(c protocol.Cluster) (protocol.Broker, error) {
+	if b, ok := c.Brokers[c.Controller]; ok {
+		return b, nil
+	}
+	return none, nil
+}
+
+// ToLeader goes to the broker that leads a partition.
+func ToLeader(topic string, partition int32) Route {
+	return func(c protocol.Cluster) (protocol.Broker, error) {
+		t, ok := c.Topics[topic]
+		if !ok || t.Error != 0 {
+			return none, fmt.Errorf("topic %s: %w", topic, kafkago.UnknownTopicOrPartition)
+		}
+		p, ok := t.Partitions[partition]
+		if !ok {
+			return none, fmt.Errorf("topic %s has no partition %d: %w", topic, partition, kafkago.UnknownTopicOrPartition)
+		}
+		b, ok := c.Brokers[p.Leader]
+		if !ok {
+			return none, fmt.Errorf("%s/%d: %w", topic, partition, kafkago.LeaderNotAvailable)
+		}
+		return b, nil
+	}
+}
