@@ -1,0 +1,105 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+)
+
+// Kind is what a coordinator coordinates.
+type Kind int8
+
+// The kinds.
+const (
+	OfGroup       Kind = 0
+	OfTransaction Kind = 1
+)
+
+// Coordinator asks the broker that coordinates a group or a transactional id, and
+// remembers which one that is. It may be used by many goroutines.
+type Coordinator struct {
+	Send   RoundTrip
+	Client string
+	Kind   Kind
+	Name   string // of the group, or the transactional id
+
+	node atomic.Int64 // id of the broker plus 1; 0 when it has to be found
+}
+
+// Find asks any broker who coordinates. It remembers nothing.
+func (c *Coordinator) Find(ctx context.Context) (int32, error) {
+	r, err := c.send(ctx, Timeout, &Call{API: FindCoordinator, Body: func(w *Writer) {
+		w.Str(c.Name)
+		w.I8(int8(c.Kind))
+	}})
+	if err != nil {
+		return -1, err
+	}
+	r.I32() // throttle
+	err = r.Code()
+	r.Str() // what it says
+	node := r.I32()
+	if err == nil {
+		err = r.Err
+	}
+	return node, err
+}
+
+// Node returns the broker that coordinates, and asks for it if that is not known.
+// Fresh says that it was asked for just now.
+func (c *Coordinator) Node(ctx context.Context) (node int32, fresh bool, err error) {
+	if n := c.node.Load(); n != 0 {
+		return int32(n - 1), false, nil
+	}
+	node, err = c.Find(ctx)
+	if err != nil {
+		return -1, false, fmt.Errorf("find coordinator: %w", err)
+	}
+	c.node.Store(int64(node) + 1)
+	return node, true, nil
+}
+
+// Forget says that a broker may not coordinate any more.
+func (c *Coordinator) Forget(node int32) { c.node.CompareAndSwap(int64(node)+1, 0) }
+
+// Ask sends a request to a coordinator and returns the body of its answer.
+func (c *Coordinator) Ask(ctx context.Context, node int32, limit time.Duration, q *Call) (*Reader, error) {
+	q.Route = ToBroker(node)
+	return c.send(ctx, limit, q)
+}
+
+func (c *Coordinator) send(ctx context.Context, limit time.Duration, q *Call) (*Reader, error) {
+	q.Client = c.Client
+	m, err := c.Send(ctx, limit, q)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{B: m.(*Answer).Body}, nil
+}
+
+// concurrentTransactions says that the transaction before this one is not over
+// everywhere yet. kafka-go has no name for it.
+const concurrentTransactions = kafkago.Error(51)
+
+// Retriable reports whether the same request may succeed if it is sent again, to
+// whoever is in charge then. Errors of the network and deadlines are among it.
+func Retriable(err error) bool {
+	code, ok := errors.AsType[kafkago.Error](err)
+	if err == nil || !ok {
+		return err != nil
+	}
+	return slices.Contains(retriable, code)
+}
+
+var retriable = []kafkago.Error{
+	kafkago.GroupLoadInProgress, kafkago.GroupCoordinatorNotAvailable, kafkago.NotCoordinatorForGroup,
+	kafkago.BrokerNotAvailable, kafkago.RequestTimedOut, kafkago.NetworkException,
+	kafkago.UnknownTopicOrPartition, kafkago.LeaderNotAvailable, kafkago.NotLeaderForPartition,
+	kafkago.NotEnoughReplicas, kafkago.NotEnoughReplicasAfterAppend, kafkago.KafkaStorageError,
+	kafkago.UnstableOffsetCommit, concurrentTransactions,
+}
