@@ -6,6 +6,8 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // Compacted follows the newest values in a compacted topic, as a member of no group. It belongs to
@@ -86,7 +88,7 @@ func (l *Compacted) still(ctx context.Context) bool {
 		return false
 	}
 	for p, end := range l.ends {
-		if now, err := l.client.offsetOf(ctx, l.transport, l.topic, int32(p), logEnd, true); err != nil || now != end {
+		if now, err := l.client.offsetOf(ctx, l.transport, wire.ToLeader(l.topic, int32(p)), l.topic, int32(p), logEnd, true); err != nil || now != end {
 			return false
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/fetch"
+	"github.com/weir-moderation/weir/internal/kafka/group"
 )
 
 // Record is one record of a batch, or a record batch that cannot be read.
@@ -29,6 +31,23 @@ type Batch struct {
 	First, Next int64
 	Records     []Record // ascending offsets; a batch without any still has to be handled
 	Skipped     int64    // records of control batches and of aborted transactions
+	Claim       Claim
+
+	alive func()
+}
+
+// Alive says that whoever handles the batch has not got stuck, but waits for
+// something and knows it. See [ConsumerOptions.Stuck].
+func (b *Batch) Alive() { b.alive() }
+
+// Claim names the member of the group that a partition belongs to. An offset that
+// is committed under it in a transaction is refused when the partition has gone
+// to somebody else.
+type Claim struct {
+	Group      string
+	Generation int32
+	Member     string
+	Instance   string // of a static member
 }
 
 // Range is a run of offsets of one partition, First up to and not including Next.
@@ -59,10 +78,21 @@ const (
 	GapStop     GapPolicy = "stop"     // stop the partition until an operator has decided
 )
 
-// Subscription is a topic to read.
+// Subscription is a topic to read, or all topics whose whole name matches a
+// pattern, those to come included.
 type Subscription struct {
-	Topic string
-	Start Start
+	Topic   string
+	Pattern *regexp.Regexp // instead of Topic
+	Start   Start
+}
+
+// covers reports whether the subscription is for a topic.
+func (s *Subscription) covers(topic string) bool {
+	if s.Pattern == nil {
+		return s.Topic == topic
+	}
+	at := s.Pattern.FindStringIndex(topic)
+	return at != nil && at[0] == 0 && at[1] == len(topic)
 }
 
 // ConsumerOptions say what a Consumer reads and how. A zero value of a duration
@@ -73,16 +103,25 @@ type ConsumerOptions struct {
 	Gap             GapPolicy // earliest
 	ReadUncommitted bool      // see also what transactions wrote that are open or were aborted
 
-	Session   time.Duration // 10 s: after this long without a heartbeat the group takes our partitions away
+	// Instance makes this a static member of the group, if it is not empty: when it
+	// ends and is back within Session, no partition moves. No two processes may
+	// have the same.
+	Instance  string
+	Session   time.Duration // 15 s: after this long without a heartbeat the group takes our partitions away
 	Rebalance time.Duration // 30 s: how long the group waits for its members; make it equal in all of them
 	Heartbeat time.Duration // 1 s
-	Drain     time.Duration // the least of 5 s, a third of Rebalance and half of Session: how long a batch in hand may take when partitions are taken away
+	Drain     time.Duration // the lesser of 5 s and a third of Rebalance: how long a batch in hand may take when partitions are taken away
 	Commit    time.Duration // 1 s
-	Watch     time.Duration // 5 s: how often to look for partitions that were added
+	Watch     time.Duration // 5 s: how often to look for topics and partitions that were added
+	// Stuck is how long a batch may be in hand without a sign of life before the
+	// consumer gives up and leaves the group; 5 min. See [Batch.Alive].
+	Stuck time.Duration
 
 	MaxWait        time.Duration // 250 ms: how long an idle poll waits at the broker
 	Pace           time.Duration // 10 ms: the least time between polls that bring little
-	PartitionBytes int           // 1 MiB: of compressed batches, in one poll
+	PartitionBytes int           // 1 MiB: of compressed batches of one partition, in one poll
+	ResponseBytes  int           // 8 MiB: of all partitions, in one poll
+	HeldBytes      int           // 64 MiB: of answers that are not handled to the end; the less is left the less is asked for
 	BatchRecords   int           // 4,000: records in one Batch
 	BatchBytes     int           // 1 MiB: of decompressed records in one Batch
 	MaxBatchBytes  int           // 128 MiB: the largest record batch that is read
@@ -97,6 +136,14 @@ type ConsumerOptions struct {
 	// Checkpoint is called before ranges of finished batches are committed, from
 	// one goroutine at a time. They are committed only if it returns nil.
 	Checkpoint func(ctx context.Context, done []Range) error
+	// Fence is called for each partition that was assigned, before the offset to
+	// begin at is asked for: to end what a former owner has under way in a
+	// transaction. It may be nil. With it, nothing is ever committed but by Handle
+	// and CommitRanges, in transactions.
+	Fence func(ctx context.Context, topic string, partition int32) error
+	// CommitRanges commits ranges in place of the consumer, after Checkpoint. It
+	// comes with Fence.
+	CommitRanges func(ctx context.Context, claim Claim, done []Range) error
 	// OnGap is told about a gap before anything behind it is delivered. An error
 	// ends Run. It may be nil.
 	OnGap func(ctx context.Context, g Gap) error
@@ -115,6 +162,9 @@ func (o *ConsumerOptions) fill() error {
 	if o.Handle == nil || o.Checkpoint == nil {
 		errs = append(errs, errors.New("no Handle or no Checkpoint"))
 	}
+	if (o.Fence == nil) != (o.CommitRanges == nil) {
+		errs = append(errs, errors.New("of Fence and CommitRanges only one"))
+	}
 	seen := make(map[string]bool)
 	o.Topics = slices.Clone(o.Topics)
 	for i := range o.Topics {
@@ -123,7 +173,10 @@ func (o *ConsumerOptions) fill() error {
 		if s.Start != Earliest && s.Start != Latest {
 			errs = append(errs, fmt.Errorf("start %q is not known; use earliest or latest", s.Start))
 		}
-		if seen[s.Topic] {
+		switch {
+		case (s.Topic == "") == (s.Pattern == nil):
+			errs = append(errs, errors.New("a subscription has a topic or a pattern, and not both"))
+		case s.Topic != "" && seen[s.Topic]:
 			errs = append(errs, fmt.Errorf("topic %s is named twice", s.Topic))
 		}
 		seen[s.Topic] = true
@@ -132,15 +185,18 @@ func (o *ConsumerOptions) fill() error {
 	if o.Gap != GapEarliest && o.Gap != GapStop {
 		errs = append(errs, fmt.Errorf("gap policy %q is not known; use earliest or stop", o.Gap))
 	}
-	o.Session = cmp.Or(o.Session, 10*time.Second)
+	o.Session = cmp.Or(o.Session, 15*time.Second)
 	o.Rebalance = cmp.Or(o.Rebalance, 30*time.Second)
 	o.Heartbeat = cmp.Or(o.Heartbeat, time.Second)
-	o.Drain = cmp.Or(o.Drain, min(5*time.Second, o.Rebalance/3, o.Session/2))
+	o.Drain = cmp.Or(o.Drain, min(5*time.Second, o.Rebalance/3))
 	o.Commit = cmp.Or(o.Commit, time.Second)
 	o.Watch = cmp.Or(o.Watch, 5*time.Second)
+	o.Stuck = cmp.Or(o.Stuck, 5*time.Minute)
 	o.MaxWait = cmp.Or(o.MaxWait, 250*time.Millisecond)
 	o.Pace = cmp.Or(o.Pace, 10*time.Millisecond)
 	o.PartitionBytes = cmp.Or(o.PartitionBytes, 1<<20)
+	o.ResponseBytes = cmp.Or(o.ResponseBytes, 8<<20)
+	o.HeldBytes = cmp.Or(o.HeldBytes, 64<<20)
 	o.BatchRecords = cmp.Or(o.BatchRecords, 4000)
 	o.BatchBytes = cmp.Or(o.BatchBytes, 1<<20)
 	o.MaxBatchBytes = cmp.Or(o.MaxBatchBytes, 128<<20)
@@ -154,12 +210,21 @@ func (o *ConsumerOptions) fill() error {
 	return nil
 }
 
+// ErrLost is what Handle and CommitRanges return when they find that a partition
+// belongs to somebody else by now. The consumer lets its partitions go and joins
+// the group again.
+var ErrLost = errors.New("the partition belongs to another member of the group")
+
+// ErrStuck says that a batch was in hand for too long without a sign of life.
+var ErrStuck = errors.New("a batch is stuck")
+
 // Consumer is a member of a consumer group.
 //
-// Each partition it is given has one goroutine: poll, call Handle, poll again.
-// So a partition never has two batches out, and what can be committed is simply
-// the end of its last finished batch. One more goroutine commits for all of
-// them, once a second and when partitions are taken away.
+// Each partition it is given has one goroutine that calls Handle with one batch
+// after another. So a partition never has two batches out, and what can be
+// committed is simply the end of its last finished batch. One more goroutine
+// commits for all of them, once a second and when partitions are taken away;
+// and for each broker there is one that polls it, for all its partitions at once.
 type Consumer struct {
 	client    *Client
 	o         ConsumerOptions
@@ -179,11 +244,10 @@ type Consumer struct {
 	pollFailures   atomic.Int64
 }
 
-// desk is what one poll needs to be read.
+// desk is what it takes to read what a poll brought for one partition.
 type desk struct {
 	reader *batch.Reader
 	chunk  batch.Chunk
-	parts  []fetch.PartAnswer
 	batch  Batch
 }
 
@@ -202,57 +266,103 @@ func (c *Client) NewConsumer(o ConsumerOptions) (*Consumer, error) {
 }
 
 // Run is a member of the group until ctx ends, a call of Handle, Checkpoint or
-// OnGap fails, or the client is closed. It returns nil if ctx has ended, after
-// the batches in hand are finished and committed and the group has been left.
+// OnGap fails, a batch is stuck, or the client is closed. It returns nil if ctx
+// has ended, after the batches in hand are finished and committed and the group
+// has been left.
 //
 // Brokers that are away, coordinators that move and topics that do not exist
 // yet are waited for; [Consumer.Ready] tells about them.
 func (k *Consumer) Run(ctx context.Context) error {
-	topics := make([]string, len(k.o.Topics))
-	for i := range k.o.Topics {
-		topics[i] = k.o.Topics[i].Topic
-	}
 	defer k.wait("stopped")
-	if err := k.awaitTopics(ctx, topics); err != nil {
+	if err := k.awaitTopics(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	k.transport = k.client.transport(topics)
+	// No topics: leaders are asked for by ourselves, and requests name their broker.
+	k.transport = k.client.transport([]string{})
 	defer k.client.release(k.transport)
-
-	// The group's own connections can be cut without those of the client.
-	l := newLine(k.client.line.dial)
-	dialer := *k.client.dialer
-	dialer.DialFunc = l.dial
-	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
-		ID:                     k.o.Group,
-		Brokers:                k.client.config.Brokers,
-		Dialer:                 &dialer,
-		Topics:                 topics,
-		HeartbeatInterval:      k.o.Heartbeat,
-		SessionTimeout:         k.o.Session,
-		RebalanceTimeout:       k.o.Rebalance,
-		JoinGroupBackoff:       time.Second,
-		Timeout:                requestTimeout,
-		WatchPartitionChanges:  true,
-		PartitionWatchInterval: k.o.Watch,
-		StartOffset:            kafkago.FirstOffset,
+	member := group.New(group.Options{
+		Send: k.client.over(k.transport), Client: k.client.config.ClientID,
+		Group: k.o.Group, Instance: k.o.Instance,
+		Topics: k.topics, Partitions: k.partitionCounts,
+		Session: k.o.Session, Rebalance: k.o.Rebalance, Heartbeat: k.o.Heartbeat, Watch: k.o.Watch,
+		Logger: k.o.Logger,
 	})
-	if err != nil {
-		return fmt.Errorf("kafka consumer: %w", err)
-	}
-	defer k.leave(group, l)
-	return k.serve(ctx, group)
+	defer k.leave(ctx, member)
+	return k.serve(ctx, member)
 }
 
-// awaitTopics waits until every topic exists. kafka-go's group would otherwise
-// give nobody anything as long as one is missing, without a word.
-func (k *Consumer) awaitTopics(ctx context.Context, names []string) error {
+// topics returns the names of the topics to read now. Those that are named stay
+// among them if they are gone for a moment.
+func (k *Consumer) topics(ctx context.Context) ([]string, error) {
+	var names []string
+	var patterns []*Subscription
+	for i := range k.o.Topics {
+		if s := &k.o.Topics[i]; s.Pattern == nil {
+			names = append(names, s.Topic)
+		} else {
+			patterns = append(patterns, s)
+		}
+	}
+	if len(patterns) == 0 {
+		return names, nil
+	}
+	all, err := k.client.AllTopics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range all {
+		if t.Err == nil && !slices.Contains(names, t.Name) && slices.ContainsFunc(patterns, func(s *Subscription) bool { return s.covers(t.Name) }) {
+			names = append(names, t.Name)
+		}
+	}
+	return names, nil
+}
+
+// subscription returns what a topic is read for: the one that names it, else the
+// first whose pattern it matches.
+func (k *Consumer) subscription(topic string) *Subscription {
+	for _, named := range [...]bool{true, false} {
+		for i := range k.o.Topics {
+			if s := &k.o.Topics[i]; s.Pattern == nil == named && s.covers(topic) {
+				return s
+			}
+		}
+	}
+	return &Subscription{Topic: topic, Start: Earliest} // the leader gave us what we did not ask for
+}
+
+// partitionCounts counts the partitions of topics; those that do not exist are
+// left out.
+func (k *Consumer) partitionCounts(ctx context.Context, names []string) (map[string]int32, error) {
+	list, err := k.client.Topics(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	counts := make(map[string]int32)
+	for _, t := range list {
+		switch {
+		case t.Err == nil && t.Partitions > 0:
+			counts[t.Name] = int32(t.Partitions)
+		case t.Err != nil && !errors.Is(t.Err, ErrNoTopic):
+			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Err) // it may only be away for a moment
+		}
+	}
+	return counts, nil
+}
+
+// awaitTopics waits until every topic that is named exists. The group would give
+// nobody anything of one that is missing, without a word.
+func (k *Consumer) awaitTopics(ctx context.Context) error {
 	again := backoff{base: 250 * time.Millisecond, ceiling: 2 * time.Second}
 	for {
-		topics, err := k.client.Topics(ctx, names...)
+		names, err := k.topics(ctx)
+		var topics []Topic
+		if err == nil {
+			topics, err = k.client.Topics(ctx, names...)
+		}
 		var missing []string
 		for _, t := range topics {
 			switch {
@@ -290,54 +400,98 @@ func (k *Consumer) awaitTopics(ctx context.Context, names []string) error {
 }
 
 // serve goes from generation to generation.
-func (k *Consumer) serve(ctx context.Context, group *kafkago.ConsumerGroup) error {
-	for {
-		gen, err := group.Next(ctx)
-		if ctx.Err() != nil {
-			// A generation may have come at the same moment; leave ends it.
+func (k *Consumer) serve(ctx context.Context, member *group.Member) error {
+	again := backoff{base: 100 * time.Millisecond, ceiling: time.Second}
+	var before *generation
+	for ctx.Err() == nil {
+		gen, err := member.Join(ctx)
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				gen.Release()
+			}
 			return nil
-		}
-		if errors.Is(err, ErrClosed) {
+		case group.Fenced(err):
+			return fmt.Errorf("group %s: another process has joined as instance %q; give each its own (%w)", k.o.Group, k.o.Instance, err)
+		case errors.Is(err, ErrClosed):
 			return err
-		}
-		if err != nil {
-			// Normal on a fresh cluster, while a coordinator moves and when a broker
-			// dies. The group itself waits a second before it tries again.
+		case err != nil:
+			// Normal on a fresh cluster, while a coordinator moves and when a broker dies.
 			if !errors.Is(err, kafkago.RebalanceInProgress) {
 				k.wait(err.Error())
 			}
+			pause(ctx, again.next())
 			continue
 		}
-		k.generations.Add(1)
-		g := newGeneration(k, gen)
-		k.enter(g)
-		gen.Start(func(ended context.Context) { g.run(ctx, ended) })
-		<-g.finished
-		if g.err != nil || ctx.Err() != nil {
-			return g.err
+		again.reset()
+		g, err := k.begin(ctx, gen, before)
+		if err != nil {
+			gen.Release()
+			before = nil
+			if ctx.Err() == nil && gen.Err() == nil {
+				k.wait(err.Error())
+				pause(ctx, again.next())
+			}
+			continue
 		}
-		k.wait("rebalancing")
+		k.enter(g)
+		err = g.run(ctx)
+		gen.Release()
+		before = g
+		switch {
+		case errors.Is(err, ErrLost):
+			k.o.Logger.Warn("a partition was lost to another member; joining again", "group", k.o.Group, "generation", gen.ID, "err", err)
+		case err != nil:
+			return err
+		case group.Fenced(gen.Err()):
+			return fmt.Errorf("group %s: another process has joined as instance %q; give each its own (%w)", k.o.Group, k.o.Instance, gen.Err())
+		}
+		if ctx.Err() == nil {
+			k.wait("rebalancing")
+		}
 	}
+	return nil
 }
 
-// leave leaves the group. A join under way cannot be interrupted and may wait
-// for other members for as long as a rebalance takes, so it is cut off; the
-// group then misses us after the session timeout.
-func (k *Consumer) leave(group *kafkago.ConsumerGroup, l *line) {
-	left := make(chan struct{})
-	go func() {
-		defer close(left)
-		if err := group.Close(); err != nil {
-			k.o.Logger.Warn("leave consumer group", "group", k.o.Group, "err", err)
+// begin fences the partitions of a generation, if there is something to fence,
+// and finds where to begin in each.
+func (k *Consumer) begin(ctx context.Context, gen *group.Generation, before *generation) (*generation, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // a generation that is over fences nothing
+		select {
+		case <-gen.Ended():
+			cancel()
+		case <-ctx.Done():
 		}
 	}()
-	t := time.NewTimer(requestTimeout)
-	defer t.Stop()
-	select {
-	case <-left:
-	case <-t.C:
-		l.cut()
-		<-left
+	if k.o.Fence != nil {
+		errs := make([]error, len(gen.Partitions))
+		var wg sync.WaitGroup
+		for i, p := range gen.Partitions {
+			wg.Go(func() { errs[i] = k.o.Fence(ctx, p.Topic, p.ID) })
+		}
+		wg.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return nil, err
+		}
+		before = nil // only what the group says counts: it knows which transactions came to pass
+	}
+	offsets, err := gen.Committed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k.generations.Add(1)
+	return newGeneration(k, gen, offsets, before), nil
+}
+
+// leave leaves the group, so that others need not wait for us. Should that not
+// work, the group misses us after the session timeout.
+func (k *Consumer) leave(ctx context.Context, member *group.Member) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	defer cancel()
+	if err := member.Leave(ctx); err != nil && !errors.Is(err, ErrClosed) {
+		k.o.Logger.Warn("leave consumer group", "group", k.o.Group, "err", err)
 	}
 }
 
@@ -346,9 +500,9 @@ func (k *Consumer) enter(g *generation) {
 	k.mu.Lock()
 	k.waiting, k.generation = "", g
 	k.mu.Unlock()
-	var names []string
-	for _, p := range g.partitions {
-		names = append(names, p.name())
+	names := make([]string, len(g.partitions))
+	for i, p := range g.partitions {
+		names[i] = p.String()
 	}
 	k.o.Logger.Info("partitions assigned", "group", k.o.Group, "generation", g.gen.ID, "partitions", names)
 }
@@ -377,7 +531,7 @@ func (k *Consumer) Ready() error {
 	var errs []error
 	for _, p := range g.partitions {
 		if err := p.trouble(time.Now()); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", p.name(), err))
+			errs = append(errs, fmt.Errorf("%s: %w", p, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -390,6 +544,9 @@ type PartitionState struct {
 	Next      int64 // the offset after the last finished batch; -1 before it is known
 	End       int64 // where the readable part of the log ends; -1 before it is known
 	Stopped   bool  // it will not be read on before an operator has decided
+	// Behind is how old the oldest message is that is not finished, as far as it
+	// was seen; 0 if all are.
+	Behind time.Duration
 }
 
 // Lag returns how many offsets are still to be read, 0 if that is not known yet.
@@ -410,7 +567,7 @@ func (k *Consumer) Partitions() []PartitionState {
 	}
 	states := make([]PartitionState, len(g.partitions))
 	for i, p := range g.partitions {
-		states[i] = PartitionState{p.topic, p.id, p.next.Load(), p.end.Load(), p.stopped.Load()}
+		states[i] = p.state()
 	}
 	return states
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
+
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 func TestMain(m *testing.M) {
@@ -126,7 +128,7 @@ func (e *env) topic(partitions int, config ...string) string {
 			tr := e.client.transport([]string{name})
 			defer e.client.release(tr)
 			for p := range int32(partitions) {
-				if _, err := e.client.offsetOf(ctx, tr, name, p, logEnd, false); err != nil {
+				if _, err := e.client.offsetOf(ctx, tr, wire.ToLeader(name, p), name, p, logEnd, false); err != nil {
 					return false
 				}
 			}
@@ -398,7 +400,7 @@ func (m *member) end(b *Batch, err error) {
 			m.seen[key] = append(m.seen[key], see(&b.Records[i]))
 		}
 		m.skipped += b.Skipped
-		m.batches = append(m.batches, Batch{b.Topic, b.Partition, b.First, b.Next, nil, b.Skipped})
+		m.batches = append(m.batches, Batch{Topic: b.Topic, Partition: b.Partition, First: b.First, Next: b.Next, Skipped: b.Skipped})
 	}
 	m.moved.Broadcast()
 }

@@ -1,34 +1,33 @@
 package kafka
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	kafkago "github.com/segmentio/kafka-go"
+	"github.com/weir-moderation/weir/internal/kafka/group"
 )
 
 // generation is the time between two rebalances, in which a set of partitions
 // is ours.
 type generation struct {
 	k          *Consumer
-	gen        *kafkago.Generation
+	gen        *group.Generation
+	claim      Claim
 	partitions []*partition
-	finished   chan struct{} // closed when nothing of this generation is read or committed any more
+	feed       *feed
 	kick       chan struct{} // commit now
-	err        error         // why Run must end; read it after finished
-	lost       bool          // nothing can be committed any more
 	draining   atomic.Bool   // nothing new is begun
 
 	mu     sync.Mutex
 	tracks map[*partition]*track
 	failed error
 	halt   context.CancelFunc // stops polling
+	broken bool               // the last commit failed
 }
 
 // track is what is known about the progress of one partition.
@@ -40,99 +39,173 @@ type track struct {
 	settled   []chan struct{} // closed when ready is committed
 }
 
-// finalTime is how long the last checkpoint of a generation may take. With
-// [ConsumerOptions.Drain] and the commit's own deadline it has to fit into the
-// session timeout, because there are no heartbeats any more.
-const finalTime = 2 * time.Second
-
-func newGeneration(k *Consumer, gen *kafkago.Generation) *generation {
+// newGeneration prepares to read the partitions of gen from what the group has
+// committed. Where nobody else can have had a partition since the generation
+// before, it goes on where that one stopped, committed or not: while a
+// coordinator is away, nothing can be.
+func newGeneration(k *Consumer, gen *group.Generation, offsets map[group.Partition]int64, before *generation) *generation {
 	g := &generation{
 		k: k, gen: gen,
-		finished: make(chan struct{}),
-		kick:     make(chan struct{}, 1),
-		tracks:   make(map[*partition]*track),
+		claim:  Claim{Group: k.o.Group, Generation: gen.ID, Member: gen.Member, Instance: k.o.Instance},
+		kick:   make(chan struct{}, 1),
+		tracks: make(map[*partition]*track),
 	}
-	for i := range k.o.Topics {
-		s := &k.o.Topics[i]
-		for _, a := range gen.Assignments[s.Topic] {
-			p := newPartition(g, s, int32(a.ID), a.Offset)
-			g.partitions = append(g.partitions, p)
-			g.tracks[p] = &track{ready: max(a.Offset, -1), committed: max(a.Offset, -1)}
+	for _, id := range gen.Partitions {
+		offset := offsets[id]
+		t := &track{ready: max(offset, -1), committed: max(offset, -1)}
+		if p, old := before.kept(id); p != nil && gen.Follows(before.gen) && p.offset > offset {
+			offset = p.offset
+			t = &track{done: old.done, ready: old.ready, committed: old.committed}
 		}
+		p := newPartition(g, id, offset)
+		g.partitions = append(g.partitions, p)
+		g.tracks[p] = t
 	}
-	slices.SortFunc(g.partitions, func(a, b *partition) int {
-		return cmp.Or(cmp.Compare(a.topic, b.topic), cmp.Compare(a.id, b.id))
-	})
+	g.feed = newFeed(k, g.partitions)
 	return g
 }
 
-// run reads the partitions until the group takes them away (ended), the context
-// of Run ends or something fails. It is the only goroutine of this generation
-// that commits: commits cannot overtake each other, and when it returns, none
-// is under way or still to come.
+// kept returns a partition of a generation that is over, with its progress, if
+// there is anything to take over from it.
+func (g *generation) kept(id group.Partition) (*partition, *track) {
+	if g == nil {
+		return nil, nil
+	}
+	for _, p := range g.partitions {
+		if p.Partition == id && !p.stopped.Load() {
+			return p, g.tracks[p]
+		}
+	}
+	return nil, nil
+}
+
+// finalTime is how long the last checkpoint and commit of a generation may take.
+// The group waits for us meanwhile: it has to fit into a rebalance, with the drain.
+const finalTime = 5 * time.Second
+
+// run reads the partitions until the group takes them away, ctx ends or something
+// fails. It is the only goroutine of this generation that commits: commits cannot
+// overtake each other, and when it returns, none is under way or still to come.
 //
 // At the end the batch in hand of each partition may finish, up to the drain
 // time; then its context is cancelled. If the process dies in the meantime, or
 // the batch is not finished, the next owner of the partition gets it again.
-func (g *generation) run(ctx, ended context.Context) {
+func (g *generation) run(ctx context.Context) error {
 	poll, halt := context.WithCancel(ctx)
 	defer halt()
-	if ended.Err() != nil { // before it began
-		halt()
-	}
 	hand, letGo := context.WithCancel(context.WithoutCancel(ctx))
 	defer letGo()
 	g.mu.Lock()
 	g.halt = halt
 	g.mu.Unlock()
-	defer context.AfterFunc(ended, halt)()
-	defer context.AfterFunc(poll, func() {
+	var work, helpers sync.WaitGroup
+	helpers.Go(func() {
+		select {
+		case <-g.gen.Ended():
+			halt()
+		case <-g.k.client.ctx.Done():
+			g.fail(ErrClosed)
+		case <-poll.Done():
+		}
 		g.draining.Store(true)
 		pause(hand, g.k.o.Drain)
 		letGo()
-	})()
-
-	var readers sync.WaitGroup
+	})
 	for _, p := range g.partitions {
-		readers.Go(func() {
+		work.Go(func() {
 			if err := p.run(poll, hand); err != nil {
 				g.fail(err)
 			}
 		})
 	}
-
-	tick := time.NewTicker(g.k.o.Commit)
-	defer tick.Stop()
-	for poll.Err() == nil {
-		select {
-		case <-tick.C:
-			g.commit(hand)
-		case <-g.kick:
-			g.commit(hand)
-		case <-poll.Done():
+	helpers.Go(func() { g.feed.run(poll) })
+	finished := make(chan struct{})
+	go func() {
+		work.Wait()
+		<-poll.Done() // a member to which no partition fell is a member all the same
+		close(finished)
+	}()
+	err := g.keep(poll, hand, finished)
+	halt()
+	if err != nil {
+		// Something in Handle hangs, and it cannot be made to stop. Nothing is
+		// waited for any more, and nothing of this generation is committed.
+		letGo()
+		return err
+	}
+	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTime)
+	defer cancel()
+	again := backoff{base: 100 * time.Millisecond, ceiling: time.Second}
+	for !g.commit(final) { // the coordinator may be on its way to another broker
+		if !pause(final, again.next()) {
+			break
 		}
 	}
-	readers.Wait()
-	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTime)
-	g.commit(final)
-	cancel()
-
+	if left := g.uncommitted(); left > 0 && g.gen.Err() != nil {
+		g.k.commitFailures.Add(1)
+		g.k.o.Logger.Warn("finished batches could not be committed any more; whoever has their partitions judges them again",
+			"group", g.k.o.Group, "generation", g.gen.ID, "partitions", left, "err", g.gen.Err())
+	}
+	letGo()
+	helpers.Wait()
+	g.feed.drain()
 	g.mu.Lock()
-	g.err = g.failed
-	g.mu.Unlock()
-	close(g.finished)
-	if g.err != nil || ctx.Err() != nil {
-		// Returning would make kafka-go join the next generation at once. Run is
-		// about to leave the group, which ends this one.
-		<-ended.Done()
+	defer g.mu.Unlock()
+	return g.failed
+}
+
+// keep commits now and then until every partition has let go, and watches that
+// none is stuck.
+func (g *generation) keep(poll, hand context.Context, finished <-chan struct{}) error {
+	commit := time.NewTicker(g.k.o.Commit)
+	defer commit.Stop()
+	watch := time.NewTicker(max(g.k.o.Stuck/8, time.Millisecond))
+	defer watch.Stop()
+	for {
+		select {
+		case <-commit.C:
+			if poll.Err() == nil {
+				g.commit(hand)
+			}
+		case <-g.kick:
+			if poll.Err() == nil {
+				g.commit(hand)
+			}
+		case <-watch.C:
+			if err := g.stuck(); err != nil {
+				return err
+			}
+		case <-finished:
+			return nil
+		}
 	}
 }
 
-// fail notes why Run must end and stops polling. Batches in hand still finish.
+// stuck returns an error if a batch has been in hand for too long without a sign
+// of life, and logs what every goroutine is doing: that is what it takes to find
+// out why. The group is left and the process ends, so that others go on.
+func (g *generation) stuck() error {
+	for _, p := range g.partitions {
+		silent := p.silent(time.Now())
+		if silent <= g.k.o.Stuck {
+			continue
+		}
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		err := fmt.Errorf("%s: %w: no sign of life for %v, offset %d", p, ErrStuck, silent.Round(time.Second), p.next.Load())
+		g.k.o.Logger.Error("leaving the group", "group", g.k.o.Group, "err", err, "stacks", string(stacks))
+		return err
+	}
+	return nil
+}
+
+// fail notes why this generation must end and stops polling. Batches in hand
+// still finish.
 func (g *generation) fail(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.failed == nil {
+	// That a partition is lost is not worth telling if something is worse.
+	if g.failed == nil || errors.Is(g.failed, ErrLost) {
 		g.failed = err
 	}
 	g.halt()
@@ -143,7 +216,7 @@ func (g *generation) finish(p *partition, first, next int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.tracks[p]
-	t.done = appendRange(t.done, Range{p.topic, p.id, first, next})
+	t.done = appendRange(t.done, Range{p.Topic, p.ID, first, next})
 }
 
 // appendRange appends r, or lengthens the last range if r continues it.
@@ -174,42 +247,65 @@ func (g *generation) move(p *partition, offset int64) <-chan struct{} {
 	return settled
 }
 
-// commit checkpoints what is finished and commits what is checkpointed.
+// commit checkpoints what is finished and commits what is checkpointed. It
+// returns false if there is still something to commit and it is worth trying.
 //
 // If the process dies after the checkpoint and before the commit, the ranges
 // are handled and checkpointed once more. Committing first would lose them.
-func (g *generation) commit(ctx context.Context) {
-	if g.lost {
-		return
+func (g *generation) commit(ctx context.Context) bool {
+	if g.gen.Err() != nil {
+		return true // nothing can be committed any more
 	}
 	if done := g.take(); len(done) > 0 {
 		if err := g.k.o.Checkpoint(ctx, done); err != nil {
 			g.reopen(done)
 			if ctx.Err() == nil {
-				g.lost = true
 				g.fail(fmt.Errorf("checkpoint: %w", err))
 			} else {
 				g.k.o.Logger.Warn("checkpoint not finished in time", "group", g.k.o.Group, "err", err)
 			}
-			return
+			return true
 		}
 		g.cover(done)
 	}
 	offsets := g.committable()
 	if len(offsets) == 0 {
-		return
+		return true
 	}
-	if err := g.gen.CommitOffsets(offsets); err != nil {
-		g.k.commitFailures.Add(1)
-		g.k.o.Logger.Warn("commit offsets", "group", g.k.o.Group, "generation", g.gen.ID, "err", err)
-		if errors.Is(err, kafkago.IllegalGeneration) || errors.Is(err, kafkago.UnknownMemberId) {
-			// Somebody else has our partitions. What we judged will be judged again.
-			g.lost = true
-			g.halt()
+	err := g.send(ctx, offsets)
+	switch {
+	case err == nil:
+		if g.broken {
+			g.k.o.Logger.Info("commits work again", "group", g.k.o.Group, "generation", g.gen.ID)
 		}
-		return // else with the next commit
+		g.broken = false
+		g.settle(offsets)
+		return true
+	case errors.Is(err, ErrLost):
+		g.fail(err)
 	}
-	g.settle(offsets)
+	g.k.commitFailures.Add(1)
+	if !g.broken {
+		g.k.o.Logger.Warn("commit offsets; trying again", "group", g.k.o.Group, "generation", g.gen.ID, "err", err)
+	}
+	g.broken = true
+	return errors.Is(err, ErrLost) || g.gen.Err() != nil
+}
+
+// send commits offsets, by ourselves or in transactions.
+func (g *generation) send(ctx context.Context, offsets map[group.Partition]int64) error {
+	if g.k.o.CommitRanges == nil {
+		return g.gen.Commit(ctx, offsets)
+	}
+	ranges := make([]Range, 0, len(offsets))
+	g.mu.Lock()
+	for _, p := range g.partitions {
+		if next, ok := offsets[p.Partition]; ok {
+			ranges = append(ranges, Range{p.Topic, p.ID, g.tracks[p].committed, next})
+		}
+	}
+	g.mu.Unlock()
+	return g.k.o.CommitRanges(ctx, g.claim, ranges)
 }
 
 // take returns the finished ranges that were not checkpointed, ordered.
@@ -233,12 +329,7 @@ func (g *generation) reopen(done []Range) {
 	for _, p := range g.partitions {
 		t := g.tracks[p]
 		t.open = false
-		var list []Range
-		for _, r := range done {
-			if r.Topic == p.topic && r.Partition == p.id {
-				list = append(list, r)
-			}
-		}
+		list := p.of(done)
 		for _, r := range t.done {
 			list = appendRange(list, r)
 		}
@@ -253,37 +344,55 @@ func (g *generation) cover(done []Range) {
 	for _, p := range g.partitions {
 		t := g.tracks[p]
 		t.open = false
-		for _, r := range done { // ascending within a partition
-			if r.Topic == p.topic && r.Partition == p.id {
-				t.ready = r.Next
-			}
+		for _, r := range p.of(done) { // ascending within a partition
+			t.ready = r.Next
 		}
 	}
 }
 
+// of returns the ranges that are of one partition.
+func (p *partition) of(list []Range) []Range {
+	var own []Range
+	for _, r := range list {
+		if r.Topic == p.Topic && r.Partition == p.ID {
+			own = append(own, r)
+		}
+	}
+	return own
+}
+
 // committable returns the offsets that may be committed and are not.
-func (g *generation) committable() map[string]map[int]int64 {
+func (g *generation) committable() map[group.Partition]int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	offsets := make(map[string]map[int]int64)
+	offsets := make(map[group.Partition]int64)
 	for p, t := range g.tracks {
-		if t.ready <= t.committed {
-			continue
+		if t.ready > t.committed {
+			offsets[p.Partition] = t.ready
 		}
-		if offsets[p.topic] == nil {
-			offsets[p.topic] = make(map[int]int64)
-		}
-		offsets[p.topic][int(p.id)] = t.ready
 	}
 	return offsets
 }
 
+// uncommitted counts the partitions that have finished more than is committed.
+func (g *generation) uncommitted() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := 0
+	for _, t := range g.tracks {
+		if len(t.done) > 0 || t.ready > t.committed {
+			n++
+		}
+	}
+	return n
+}
+
 // settle notes that offsets are committed.
-func (g *generation) settle(offsets map[string]map[int]int64) {
+func (g *generation) settle(offsets map[group.Partition]int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for p, t := range g.tracks {
-		offset, ok := offsets[p.topic][int(p.id)]
+		offset, ok := offsets[p.Partition]
 		if !ok {
 			continue
 		}

@@ -12,10 +12,11 @@ import (
 	"testing"
 	"time"
 
-	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/weir-moderation/weir/internal/kafka/group"
 )
 
 // watchCommits notes every offset committed on an embedded cluster and fails the
@@ -347,11 +348,12 @@ func TestMoveDoesNotOvertake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := newGeneration(k, &kafkago.Generation{Assignments: map[string][]kafkago.PartitionAssignment{"t": {{ID: 0, Offset: 5}}}})
+	id := group.Partition{Topic: "t"}
+	g := newGeneration(k, &group.Generation{Partitions: []group.Partition{id}}, map[group.Partition]int64{id: 5}, nil)
 	p := g.partitions[0]
 	check := func(when string, want int64) {
 		t.Helper()
-		got := g.committable()["t"][0] // 0: nothing
+		got := g.committable()[id] // 0: nothing
 		if got != want {
 			t.Errorf("%s %d may be committed, want %d", when, got, want)
 		}
@@ -371,7 +373,7 @@ func TestMoveDoesNotOvertake(t *testing.T) {
 	}
 	g.cover(done)
 	check("after the checkpoint", 22)
-	g.settle(map[string]map[int]int64{"t": {0: 22}})
+	g.settle(map[group.Partition]int64{id: 22})
 	check("after the commit", 0)
 	g.move(p, 30)
 	check("after a move", 30)
@@ -881,8 +883,8 @@ func TestConsumerOptions(t *testing.T) {
 	for _, o := range []ConsumerOptions{
 		{},
 		{Group: "g", Topics: []Subscription{{Topic: "t"}, {Topic: "t"}}},
-		{Group: "g", Topics: []Subscription{{"t", "newest"}}},
-		{Group: "g", Topics: []Subscription{{"t", Latest}}, Gap: "ignore"},
+		{Group: "g", Topics: []Subscription{{Topic: "t", Start: "newest"}}},
+		{Group: "g", Topics: []Subscription{{Topic: "t", Start: Latest}}, Gap: "ignore"},
 	} {
 		if _, err := e.client.NewConsumer(o); err == nil {
 			t.Errorf("%+v was accepted", o)

@@ -13,40 +13,43 @@ import (
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/fetch"
+	"github.com/weir-moderation/weir/internal/kafka/group"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // partition is one partition in one generation. Its goroutine is the only one
-// that polls it and hands out its batches.
+// that hands out its batches.
 type partition struct {
-	g     *generation
-	topic string
-	id    int32
-	start Start
+	group.Partition
 
-	offset  int64 // the next to fetch; below 0 when the group has committed none
-	limit   int32 // bytes of the next poll
-	final   bool  // the next poll is the last word on a batch that looks broken
+	g     *generation
+	start Start
+	feed  *feed
+	in    <-chan portion
+
+	offset  int64 // the next to hand out; below 0 when the group has committed none
 	backoff backoff
 
 	next, end atomic.Int64
 	stopped   atomic.Bool
+	oldest    atomic.Int64 // time of the first message that is not finished, ms since 1970, as far as known
+	sign      atomic.Int64 // the last sign of life of the batch in hand, ns since 1970; 0 for none in hand
 
 	mu    sync.Mutex
 	err   error // of the last poll
 	since time.Time
 }
 
-func newPartition(g *generation, s *Subscription, id int32, offset int64) *partition {
+func newPartition(g *generation, id group.Partition, offset int64) *partition {
 	p := &partition{
-		g: g, topic: s.Topic, id: id, start: s.Start,
+		Partition: id,
+		g:         g, start: g.k.subscription(id.Topic).Start,
 		offset:  offset,
-		limit:   int32(g.k.o.PartitionBytes),
 		backoff: backoff{base: 50 * time.Millisecond, ceiling: time.Second},
 	}
-	if n := g.k.counts[s.Topic]; p.start == Latest && int(id) >= n {
-		// The topic grew while we were running: everything in the new partition
-		// came after the group began.
+	if n := g.k.counts[id.Topic]; p.start == Latest && int(id.ID) >= n {
+		// The topic came, or grew, while we were running: everything in the new
+		// partition came after the group began.
 		p.start = Earliest
 	}
 	p.next.Store(max(offset, -1))
@@ -54,49 +57,45 @@ func newPartition(g *generation, s *Subscription, id int32, offset int64) *parti
 	return p
 }
 
-func (p *partition) name() string { return fmt.Sprintf("%s/%d", p.topic, p.id) }
-
 func (p *partition) logger() *slog.Logger {
-	return p.g.k.o.Logger.With("topic", p.topic, "partition", p.id)
+	return p.g.k.o.Logger.With("topic", p.Topic, "partition", p.ID)
 }
-
-// smallPoll is how much a poll must bring to be followed by the next at once.
-const smallPoll = 256 << 10
-
-// maxThrottle bounds how long a broker's wish to be left alone is respected.
-const maxThrottle = 30 * time.Second
 
 // errStopped says that the partition stands still for good.
 var errStopped = errors.New("partition stopped")
 
-// run polls and hands out until poll ends. It returns an error only if Run must
-// end.
+// run hands out what the feed brings until poll ends. It returns an error only
+// if the generation must end.
 func (p *partition) run(poll, hand context.Context) error {
 	if p.offset < 0 && !p.begin(poll) {
 		return nil
 	}
-	for poll.Err() == nil {
-		began := time.Now()
-		n, throttle, err := p.once(poll, hand)
-		var fatal *handlerError
-		switch {
-		case errors.As(err, &fatal):
-			return fatal.err
-		case errors.Is(err, errStopped), poll.Err() != nil:
+	p.goOn(0)
+	for {
+		select {
+		case <-poll.Done():
 			return nil
-		case err != nil:
-			p.failing(err)
-			pause(poll, max(p.backoff.next(), throttle))
-			continue
+		case got := <-p.in:
+			p.feed.taken(p)
+			err := p.take(poll, hand, &got)
+			p.feed.free(got.answer)
+			var fatal *handlerError
+			switch {
+			case errors.As(err, &fatal):
+				return fatal.err
+			case errors.Is(err, errStopped), poll.Err() != nil:
+				return nil
+			case err != nil:
+				p.failing(err)
+				p.goOn(p.backoff.next())
+			}
 		}
-		p.failing(nil)
-		p.backoff.reset()
-		if throttle == 0 && n < smallPoll {
-			throttle = time.Until(began.Add(p.g.k.o.Pace))
-		}
-		pause(poll, throttle)
 	}
-	return nil
+}
+
+// goOn has the partition polled from where it is, after a while.
+func (p *partition) goOn(pause time.Duration) {
+	p.feed.resume(p, p.offset, int32(p.g.k.o.PartitionBytes), false, time.Now().Add(pause))
 }
 
 // handlerError is an error of Handle or OnGap.
@@ -116,11 +115,12 @@ func (p *partition) begin(poll context.Context) bool {
 		point = logEnd
 	}
 	for {
-		offset, err := p.g.k.client.offsetOf(poll, p.g.k.transport, p.topic, p.id, point, !p.g.k.o.ReadUncommitted)
+		offset, err := p.edge(poll, point, !p.g.k.o.ReadUncommitted)
 		if poll.Err() != nil {
 			return false
 		}
 		if err == nil {
+			p.failing(nil)
 			p.offset = offset
 			p.next.Store(offset)
 			if p.start == Earliest {
@@ -140,81 +140,79 @@ func (p *partition) begin(poll context.Context) bool {
 	}
 }
 
-// once polls and hands out what came. It returns how much came and how long the
-// broker wants to be left alone.
-func (p *partition) once(poll, hand context.Context) (int, time.Duration, error) {
-	k := p.g.k
-	request := &fetch.Request{
-		Client: k.client.config.ClientID,
-		Wait:   k.o.MaxWait, MinBytes: 1, MaxBytes: p.limit,
-		Limit:     k.o.MaxBatchBytes + 1<<20,
-		Committed: !k.o.ReadUncommitted,
-		Parts:     []fetch.Part{{Topic: p.topic, Partition: p.id, Offset: p.offset, MaxBytes: p.limit}},
-		Buffers:   k.buffers,
-	}
-	answer, err := request.Do(poll, k.client.over(k.transport))
-	if large, ok := errors.AsType[*wire.TooLargeError](err); ok {
-		return 0, 0, p.stop(fmt.Errorf("at offset %d: %w", p.offset, large))
-	}
+// edge asks where the log begins or ends.
+func (p *partition) edge(ctx context.Context, point int64, committed bool) (int64, error) {
+	leader, err := p.g.k.client.leader(ctx, p.Topic, p.ID)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	d := k.desks.Get().(*desk)
-	defer func() {
-		d.reader.Reset(batch.Input{})
-		clear(d.parts)
-		if answer.Len() <= fetch.MaxBuffer { // else it would hold on to a very large answer
-			k.desks.Put(d)
+	return p.g.k.client.offsetOf(ctx, p.g.k.transport, wire.ToBroker(leader), p.Topic, p.ID, point, committed)
+}
+
+// take deals with what a poll brought.
+func (p *partition) take(poll, hand context.Context, got *portion) error {
+	switch {
+	case got.large != nil:
+		return p.stop(fmt.Errorf("at offset %d: %w", got.offset, got.large))
+	case got.Code == kafkago.OffsetOutOfRange:
+		if err := p.outOfRange(poll, hand); err != nil {
+			return err
 		}
-		answer.Release()
-	}()
-	var throttle time.Duration
-	d.parts, throttle, err = answer.Parse(d.parts[:0])
-	throttle = min(throttle, maxThrottle)
-	switch {
-	case err != nil:
-		return 0, throttle, err
-	case len(d.parts) != 1 || d.parts[0].Topic != p.topic || d.parts[0].Partition != p.id:
-		return 0, throttle, errors.New("the broker answered about other partitions")
+		p.goOn(0)
+		return nil
+	case got.Code != 0:
+		return got.Code
+	case got.offset != p.offset:
+		// It was fetched ahead from where the batch before it did not end after all.
+		p.goOn(0)
+		return nil
 	}
-	f := &d.parts[0]
-	switch {
-	case f.Code == kafkago.OffsetOutOfRange:
-		return 0, throttle, p.outOfRange(poll, hand)
-	case f.Code != 0:
-		return 0, throttle, f.Code
+	p.failing(nil)
+	p.backoff.reset()
+	return p.deliver(poll, hand, got)
+}
+
+// idle notes that a poll brought nothing.
+func (p *partition) idle(got *portion) {
+	p.failing(nil)
+	p.end.Store(p.readable(&got.PartAnswer))
+}
+
+// readable returns where what may be read ends.
+func (p *partition) readable(a *fetch.PartAnswer) int64 {
+	if !p.g.k.o.ReadUncommitted && a.Stable >= 0 {
+		return a.Stable
 	}
-	return len(f.Data), throttle, p.deliver(poll, hand, d, f)
+	return a.End
 }
 
 // deliver hands out what a poll brought, batch by batch.
-func (p *partition) deliver(poll, hand context.Context, d *desk, f *fetch.PartAnswer) error {
-	end := f.End
-	if !p.g.k.o.ReadUncommitted && f.Stable >= 0 {
-		end = f.Stable
-	}
+func (p *partition) deliver(poll, hand context.Context, got *portion) error {
+	k := p.g.k
+	end := p.readable(&got.PartAnswer)
 	p.end.Store(end)
-	d.reader.Reset(batch.Input{
-		Data: f.Data, Offset: p.offset, End: end, Final: p.final,
-		Committed: !p.g.k.o.ReadUncommitted, Aborted: f.Aborted,
-	})
-	from := p.offset
-	for poll.Err() == nil && d.reader.Read(&d.chunk) {
-		c := &d.chunk
-		d.batch = Batch{Topic: p.topic, Partition: p.id, First: c.First, Next: c.Next, Records: c.Records, Skipped: c.Skipped}
-		if err := p.g.k.o.Handle(hand, &d.batch); err != nil {
-			if hand.Err() != nil {
-				// Interrupted: the next owner gets it.
-				p.logger().Warn("batch interrupted; it will come again", "first", c.First, "next", c.Next, "err", err)
-				return errStopped
-			}
-			return &handlerError{fmt.Errorf("%s, offsets %d to %d: %w", p.name(), c.First, c.Next-1, err)}
+	d := k.desks.Get().(*desk)
+	defer func() {
+		d.reader.Reset(batch.Input{})
+		d.batch = Batch{}
+		if len(got.Data) <= fetch.MaxBuffer { // else it would hold on to a very large answer
+			k.desks.Put(d)
 		}
-		for i := range c.Records {
-			if r := &c.Records[i]; r.Corrupt != "" {
-				p.logger().Error("record batch cannot be read; it was handed on as one corrupt record",
-					"offset", r.Offset, "reason", string(r.Corrupt), "bytes", len(r.Value))
-			}
+	}()
+	d.reader.Reset(batch.Input{
+		Data: got.Data, Offset: p.offset, End: end, Final: got.final,
+		Committed: !k.o.ReadUncommitted, Aborted: got.Aborted,
+	})
+	ahead, foreseen := batch.End(got.Data, p.offset)
+	from := p.offset
+	for poll.Err() == nil && d.reader.Read(&d.chunk) && p.g.gen.Hold(poll) {
+		c := &d.chunk
+		d.batch = Batch{
+			Topic: p.Topic, Partition: p.ID, First: c.First, Next: c.Next, Records: c.Records, Skipped: c.Skipped,
+			Claim: p.g.claim, alive: p.alive,
+		}
+		if err := p.handle(hand, &d.batch); err != nil {
+			return err
 		}
 		p.offset = c.Next
 		p.next.Store(c.Next)
@@ -223,25 +221,79 @@ func (p *partition) deliver(poll, hand context.Context, d *desk, f *fetch.PartAn
 	if poll.Err() != nil {
 		return nil
 	}
-	p.limit, p.final = int32(p.g.k.o.PartitionBytes), false
-	switch more := d.reader.More(); {
+	select {
+	case <-p.g.gen.Ended():
+		return nil
+	default:
+	}
+	limit := k.o.PartitionBytes
+	more := d.reader.More()
+	switch {
 	case more > 0:
-		p.limit, p.final = int32(min(max(more, p.g.k.o.PartitionBytes), p.g.k.o.MaxBatchBytes)), true
-	case p.offset == from && len(f.Data) > 0:
+		limit = min(max(more, limit), k.o.MaxBatchBytes)
+	case p.offset == from:
 		return fmt.Errorf("the broker answered with nothing from offset %d on", from)
+	case foreseen && p.offset == ahead && !got.final:
+		return nil // it is polled further already
+	}
+	p.feed.resume(p, p.offset, int32(limit), more > 0, time.Time{})
+	return nil
+}
+
+// handle hands one batch out.
+func (p *partition) handle(hand context.Context, b *Batch) error {
+	for i := range b.Records {
+		if t := b.Records[i].Time; t >= 0 {
+			p.oldest.Store(t)
+			break
+		}
+	}
+	p.alive()
+	err := p.g.k.o.Handle(hand, b)
+	p.sign.Store(0)
+	switch {
+	case err == nil:
+	case hand.Err() != nil:
+		// Interrupted: the next owner gets it.
+		p.logger().Warn("batch interrupted; it will come again", "first", b.First, "next", b.Next, "err", err)
+		return errStopped
+	default:
+		return &handlerError{fmt.Errorf("%s, offsets %d to %d: %w", p, b.First, b.Next-1, err)}
+	}
+	for i := range b.Records {
+		r := &b.Records[i]
+		if r.Corrupt != "" {
+			p.logger().Error("record batch cannot be read; it was handed on as one corrupt record",
+				"offset", r.Offset, "reason", string(r.Corrupt), "bytes", len(r.Value))
+		}
+		if r.Time >= 0 {
+			p.oldest.Store(r.Time) // the next one cannot be much older
+		}
 	}
 	return nil
+}
+
+func (p *partition) alive() { p.sign.Store(time.Now().UnixNano()) }
+
+// silent returns for how long the batch in hand has given no sign of life, 0 if
+// there is none.
+func (p *partition) silent(now time.Time) time.Duration {
+	at := p.sign.Load()
+	if at == 0 {
+		return 0
+	}
+	return now.Sub(time.Unix(0, at))
 }
 
 // outOfRange deals with an offset the leader does not have: retention took it,
 // or the log was cut or made anew.
 func (p *partition) outOfRange(poll, hand context.Context) error {
 	k := p.g.k
-	start, err := k.client.offsetOf(poll, k.transport, p.topic, p.id, logStart, false)
+	start, err := p.edge(poll, logStart, false)
 	if err != nil {
 		return err
 	}
-	end, err := k.client.offsetOf(poll, k.transport, p.topic, p.id, logEnd, false)
+	end, err := p.edge(poll, logEnd, false)
 	if err != nil {
 		return err
 	}
@@ -259,11 +311,11 @@ func (p *partition) outOfRange(poll, hand context.Context) error {
 	}
 	p.logger().Error("messages were deleted before they were read", "first", p.offset, "next", start, "offsets", start-p.offset)
 	if k.o.OnGap != nil {
-		if err := k.o.OnGap(hand, Gap{p.topic, p.id, p.offset, start}); err != nil {
+		if err := k.o.OnGap(hand, Gap{p.Topic, p.ID, p.offset, start}); err != nil {
 			if hand.Err() != nil {
 				return errStopped
 			}
-			return &handlerError{fmt.Errorf("%s, gap at %d: %w", p.name(), p.offset, err)}
+			return &handlerError{fmt.Errorf("%s, gap at %d: %w", p, p.offset, err)}
 		}
 	}
 	p.offset = start
@@ -302,6 +354,9 @@ func (p *partition) failing(err error) {
 	}
 }
 
+// asking reports whether the partition waits for an answer and for nothing else.
+func (p *partition) asking() bool { return !p.stopped.Load() && p.sign.Load() == 0 }
+
 // tolerated is how long a partition may fail before it is worth telling: about
 // as long as a leader takes to move.
 const tolerated = 2 * time.Second
@@ -314,4 +369,13 @@ func (p *partition) trouble(now time.Time) error {
 		return nil
 	}
 	return p.err
+}
+
+// state returns how far the partition has come.
+func (p *partition) state() PartitionState {
+	s := PartitionState{Topic: p.Topic, Partition: p.ID, Next: p.next.Load(), End: p.end.Load(), Stopped: p.stopped.Load()}
+	if oldest := p.oldest.Load(); s.Lag() > 0 && oldest > 0 {
+		s.Behind = max(time.Since(time.UnixMilli(oldest)), 0)
+	}
+	return s
 }

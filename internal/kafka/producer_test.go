@@ -13,6 +13,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // The hash is that of org.apache.kafka.common.utils.Utils.murmur2; the vectors
@@ -228,7 +230,7 @@ func (e *env) end(topic string, partition int32) int64 {
 	e.t.Helper()
 	tr := e.client.transport([]string{topic})
 	defer e.client.release(tr)
-	n, err := e.client.offsetOf(e.context(), tr, topic, partition, logEnd, false)
+	n, err := e.client.offsetOf(e.context(), tr, wire.ToLeader(topic, partition), topic, partition, logEnd, false)
 	if err != nil {
 		e.t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ type Scan struct {
 	transport *kafkago.Transport
 	buffers   *fetch.Buffers
 	desk      desk
+	parts     []fetch.PartAnswer
 }
 
 // Of a scan. Unlike a daemon, whoever scans is waiting for the end of it.
@@ -78,7 +79,7 @@ func (s *Scan) find(ctx context.Context, topic string, partition int32, from, to
 			return 0
 		}
 		var offset int64
-		offset, err = s.client.lookUp(ctx, s.transport, topic, partition, point, true)
+		offset, err = s.client.lookUp(ctx, s.transport, wire.ToLeader(topic, partition), topic, partition, point, true)
 		return offset
 	}
 	start, end := ask(logStart), ask(logEnd)
@@ -143,25 +144,25 @@ func (s *Scan) poll(ctx context.Context, r *Range, final bool, limit int32, hand
 	d := &s.desk
 	defer func() {
 		d.reader.Reset(batch.Input{})
-		clear(d.parts)
+		clear(s.parts)
 		answer.Release()
 	}()
 	var throttle time.Duration
-	d.parts, throttle, err = answer.Parse(d.parts[:0])
+	s.parts, throttle, err = answer.Parse(s.parts[:0])
 	if err == nil && throttle > 0 {
 		pause(ctx, min(throttle, maxThrottle))
 	}
 	switch {
 	case err != nil:
 		return 0, nil, err
-	case len(d.parts) != 1 || d.parts[0].Topic != r.Topic || d.parts[0].Partition != r.Partition:
+	case len(s.parts) != 1 || s.parts[0].Topic != r.Topic || s.parts[0].Partition != r.Partition:
 		return 0, nil, errors.New("the broker answered about other partitions")
-	case d.parts[0].Code == kafkago.OffsetOutOfRange:
+	case s.parts[0].Code == kafkago.OffsetOutOfRange:
 		return 0, fmt.Errorf("messages from offset %d on were deleted before they were read; begin later", r.First), nil
-	case d.parts[0].Code != 0:
-		return 0, nil, d.parts[0].Code
+	case s.parts[0].Code != 0:
+		return 0, nil, s.parts[0].Code
 	}
-	f := &d.parts[0]
+	f := &s.parts[0]
 	if len(f.Data) == 0 && f.Stable >= r.Next {
 		// The end is known and nothing comes: the rest was compacted away.
 		r.First = r.Next

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	kafkago "github.com/segmentio/kafka-go"
 
@@ -17,7 +18,16 @@ import (
 type Topic struct {
 	Name       string
 	Partitions int
-	Err        error // [ErrNoTopic] if there is none of this name
+	Leaders    []int32 // by partition: the id of the broker that leads it, -1 for none
+	Err        error   // [ErrNoTopic] if there is none of this name
+}
+
+// leader returns who leads a partition, -1 for nobody.
+func (t *Topic) leader(partition int32) int32 {
+	if partition < 0 || int(partition) >= len(t.Leaders) {
+		return -1
+	}
+	return t.Leaders[partition]
 }
 
 // ErrNoTopic says that a topic does not exist.
@@ -27,21 +37,51 @@ var ErrNoTopic = errors.New("topic does not exist")
 // the same order.
 func (c *Client) Topics(ctx context.Context, names ...string) ([]Topic, error) {
 	if len(names) == 0 {
-		return nil, nil // Kafka would take no names for all of them
+		return nil, nil
 	}
-	r, err := c.ask(ctx, c.control, &wire.Call{API: wire.Metadata, Body: func(w *wire.Writer) {
-		w.I32(int32(len(names)))
+	list, err := c.metadata(ctx, func(w *wire.Writer) {
+		w.Len(len(names))
 		for _, n := range names {
 			w.Str(n)
 		}
-		w.I8(0) // create nothing
-		w.I8(0)
-		w.I8(0)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Topic, len(names))
+	for i, n := range names {
+		out[i] = Topic{Name: n, Err: ErrNoTopic}
+		if at := slices.IndexFunc(list, func(t Topic) bool { return t.Name == n }); at >= 0 {
+			out[i] = list[at]
+		}
+	}
+	return out, nil
+}
+
+// AllTopics asks the brokers about every topic we may see, in the order of their
+// names. Those that Kafka keeps for itself are left out.
+func (c *Client) AllTopics(ctx context.Context) ([]Topic, error) {
+	list, err := c.metadata(ctx, func(w *wire.Writer) { w.Len(-1) })
+	if err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(t Topic) bool { return strings.HasPrefix(t.Name, "__") })
+	slices.SortFunc(list, func(a, b Topic) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// metadata asks any broker about the topics that which names.
+func (c *Client) metadata(ctx context.Context, which func(w *wire.Writer)) ([]Topic, error) {
+	r, err := c.ask(ctx, c.control, &wire.Call{API: wire.Metadata, Body: func(w *wire.Writer) {
+		which(w)
+		w.Bool(false) // create nothing
+		w.Bool(false)
+		w.Bool(false)
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("ask for topics: %w", err)
 	}
-	found := make(map[string]Topic, len(names))
+	var list []Topic
 	ints := func() { r.Each(func() { r.I32() }) }
 	r.I32() // throttle
 	r.Each(func() {
@@ -56,31 +96,31 @@ func (c *Client) Topics(ctx context.Context, names ...string) ([]Topic, error) {
 		t := Topic{Err: topicError(r.I16())}
 		t.Name = r.Str()
 		r.I8()
-		r.Each(func() {
+		leaders := make(map[int32]int32)
+		r.Each(func() { // in no order
 			r.I16()
-			r.I32()
-			r.I32()
+			id := r.I32()
+			leaders[id] = r.I32()
 			r.I32()
 			ints()
 			ints()
 			ints()
-			t.Partitions++
 		})
 		r.I32()
-		found[t.Name] = t
+		t.Partitions = len(leaders)
+		for id := range int32(t.Partitions) {
+			leader, ok := leaders[id]
+			if !ok {
+				leader = -1
+			}
+			t.Leaders = append(t.Leaders, leader)
+		}
+		list = append(list, t)
 	})
 	if r.Err != nil {
 		return nil, fmt.Errorf("ask for topics: %w", r.Err)
 	}
-	out := make([]Topic, len(names))
-	for i, n := range names {
-		t, ok := found[n]
-		if !ok {
-			t = Topic{Name: n, Err: ErrNoTopic}
-		}
-		out[i] = t
-	}
-	return out, nil
+	return list, nil
 }
 
 func topicError(code int16) error {
@@ -157,10 +197,26 @@ const (
 	logStart int64 = -2
 )
 
+// leader asks who leads a partition.
+func (c *Client) leader(ctx context.Context, topic string, partition int32) (int32, error) {
+	list, err := c.Topics(ctx, topic)
+	if err != nil {
+		return -1, err
+	}
+	if list[0].Err != nil {
+		return -1, fmt.Errorf("topic %s: %w", topic, list[0].Err)
+	}
+	leader := list[0].leader(partition)
+	if leader < 0 {
+		return -1, fmt.Errorf("%s/%d: %w", topic, partition, kafkago.LeaderNotAvailable)
+	}
+	return leader, nil
+}
+
 // offsetOf asks the leader of a partition for the offset of a point in it that is
 // always there. With committed, the end is that of what read_committed sees.
-func (c *Client) offsetOf(ctx context.Context, t *kafkago.Transport, topic string, partition int32, point int64, committed bool) (int64, error) {
-	offset, err := c.lookUp(ctx, t, topic, partition, point, committed)
+func (c *Client) offsetOf(ctx context.Context, t *kafkago.Transport, route wire.Route, topic string, partition int32, point int64, committed bool) (int64, error) {
+	offset, err := c.lookUp(ctx, t, route, topic, partition, point, committed)
 	if err == nil && offset < 0 {
 		err = fmt.Errorf("ask for offsets of %s/%d: the broker knows none", topic, partition)
 	}
@@ -169,7 +225,7 @@ func (c *Client) offsetOf(ctx context.Context, t *kafkago.Transport, topic strin
 
 // lookUp asks for the offset of a point in a partition: a name, or a time, which stands for
 // the first message that is not older. It is -1 if there is none.
-func (c *Client) lookUp(ctx context.Context, t *kafkago.Transport, topic string, partition int32, point int64, committed bool) (int64, error) {
+func (c *Client) lookUp(ctx context.Context, t *kafkago.Transport, route wire.Route, topic string, partition int32, point int64, committed bool) (int64, error) {
 	r, err := c.ask(ctx, t, &wire.Call{API: wire.ListOffsets, Body: func(w *wire.Writer) {
 		w.I32(-1)
 		w.Bool(committed) // isolation level
@@ -179,7 +235,7 @@ func (c *Client) lookUp(ctx context.Context, t *kafkago.Transport, topic string,
 		w.I32(partition)
 		w.I32(-1) // leader epoch: any
 		w.I64(point)
-	}, Route: wire.ToLeader(topic, partition)})
+	}, Route: route})
 	if err != nil {
 		return 0, fmt.Errorf("ask for offsets of %s/%d: %w", topic, partition, err)
 	}

@@ -61,12 +61,15 @@ func (a *Answer) Hold() { a.holders.Add(1) }
 
 // Release gives the bytes of the answer back when the last holder has called it;
 // whoever received the answer is the first. Nothing that points into them may
-// be used any more.
-func (a *Answer) Release() {
-	if a.holders.Add(-1) == 0 {
-		a.buffers.put(a.raw)
-		a.raw = nil
+// be used any more. It returns how many bytes came free.
+func (a *Answer) Release() int {
+	if a.holders.Add(-1) > 0 {
+		return 0
 	}
+	n := len(a.raw)
+	a.buffers.put(a.raw)
+	a.raw = nil
+	return n
 }
 
 // PartAnswer is what an answer has for one partition. Its bytes belong to the answer.
