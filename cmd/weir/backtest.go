@@ -21,18 +21,19 @@ import (
 
 type backtestCmd struct {
 	setFlags
-	Old      string    `help:"Directory of packs; without it those of --config, or the starter packs." placeholder:"DIR" type:"path"`
-	New      string    `help:"Directory of packs; without it those of --config, or the starter packs." placeholder:"DIR" type:"path"`
-	File     string    `arg:"" optional:"" help:"Events, one JSON object a line; without it stdin is read."`
-	Topic    string    `help:"Judge what this topic holds, instead of a file." placeholder:"NAME"`
-	Brokers  []string  `help:"Where the topic is, host:port,...; without it the brokers of --config." placeholder:"ADDR"`
-	From     time.Time `help:"Begin each partition with its first message that is not older, such as 2026-11-24T08:30:00Z; without it with the oldest." placeholder:"TIME"`
-	To       time.Time `help:"End each before its first message that is not older; without it with the newest there is now." placeholder:"TIME"`
-	Samples  int       `help:"How many samples to show of each rule and each way to differ." default:"3"`
-	ShowText bool      `help:"Show the text of samples. Without it letters and digits are masked."`
-	JSON     bool      `name:"json" help:"Write one JSON object instead of text for people."`
-	HTML     string    `name:"html" help:"Write a page of it into a file too, which needs nothing beside it." placeholder:"FILE" type:"path"`
-	ExitCode bool      `help:"End with exit code 3 if anything is judged differently."`
+	Old      string        `help:"Directory of packs; without it those of --config, or the starter packs." placeholder:"DIR" type:"path"`
+	New      string        `help:"Directory of packs; without it those of --config, or the starter packs." placeholder:"DIR" type:"path"`
+	File     string        `arg:"" optional:"" help:"Events, one JSON object a line; without it stdin is read."`
+	Topic    string        `help:"Judge what this topic holds, instead of a file." placeholder:"NAME"`
+	Brokers  []string      `help:"Where the topic is, host:port,...; without it the brokers of --config." placeholder:"ADDR"`
+	From     time.Time     `help:"Begin each partition with its first message that is not older, such as 2026-11-24T08:30:00Z; without it with the oldest." placeholder:"TIME"`
+	To       time.Time     `help:"End each before its first message that is not older; without it with the newest there is now." placeholder:"TIME"`
+	Offsets  []offsetRange `help:"Judge these offsets only, such as 0:100-200 for 100 to 199 of partition 0, or 3:100- for all from 100 on; may be given several times." placeholder:"RANGE"`
+	Samples  int           `help:"How many samples to show of each rule and each way to differ." default:"3"`
+	ShowText bool          `help:"Show the text of samples. Without it letters and digits are masked."`
+	JSON     bool          `name:"json" help:"Write one JSON object instead of text for people."`
+	HTML     string        `name:"html" help:"Write a page of it into a file too, which needs nothing beside it." placeholder:"FILE" type:"path"`
+	ExitCode bool          `help:"End with exit code 3 if anything is judged differently."`
 }
 
 // Help says what kong cannot know.
@@ -77,8 +78,10 @@ func (c *backtestCmd) misuse() error {
 		return errors.New("--samples: give 0 or more")
 	case c.Topic != "" && c.File != "":
 		return errors.New("give a file or --topic, not both")
-	case c.Topic == "" && (len(c.Brokers) > 0 || !c.From.IsZero() || !c.To.IsZero()):
-		return errors.New("--brokers, --from and --to are about a topic; give --topic, too")
+	case c.Topic == "" && (len(c.Brokers) > 0 || !c.From.IsZero() || !c.To.IsZero() || len(c.Offsets) > 0):
+		return errors.New("--brokers, --from, --to and --offsets are about a topic; give --topic, too")
+	case len(c.Offsets) > 0 && (!c.From.IsZero() || !c.To.IsZero()):
+		return errors.New("give times (--from, --to) or --offsets, not both")
 	case c.Topic != "" && !kafka.IsTopicName(c.Topic):
 		return fmt.Errorf("--topic: %q is no name of a topic", c.Topic)
 	case c.Topic != "" && len(c.Brokers) == 0 && c.Config == "":
@@ -152,6 +155,11 @@ func (c *backtestCmd) openTopic(ctx context.Context, cfg *config.Config) (*input
 		return nil, err
 	}
 	scan, err := client.OpenScan(ctx, c.Topic, c.From, c.To)
+	if err == nil && len(c.Offsets) > 0 {
+		if err = scan.Narrow(rangesOf(c.Topic, c.Offsets)...); err != nil {
+			scan.Close()
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -67,6 +68,29 @@ func (c *Client) OpenScan(ctx context.Context, topic string, from, to time.Time)
 		s.Ranges = append(s.Ranges, r)
 	}
 	return s, nil
+}
+
+// Narrow leaves of the scan only the offsets of some ranges of its topic, in the
+// order in which they are given. A Next of -1 stands for the end. It is an error if
+// an offset is not there: it has been deleted, or is yet to be written.
+func (s *Scan) Narrow(ranges ...Range) error {
+	for i := range ranges {
+		r := &ranges[i]
+		at := slices.IndexFunc(s.Ranges, func(x Range) bool { return x.Topic == r.Topic && x.Partition == r.Partition })
+		if at < 0 {
+			return fmt.Errorf("%s has no partition %d", r.Topic, r.Partition)
+		}
+		whole := s.Ranges[at]
+		if r.Next < 0 {
+			r.Next = whole.Next
+		}
+		if r.First < whole.First || r.Next > whole.Next || r.First > r.Next {
+			return fmt.Errorf("%s/%d holds the offsets from %d up to %d; %d up to %d are not all there",
+				r.Topic, r.Partition, whole.First, whole.Next, r.First, r.Next)
+		}
+	}
+	s.Ranges = ranges
+	return nil
 }
 
 // Close ends the scan's connections.

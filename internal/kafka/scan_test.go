@@ -125,6 +125,43 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// A scan can be narrowed to offsets, which must be there.
+func TestScanOffsets(t *testing.T) {
+	e := setup(t, 1)
+	topic := e.topic(2)
+	e.produce(topic, 0, numbered(0, 10)...)
+	e.produce(topic, 1, numbered(0, 10)...)
+	e.deleteRecords(topic, 0, 2)
+	open := func() *Scan {
+		s, err := e.client.OpenScan(e.context(), topic, time.Time{}, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		return s
+	}
+	s := open()
+	if err := s.Narrow(Range{topic, 1, 8, -1}, Range{topic, 0, 2, 4}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"1:v000008", "1:v000009", "0:v000002", "0:v000003"}, e.drain(s)); diff != "" {
+		t.Error(diff)
+	}
+	for _, c := range []struct {
+		r    Range
+		want string
+	}{
+		{Range{topic, 2, 0, 1}, "has no partition 2"},
+		{Range{topic, 0, 1, 4}, "/0 holds the offsets from 2 up to 10; 1 up to 4 are not all there"},
+		{Range{topic, 1, 0, 11}, "/1 holds the offsets from 0 up to 10; 0 up to 11 are not all there"},
+		{Range{topic, 1, 5, 4}, "5 up to 4 are not all there"},
+	} {
+		if err := open().Narrow(c.r); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v, want %q", c.r, err, c.want)
+		}
+	}
+}
+
 // Of transactions only what is committed is read, and what cannot be read is handed out as
 // it is to a consumer.
 func TestScanTransactionsAndCorruption(t *testing.T) {
