@@ -12,11 +12,15 @@ import (
 // Config says what to read from Kafka, and as whom (section "input"). An empty
 // topic is not read.
 type Config struct {
-	Group    string `yaml:"group"`    // consumer group; all processes of a deployment share it
-	Posts    string `yaml:"posts"`    // topic of posts
-	Pushes   string `yaml:"pushes"`   // topic of pushes
-	Consent  string `yaml:"consent"`  // topic of consent changes, compacted
-	Outcomes string `yaml:"outcomes"` // topic of push outcomes
+	Group string `yaml:"group"` // consumer group; all processes of a deployment share it
+	// GroupInstance makes this process a static member of the group, if it is not
+	// empty: when it ends and is back within SessionTimeout, no partition moves.
+	// Each process needs its own.
+	GroupInstance string `yaml:"group_instance"`
+	Posts         string `yaml:"posts"`    // topic of posts
+	Pushes        string `yaml:"pushes"`   // topic of pushes
+	Consent       string `yaml:"consent"`  // topic of consent changes, compacted
+	Outcomes      string `yaml:"outcomes"` // topic of push outcomes
 
 	// Start is where a new group begins with posts and pushes: earliest or
 	// latest. Consent and outcomes are always read from the earliest message: a
@@ -38,10 +42,13 @@ type Config struct {
 	// DrainTimeout is how long a batch in hand may take when its partition is
 	// taken away.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
+	// StuckTimeout is how long a batch may give no sign of life before the process
+	// leaves the group and ends. Waiting for an output that is away is one.
+	StuckTimeout time.Duration `yaml:"stuck_timeout"`
 	// MaxWait is how long a poll waits at the broker for a first message.
 	MaxWait time.Duration `yaml:"max_wait"`
-	// Pace is the least time between two polls of a partition that bring little:
-	// it gathers messages that trickle into batches.
+	// Pace is the least time between two polls of a broker that bring little: it
+	// gathers messages that trickle into batches.
 	Pace time.Duration `yaml:"pace"`
 }
 
@@ -52,9 +59,10 @@ func DefaultConfig() Config {
 		Posts:            "weir.posts",
 		Start:            kafka.Earliest,
 		OnGap:            kafka.GapEarliest,
-		SessionTimeout:   10 * time.Second,
+		SessionTimeout:   15 * time.Second,
 		RebalanceTimeout: 30 * time.Second,
 		DrainTimeout:     5 * time.Second,
+		StuckTimeout:     5 * time.Minute,
 		MaxWait:          250 * time.Millisecond,
 		Pace:             10 * time.Millisecond,
 	}
@@ -128,9 +136,13 @@ func (c *Config) Validate() error {
 	}
 	within("session_timeout", c.SessionTimeout, 6*time.Second, 30*time.Minute)
 	within("rebalance_timeout", c.RebalanceTimeout, 6*time.Second, time.Hour)
-	// While a batch is drained there are no heartbeats; what follows, a
-	// checkpoint and a commit, has to fit into the session as well.
-	within("drain_timeout", c.DrainTimeout, 100*time.Millisecond, min(c.SessionTimeout/2, c.RebalanceTimeout/3))
+	// The group waits for us as long as a rebalance may take. What follows the
+	// drain, a checkpoint and a commit, has to fit in as well.
+	within("drain_timeout", c.DrainTimeout, 100*time.Millisecond, c.RebalanceTimeout/3)
+	within("stuck_timeout", c.StuckTimeout, 10*time.Second, 24*time.Hour)
+	if len(c.GroupInstance) > 249 {
+		bad("group_instance: %d bytes long; use at most 249", len(c.GroupInstance))
+	}
 	within("max_wait", c.MaxWait, time.Millisecond, 5*time.Second)
 	within("pace", c.Pace, time.Millisecond, time.Second)
 	return errors.Join(errs...)

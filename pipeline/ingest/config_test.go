@@ -28,9 +28,11 @@ func TestConfigValidate(t *testing.T) {
 		{"one topic for two", func(c *Config) { c.Pushes = c.Posts }, []string{"pushes: the same topic as posts"}},
 		{"start", func(c *Config) { c.Start = "newest" }, []string{`start: "newest" is not known; use earliest or latest`}},
 		{"gap", func(c *Config) { c.OnGap = "ignore" }, []string{`on_gap: "ignore" is not known; use earliest or stop`}},
-		{"session", func(c *Config) { c.SessionTimeout = 5 * time.Second }, []string{"session_timeout: 5s; use 6s up to 30m0s", "drain_timeout: 5s; use 100ms up to 2.5s"}},
+		{"session", func(c *Config) { c.SessionTimeout = 5 * time.Second }, []string{"session_timeout: 5s; use 6s up to 30m0s"}},
 		{"rebalance", func(c *Config) { c.RebalanceTimeout = 2 * time.Hour }, []string{"rebalance_timeout: 2h0m0s"}},
-		{"drain", func(c *Config) { c.DrainTimeout = 6 * time.Second }, []string{"drain_timeout: 6s; use 100ms up to 5s"}},
+		{"drain", func(c *Config) { c.DrainTimeout = 11 * time.Second }, []string{"drain_timeout: 11s; use 100ms up to 10s"}},
+		{"stuck", func(c *Config) { c.StuckTimeout = time.Second }, []string{"stuck_timeout: 1s; use 10s up to 24h0m0s"}},
+		{"instance", func(c *Config) { c.GroupInstance = strings.Repeat("x", 250) }, []string{"group_instance: 250 bytes long; use at most 249"}},
 		{"polls", func(c *Config) { c.MaxWait, c.Pace = 0, 2*time.Second }, []string{"max_wait: 0s", "pace: 2s"}},
 	} {
 		c := DefaultConfig()

@@ -60,7 +60,7 @@ func (m *metrics) gap(k event.Kind, offsets int64) { m.gaps[k].Add(float64(offse
 type state struct {
 	consumer *kafka.Consumer
 
-	lag, assigned, stopped, rebalances, commits, polls *prometheus.Desc
+	lag, behind, assigned, stopped, rebalances, commits, polls *prometheus.Desc
 }
 
 func newState(c *kafka.Consumer) *state {
@@ -70,6 +70,7 @@ func newState(c *kafka.Consumer) *state {
 	return &state{
 		consumer:   c,
 		lag:        desc("weir_consumer_lag_messages", "Messages of a partition that are not handled yet.", "topic", "partition"),
+		behind:     desc("weir_consumer_lag_seconds", "Age of the oldest message of a partition that was fetched and is not handled yet; 0 if all are handled.", "topic", "partition"),
 		assigned:   desc("weir_assigned_partitions", "Partitions that this process reads now."),
 		stopped:    desc("weir_stopped_partitions", "Assigned partitions that stand still until an operator sets their offset."),
 		rebalances: desc("weir_rebalances_total", "How often partitions were assigned anew, the first time included."),
@@ -80,7 +81,7 @@ func newState(c *kafka.Consumer) *state {
 
 // Describe names the metrics.
 func (s *state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range [...]*prometheus.Desc{s.lag, s.assigned, s.stopped, s.rebalances, s.commits, s.polls} {
+	for _, d := range [...]*prometheus.Desc{s.lag, s.behind, s.assigned, s.stopped, s.rebalances, s.commits, s.polls} {
 		ch <- d
 	}
 }
@@ -94,6 +95,7 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 			stopped++
 		}
 		ch <- prometheus.MustNewConstMetric(s.lag, prometheus.GaugeValue, float64(p.Lag()), p.Topic, strconv.Itoa(int(p.Partition)))
+		ch <- prometheus.MustNewConstMetric(s.behind, prometheus.GaugeValue, p.Behind.Seconds(), p.Topic, strconv.Itoa(int(p.Partition)))
 	}
 	st := s.consumer.Stats()
 	ch <- prometheus.MustNewConstMetric(s.assigned, prometheus.GaugeValue, float64(len(parts)))

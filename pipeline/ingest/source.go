@@ -49,11 +49,13 @@ func NewSource(client *kafka.Client, c Config, o Options) *Source {
 	list := c.streams()
 	options := kafka.ConsumerOptions{
 		Group:           c.Group,
+		Instance:        c.GroupInstance,
 		Gap:             c.OnGap,
 		ReadUncommitted: c.ReadUncommitted,
 		Session:         c.SessionTimeout,
 		Rebalance:       c.RebalanceTimeout,
 		Drain:           c.DrainTimeout,
+		Stuck:           c.StuckTimeout,
 		MaxWait:         c.MaxWait,
 		Pace:            c.Pace,
 		Handle:          s.handle,
