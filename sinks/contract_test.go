@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/pipelinetest"
 	"github.com/weir-moderation/weir/sinks"
@@ -123,7 +124,7 @@ func newKafka(t *testing.T, brokers []string, settings ...string) (*sinks.Kafka,
 			t.Error(err)
 		}
 	})
-	s := &sinks.Kafka{Config: c, Producer: client.NewProducer(kafka.ProducerOptions{Topics: c.Topics()}), Origin: "test/evidence/0/1"}
+	s := &sinks.Kafka{Config: c, Producer: client.NewProducer(produce.Options{Topics: c.Topics()}), Origin: "test/evidence/0/1"}
 	return s, func(topic string) []*kgo.Record { return readAll(t, brokers, topic) }
 }
 

@@ -3,14 +3,15 @@ package sinks
 import (
 	"strconv"
 
-	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
 )
 
 // whole returns a dead letter as it was received, with headers that say what
 // became of it.
-func (s *Kafka) whole(d *pipeline.DeadLetter) kafka.Message {
-	return kafka.Message{
+func (s *Kafka) whole(d *pipeline.DeadLetter) produce.Message {
+	return produce.Message{
 		Topic: s.Config.DeadLetter, Key: d.Record.Key, Value: d.Record.Value,
 		Headers: append(received(d.Record), why(d)...),
 	}
@@ -24,8 +25,8 @@ const maxKey = 4096
 // known of the message and, unless that is the monster, its key. The message
 // itself is still in its topic, at the place the headers name, and in the
 // evidence up to [MaxOriginalBytes].
-func (s *Kafka) withoutValue(d *pipeline.DeadLetter) kafka.Message {
-	m := kafka.Message{Topic: s.Config.DeadLetter, Headers: append(why(d),
+func (s *Kafka) withoutValue(d *pipeline.DeadLetter) produce.Message {
+	m := produce.Message{Topic: s.Config.DeadLetter, Headers: append(why(d),
 		header("weir-value-omitted", "too-large"),
 		header("weir-original-bytes", strconv.Itoa(len(d.Record.Value))),
 		header("weir-original-sha256", sum(d.Record.Value)),
@@ -39,9 +40,9 @@ func (s *Kafka) withoutValue(d *pipeline.DeadLetter) kafka.Message {
 // why says why a message is dead: under the header names of Kafka Connect,
 // which every tool for dead letters knows, and under Weir's own. They hold
 // nothing of the message: the detail is made of Weir's own words.
-func why(d *pipeline.DeadLetter) []kafka.Header {
+func why(d *pipeline.DeadLetter) []batch.Header {
 	const connect = "__connect.errors."
-	return []kafka.Header{
+	return []batch.Header{
 		header(connect+"topic", d.Origin.Topic),
 		header(connect+"partition", strconv.Itoa(int(d.Origin.Partition))),
 		header(connect+"offset", strconv.FormatInt(d.Record.Offset, 10)),

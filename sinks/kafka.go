@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/rules"
@@ -17,7 +17,7 @@ import (
 // keyed by the user's id, so that one user's items stay in order.
 type Kafka struct {
 	Config   Config
-	Producer *kafka.Producer
+	Producer *produce.Producer
 	// Origin is the origin of the evidence log, told to readers of the topics so
 	// that they can find the record behind a message.
 	Origin string
@@ -53,7 +53,7 @@ func (s *Kafka) Write(ctx context.Context, out *pipeline.Output) error {
 // writing is one call of Write: the messages, and what each of them is about.
 type writing struct {
 	sink     *Kafka
-	messages []kafka.Message
+	messages []produce.Message
 	about    []part
 	refused  pipeline.Refused // each verdict once
 }
@@ -66,12 +66,12 @@ type part struct {
 
 // fits reports whether the output topics take a message, as far as we know;
 // the broker has the last word.
-func (s *Kafka) fits(m *kafka.Message) bool {
+func (s *Kafka) fits(m *produce.Message) bool {
 	return batch.HeadSize+batch.Size(m.Key, m.Value, m.Headers) <= s.Config.MaxMessageBytes
 }
 
 // add adds a message of verdict i, or refuses the verdict.
-func (w *writing) add(i int, m kafka.Message, err error) {
+func (w *writing) add(i int, m produce.Message, err error) {
 	switch {
 	case err != nil:
 		w.refuse(i, err)
@@ -132,11 +132,11 @@ func (w *writing) deadLetter(d *pipeline.DeadLetter) {
 // verdict is refused, a dead letter goes again without its value.
 func (w *writing) produce(ctx context.Context) error {
 	err := w.sink.Producer.Produce(ctx, w.messages)
-	large, ok := errors.AsType[*kafka.TooLargeError](err)
+	large, ok := errors.AsType[*produce.TooLargeError](err)
 	if !ok {
 		return err
 	}
-	var again []kafka.Message
+	var again []produce.Message
 	for _, i := range large.Index {
 		if d := w.about[i].dead; d != nil {
 			again = append(again, w.sink.withoutValue(d))
@@ -145,7 +145,7 @@ func (w *writing) produce(ctx context.Context) error {
 		}
 	}
 	err = w.sink.Producer.Produce(ctx, again)
-	if _, ok := errors.AsType[*kafka.TooLargeError](err); ok {
+	if _, ok := errors.AsType[*produce.TooLargeError](err); ok {
 		return pipeline.Permanent(fmt.Errorf("topic %s refuses dead letters even without their values: raise its max.message.bytes", w.sink.Config.DeadLetter))
 	}
 	return err

@@ -5,7 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
@@ -53,7 +54,7 @@ type evidenceRef struct {
 
 // review makes the message for reviewers. If it is too large it goes without
 // the event's texts.
-func (s *Kafka) review(v *pipeline.Verdict) (kafka.Message, error) {
+func (s *Kafka) review(v *pipeline.Verdict) (produce.Message, error) {
 	value := reviewMessage{
 		ID: v.ID.String(), Report: v.Report(), subject: subjectOf(v.Event, public(v.Decision)),
 		Queue: queue(v.Hits), Fields: texts(v.Event),
@@ -90,7 +91,7 @@ func queue(hits []rules.Hit) string {
 }
 
 // decision makes the message that tells programs what was decided.
-func (s *Kafka) decision(v *pipeline.Verdict) (kafka.Message, error) {
+func (s *Kafka) decision(v *pipeline.Verdict) (produce.Message, error) {
 	who := subjectOf(v.Event, public(v.Decision))
 	return s.cloudEvent(s.Config.Decisions, "decision", v, decisionMessage{
 		ID: v.ID.String(), Report: v.Report(), User: who.User, Time: who.Time, Push: who.Push,
@@ -112,12 +113,12 @@ func public(d *push.Decision) *push.Decision {
 // cloudEvent makes a message of a value: a CloudEvent in binary mode, keyed by
 // the user. Its id is the same whenever the same message is judged again under
 // the same rule set.
-func (s *Kafka) cloudEvent(topic, kind string, v *pipeline.Verdict, value any) (kafka.Message, error) {
+func (s *Kafka) cloudEvent(topic, kind string, v *pipeline.Verdict, value any) (produce.Message, error) {
 	b, err := encode(value)
 	if err != nil {
-		return kafka.Message{}, fmt.Errorf("encode %s: %w", kind, err)
+		return produce.Message{}, fmt.Errorf("encode %s: %w", kind, err)
 	}
-	headers := []kafka.Header{
+	headers := []batch.Header{
 		header("ce_specversion", "1.0"),
 		header("ce_id", v.ID.String()+":"+kind),
 		header("ce_type", "weir."+kind),
@@ -131,10 +132,10 @@ func (s *Kafka) cloudEvent(topic, kind string, v *pipeline.Verdict, value any) (
 	for _, name := range [...]string{"traceparent", "tracestate"} {
 		i := slices.IndexFunc(v.Record.Headers, func(h event.Header) bool { return h.Key == name })
 		if i >= 0 && len(v.Record.Headers[i].Value) <= maxTrace {
-			headers = append(headers, kafka.Header(v.Record.Headers[i]))
+			headers = append(headers, batch.Header(v.Record.Headers[i]))
 		}
 	}
-	return kafka.Message{Topic: topic, Key: v.Event.User.ID, Value: b, Headers: headers}, nil
+	return produce.Message{Topic: topic, Key: v.Event.User.ID, Value: b, Headers: headers}, nil
 }
 
 // maxTrace is how long a header of W3C Trace Context may be to be passed on; the
@@ -143,7 +144,7 @@ const maxTrace = 512
 
 // forward passes a push on exactly as it was received, with what its sender
 // needs to know in headers: the decision's id and when it holds.
-func (s *Kafka) forward(topic, kind string, v *pipeline.Verdict) kafka.Message {
+func (s *Kafka) forward(topic, kind string, v *pipeline.Verdict) produce.Message {
 	d := v.Decision
 	headers := append(received(v.Record),
 		header("weir-id", v.ID.String()+":"+kind),
@@ -159,7 +160,7 @@ func (s *Kafka) forward(topic, kind string, v *pipeline.Verdict) kafka.Message {
 	if d.Replay {
 		headers = append(headers, header("weir-replay", "true"))
 	}
-	return kafka.Message{Topic: topic, Key: v.Event.User.ID, Value: v.Record.Value, Headers: headers}
+	return produce.Message{Topic: topic, Key: v.Event.User.ID, Value: v.Record.Value, Headers: headers}
 }
 
 // ownPrefix is how the headers begin that only Weir writes.
@@ -168,14 +169,14 @@ const ownPrefix = "weir-"
 // received returns the headers of a message as they were received, save those
 // that only Weir writes: from an earlier pass through Weir or made up by a
 // producer, a sender would take them for what was decided now.
-func received(r *pipeline.Record) []kafka.Header {
-	headers := make([]kafka.Header, 0, len(r.Headers)+16)
+func received(r *pipeline.Record) []batch.Header {
+	headers := make([]batch.Header, 0, len(r.Headers)+16)
 	for _, h := range r.Headers {
 		if !strings.HasPrefix(h.Key, ownPrefix) {
-			headers = append(headers, kafka.Header(h))
+			headers = append(headers, batch.Header(h))
 		}
 	}
 	return headers
 }
 
-func header(key, value string) kafka.Header { return kafka.Header{Key: key, Value: []byte(value)} }
+func header(key, value string) batch.Header { return batch.Header{Key: key, Value: []byte(value)} }

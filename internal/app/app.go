@@ -21,6 +21,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/pipeline/push"
@@ -141,7 +142,7 @@ func (d *daemon) build(ctx context.Context) error {
 	}
 
 	ev := &sinks.Evidence{Log: d.evidence}
-	producer := d.client.NewProducer(kafka.ProducerOptions{Topics: d.cfg.Output.Topics(), MaxMessageBytes: d.cfg.Output.MaxMessageBytes})
+	producer := d.client.NewProducer(produce.Options{Topics: d.cfg.Output.Topics(), MaxMessageBytes: d.cfg.Output.MaxMessageBytes})
 	d.pipeline, err = pipeline.New(pipeline.Options{
 		Source: d.cfg.Source,
 		Force:  force.Force,

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/rules"
 )
 
@@ -76,7 +77,7 @@ func (r *Receipt) Silent(now time.Time) bool { return now.Sub(r.Seen) > SilentAf
 
 // receipts publishes the newest receipt of this instance, again and again until it is there.
 type receipts struct {
-	producer *kafka.Producer
+	producer *produce.Producer
 	topic    string
 	log      *slog.Logger
 	failed   prometheus.Counter
@@ -89,7 +90,7 @@ type receipts struct {
 
 func newReceipts(c *kafka.Client, topic string, log *slog.Logger, reg prometheus.Registerer) *receipts {
 	r := &receipts{topic: topic, log: log, wake: make(chan struct{}, 1), interval: receiptInterval,
-		producer: c.NewProducer(kafka.ProducerOptions{Topics: []string{topic}}),
+		producer: c.NewProducer(produce.Options{Topics: []string{topic}}),
 		failed:   prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_ruleset_receipt_errors_total", Help: "Attempts to publish what is in force that failed."})}
 	reg.MustRegister(r.failed)
 	return r
@@ -105,6 +106,9 @@ func (r *receipts) publish(receipt Receipt) {
 	default: // it is awake
 	}
 }
+
+// receiptTimeout is how long one attempt may take. A newer receipt may have come meanwhile.
+const receiptTimeout = 3 * time.Second
 
 // receiptPatience is how long to wait before the next attempt.
 const receiptPatience = time.Second
@@ -133,7 +137,7 @@ func (r *receipts) run(ctx context.Context) error {
 			if !said {
 				r.log.Warn("cannot publish what is in force; trying again", "topic", r.topic, "err", err)
 			}
-			if _, ok := errors.AsType[*kafka.TooLargeError](err); ok {
+			if _, ok := errors.AsType[*produce.TooLargeError](err); ok {
 				break // no other try makes it smaller
 			}
 			select {
@@ -150,7 +154,9 @@ func (r *receipts) write(ctx context.Context, receipt *Receipt) error {
 	if err != nil {
 		return fmt.Errorf("write receipt: %w", err)
 	}
-	return r.producer.Produce(ctx, []kafka.Message{{Topic: r.topic, Key: []byte(receipt.Key()), Value: value}})
+	ctx, cancel := context.WithTimeout(ctx, receiptTimeout)
+	defer cancel()
+	return r.producer.Produce(ctx, []produce.Message{{Topic: r.topic, Key: []byte(receipt.Key()), Value: value}})
 }
 
 // ReadReceipts returns the newest receipt of every instance on a topic, by key. What is none is

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/rules"
 )
 
@@ -68,29 +69,15 @@ func (t *ruleTopic) lost(err error) bool {
 // made has no leader for a moment.
 const publishPatience = 10 * time.Second
 
-// temporary reports whether a broker says that the same may work in a moment.
-func temporary(err error) bool {
-	t, ok := errors.AsType[interface {
-		error
-		Temporary() bool
-	}](err)
-	return ok && t.Temporary()
-}
-
 // PublishRules writes a rule set to a topic, from which every instance takes it up.
 func PublishRules(ctx context.Context, c *kafka.Client, topic string, b *rules.Bundle) error {
 	// A bundle may be larger than a topic takes by default.
-	p := c.NewProducer(kafka.ProducerOptions{Topics: []string{topic}, Compression: "zstd"})
-	message := []kafka.Message{{Topic: topic, Key: []byte(RulesKey), Value: b.Text()}}
+	p := c.NewProducer(produce.Options{Topics: []string{topic}, Compression: "zstd"})
+	message := []produce.Message{{Topic: topic, Key: []byte(RulesKey), Value: b.Text()}}
+	ctx, cancel := context.WithTimeout(ctx, publishPatience)
+	defer cancel()
 	err := p.Produce(ctx, message)
-	for began := time.Now(); temporary(err) && time.Since(began) < publishPatience && ctx.Err() == nil; {
-		select {
-		case <-ctx.Done():
-		case <-time.After(200 * time.Millisecond):
-		}
-		err = p.Produce(ctx, message)
-	}
-	if _, ok := errors.AsType[*kafka.TooLargeError](err); ok {
+	if _, ok := errors.AsType[*produce.TooLargeError](err); ok {
 		return fmt.Errorf("publish rules on topic %s: %d bytes are more than it takes; raise its max.message.bytes", topic, len(b.Text()))
 	}
 	if err != nil {

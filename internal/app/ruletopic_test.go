@@ -19,6 +19,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/rules"
 )
 
@@ -172,8 +173,8 @@ func TestPublishedAgain(t *testing.T) {
 			t.Errorf("said %d times, want %d", d.said(), i+1)
 		}
 	}
-	p := c.direct.NewProducer(kafka.ProducerOptions{Topics: []string{"rules"}})
-	if err := p.Produce(t.Context(), []kafka.Message{{Topic: "rules", Key: []byte("other"), Value: []byte("x")}}); err != nil {
+	p := c.direct.NewProducer(produce.Options{Topics: []string{"rules"}})
+	if err := p.Produce(t.Context(), []produce.Message{{Topic: "rules", Key: []byte("other"), Value: []byte("x")}}); err != nil {
 		t.Fatal(err)
 	}
 	d.lookAtTopic(t.Context())
@@ -229,8 +230,8 @@ func TestDeletedRules(t *testing.T) {
 	c := newCluster(t, "rules")
 	c.publish(map[string]string{"gambling.yaml": one("一号")})
 	d := newTopicDesk(t, c)
-	p := c.direct.NewProducer(kafka.ProducerOptions{Topics: []string{"rules"}})
-	if err := p.Produce(t.Context(), []kafka.Message{{Topic: "rules", Key: []byte(RulesKey)}}); err != nil {
+	p := c.direct.NewProducer(produce.Options{Topics: []string{"rules"}})
+	if err := p.Produce(t.Context(), []produce.Message{{Topic: "rules", Key: []byte(RulesKey)}}); err != nil {
 		t.Fatal(err)
 	}
 	d.lookAtTopic(t.Context())
@@ -267,7 +268,7 @@ func TestReceiptsArrive(t *testing.T) {
 	c := newCluster(t, "receipts")
 	log := new(logBook)
 	r := newReceipts(c.client, "receipts", slog.New(slog.NewJSONHandler(log, nil)), prometheus.NewRegistry())
-	r.producer = c.client.NewProducer(kafka.ProducerOptions{Topics: []string{"receipts"}, MaxMessageBytes: 2000})
+	r.producer = c.client.NewProducer(produce.Options{Topics: []string{"receipts"}, MaxMessageBytes: 2000})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 1)
@@ -321,8 +322,8 @@ func TestReceiptsArrive(t *testing.T) {
 // What is no receipt is passed over and counted; an instance that was taken out is none.
 func TestReadReceipts(t *testing.T) {
 	c := newCluster(t, "receipts")
-	p := c.direct.NewProducer(kafka.ProducerOptions{Topics: []string{"receipts"}})
-	for _, m := range []kafka.Message{
+	p := c.direct.NewProducer(produce.Options{Topics: []string{"receipts"}})
+	for _, m := range []produce.Message{
 		{Key: []byte("s/a"), Value: []byte(`{"source":"s","instance":"a","bundle":"old"}`)},
 		{Key: []byte("s/a"), Value: []byte(`{"source":"s","instance":"a","bundle":"new","of a later version":1}`)},
 		{Key: []byte("s/gone"), Value: []byte(`{"source":"s","instance":"gone"}`)},
@@ -332,7 +333,7 @@ func TestReadReceipts(t *testing.T) {
 		{Value: []byte(`{}`)},
 	} {
 		m.Topic = "receipts"
-		if err := p.Produce(t.Context(), []kafka.Message{m}); err != nil {
+		if err := p.Produce(t.Context(), []produce.Message{m}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/rules"
 )
 
@@ -121,14 +122,14 @@ func TestPublishedRulesAreTakenUp(t *testing.T) {
 		t.Errorf("read %q, %v", text, err)
 	}
 
-	p := client.NewProducer(kafka.ProducerOptions{Topics: topics[1:]})
+	p := client.NewProducer(produce.Options{Topics: topics[1:]})
 	say := func(r Receipt, age time.Duration) {
 		t.Helper()
 		value, err := json.Marshal(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Produce(ctx, []kafka.Message{{Topic: topics[1], Key: []byte(r.Key()), Value: value, Time: time.Now().Add(-age)}}); err != nil {
+		if err := p.Produce(ctx, []produce.Message{{Topic: topics[1], Key: []byte(r.Key()), Value: value, Time: time.Now().Add(-age)}}); err != nil {
 			t.Fatal(err)
 		}
 	}

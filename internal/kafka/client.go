@@ -3,8 +3,8 @@
 //
 // A [Client] knows how to reach the brokers. A [Consumer] is a member of a
 // consumer group that hands batches to a function, partition by partition, and
-// commits what is finished. A [Producer] writes messages and returns when the
-// brokers have them. Record batches are read and written by package batch.
+// commits what is finished. A [produce.Producer] writes messages and returns when
+// the brokers have them. Record batches are read and written by package batch.
 // What it is not: a general client. It does what a daemon needs that must lose
 // nothing; kafka-go's Reader and Writer are not used (docs/decisions say why).
 //
@@ -27,6 +27,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -40,18 +41,10 @@ const (
 )
 
 // ErrClosed is returned by everything a closed Client is asked to do.
-var ErrClosed = errors.New("the kafka client is closed")
+var ErrClosed = wire.ErrClosed
 
 // Header is one header of a message. A nil Value stands for null.
 type Header = batch.Header
-
-// Message is a message to be produced. A nil Key or Value stands for null.
-type Message struct {
-	Topic      string
-	Key, Value []byte
-	Headers    []Header
-	Time       time.Time // zero: now
-}
 
 // Options are the parts of a Client that no file configures.
 type Options struct {
@@ -73,7 +66,7 @@ type Client struct {
 	mu         sync.Mutex
 	closed     bool
 	transports []*kafkago.Transport
-	working    sync.WaitGroup // producers' rounds
+	producers  []*produce.Producer
 }
 
 // NewClient returns a client. It reads the files that c names and connects to
@@ -128,27 +121,33 @@ func (c *Client) transport(topics []string) *kafkago.Transport {
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
-	transports := c.transports
-	c.transports = nil
+	transports, producers := c.transports, c.producers
+	c.transports, c.producers = nil, nil
 	c.mu.Unlock()
 	c.cancel()
 	c.line.cut()
 	for _, t := range transports {
 		t.CloseIdleConnections()
 	}
-	c.working.Wait()
+	for _, p := range producers {
+		p.Close()
+	}
 	return nil
 }
 
-// work begins a piece of work that Close waits for, unless the client is closed.
-// It ends with working.Done.
-func (c *Client) work() bool {
+// NewProducer returns a producer. It connects with its first call and ends with
+// the client.
+func (c *Client) NewProducer(o produce.Options) *produce.Producer {
+	// Without topics: the producer learns of their leaders itself.
+	p := produce.New(c.over(c.transport([]string{})), c.config.ClientID, o)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.closed {
-		c.working.Add(1)
+	if c.closed {
+		p.Close()
+	} else {
+		c.producers = append(c.producers, p)
 	}
-	return !c.closed
+	return p
 }
 
 // release ends the connections of a transport that is no longer needed.
@@ -201,10 +200,5 @@ func (c *Client) over(t *kafkago.Transport) wire.RoundTrip {
 
 // ask sends a small request and returns the body of its answer.
 func (c *Client) ask(ctx context.Context, t *kafkago.Transport, q *wire.Call) (*wire.Reader, error) {
-	q.Client = c.config.ClientID
-	r, err := c.roundTrip(ctx, t, requestTimeout, q)
-	if err != nil {
-		return nil, err
-	}
-	return &wire.Reader{B: r.(*wire.Answer).Body}, nil
+	return c.over(t).Ask(ctx, requestTimeout, c.config.ClientID, q)
 }

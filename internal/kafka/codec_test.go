@@ -10,6 +10,8 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 )
 
 // compare checks that a member saw what franz-go reads, field for field.
@@ -96,12 +98,12 @@ func TestCodecs(t *testing.T) {
 
 			n := int64(402)
 			if codec != "gzip" && codec != "snappy" {
-				p := e.client.NewProducer(ProducerOptions{Topics: []string{topic}, Compression: codec})
-				var own []Message
+				p := e.client.NewProducer(produce.Options{Topics: []string{topic}, Compression: codec})
+				var own []produce.Message
 				for i := range 50 {
-					own = append(own, Message{Topic: topic, Key: fmt.Append(nil, "o", i), Value: value(i), Headers: []Header{{Key: "n"}}, Time: at})
+					own = append(own, produce.Message{Topic: topic, Key: fmt.Append(nil, "o", i), Value: value(i), Headers: []Header{{Key: "n"}}, Time: at})
 				}
-				own = append(own, Message{Topic: topic, Value: large})
+				own = append(own, produce.Message{Topic: topic, Value: large})
 				if err := p.Produce(e.context(), own); err != nil {
 					t.Fatal(err)
 				}

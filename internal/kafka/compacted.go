@@ -84,7 +84,7 @@ func (l *Compacted) Poll(ctx context.Context) (values map[string]Value, changed 
 // connections.
 func (l *Compacted) still(ctx context.Context) bool {
 	found, err := l.client.Topics(ctx, l.topic)
-	if err != nil || found[0].Err != nil || found[0].Partitions != len(l.ends) {
+	if err != nil || found[0].Err != nil || len(found[0].Leaders) != len(l.ends) {
 		return false
 	}
 	for p, end := range l.ends {

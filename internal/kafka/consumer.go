@@ -344,8 +344,8 @@ func (k *Consumer) partitionCounts(ctx context.Context, names []string) (map[str
 	counts := make(map[string]int32)
 	for _, t := range list {
 		switch {
-		case t.Err == nil && t.Partitions > 0:
-			counts[t.Name] = int32(t.Partitions)
+		case t.Err == nil && len(t.Leaders) > 0:
+			counts[t.Name] = int32(len(t.Leaders))
 		case t.Err != nil && !errors.Is(t.Err, ErrNoTopic):
 			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Err) // it may only be away for a moment
 		}
@@ -388,7 +388,7 @@ func (k *Consumer) awaitTopics(ctx context.Context) error {
 		default:
 			k.counts = make(map[string]int)
 			for _, t := range topics {
-				k.counts[t.Name] = t.Partitions
+				k.counts[t.Name] = len(t.Leaders)
 			}
 			k.wait("joining")
 			return nil

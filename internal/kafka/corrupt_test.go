@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 )
 
 // crafted makes a batch of values at an offset.
@@ -171,14 +172,14 @@ func TestEmptiedBatchesAdvance(t *testing.T) {
 func TestAnswerTooLarge(t *testing.T) {
 	e := setup(t, 1)
 	topic := e.topic(2, "max.message.bytes", "20000000")
-	p := e.client.NewProducer(ProducerOptions{Topics: []string{topic}, Compression: "none"})
+	p := e.client.NewProducer(produce.Options{Topics: []string{topic}, Compression: "none"})
 	for _, key := range []string{"a", "b", "c", "d"} {
-		if err := p.Produce(e.context(), []Message{{Topic: topic, Key: []byte(key), Value: make([]byte, 10)}}); err != nil {
+		if err := p.Produce(e.context(), []produce.Message{{Topic: topic, Key: []byte(key), Value: make([]byte, 10)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	big := int32(0)
-	if err := p.Produce(e.context(), []Message{{Topic: topic, Key: keyFor(big, 2), Value: make([]byte, 4<<20)}}); err != nil {
+	if err := p.Produce(e.context(), []produce.Message{{Topic: topic, Key: keyFor(big, 2), Value: make([]byte, 4<<20)}}); err != nil {
 		t.Fatal(err)
 	}
 	o := quick(unique("g"), topic)
@@ -207,7 +208,7 @@ func TestAnswerTooLarge(t *testing.T) {
 // keyFor returns a key that belongs to a partition.
 func keyFor(partition int32, n int) []byte {
 	for i := byte(0); ; i++ {
-		if k := []byte{'k', i}; partitionOf(k, n) == partition {
+		if k := []byte{'k', i}; produce.PartitionOf(k, n) == partition {
 			return k
 		}
 	}

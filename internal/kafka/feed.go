@@ -114,7 +114,7 @@ func (f *feed) findLeaders(ctx context.Context, start func(*poller)) (known bool
 			if in.p.Topic != t.Name {
 				continue
 			}
-			if in.leader = t.leader(in.p.ID); in.leader < 0 {
+			if in.leader = t.Leader(in.p.ID); in.leader < 0 {
 				known = false
 				continue
 			}

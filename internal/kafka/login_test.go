@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/weir-moderation/weir/internal/dial"
+
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 )
 
 // Against a real broker: every login works, and what is wrong is said in clear
@@ -54,9 +56,9 @@ func TestLoginAtRealBroker(t *testing.T) {
 			if err := c.CreateTopics(e.context(), NewTopic{Name: topic, Partitions: 1, Replication: 1}); err != nil {
 				t.Fatal(err)
 			}
-			p := c.NewProducer(ProducerOptions{Topics: []string{topic}})
+			p := c.NewProducer(produce.Options{Topics: []string{topic}})
 			e.eventually("the topic to take a message", func() bool {
-				return p.Produce(e.context(), []Message{{Topic: topic, Value: []byte("x")}}) == nil
+				return p.Produce(e.context(), []produce.Message{{Topic: topic, Value: []byte("x")}}) == nil
 			})
 			m := e.start(c, quick(unique("g"), topic))
 			m.reach(topic, 0, 1)

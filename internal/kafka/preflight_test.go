@@ -22,6 +22,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/weir-moderation/weir/internal/dial"
+
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 )
 
 // certificate makes a certificate that has signed itself, and the file that
@@ -150,11 +152,11 @@ func TestPreflight(t *testing.T) {
 				t.Fatal(err)
 			}
 			topics, err := c.Topics(ctx, "topic", "none")
-			if err != nil || topics[0].Err != nil || topics[0].Partitions != 1 || !errors.Is(topics[1].Err, ErrNoTopic) {
+			if err != nil || topics[0].Err != nil || len(topics[0].Leaders) != 1 || !errors.Is(topics[1].Err, ErrNoTopic) {
 				t.Errorf("topics %v, %v", topics, err)
 			}
-			p := c.NewProducer(ProducerOptions{Topics: []string{"topic"}})
-			if err := p.Produce(ctx, []Message{{Topic: "topic", Value: []byte("x")}}); err != nil {
+			p := c.NewProducer(produce.Options{Topics: []string{"topic"}})
+			if err := p.Produce(ctx, []produce.Message{{Topic: "topic", Value: []byte("x")}}); err != nil {
 				t.Errorf("produce: %v", err)
 			}
 			e := &env{t: t, addrs: []string{test.broker}, client: c}

@@ -55,7 +55,7 @@ func (c *Client) OpenScan(ctx context.Context, topic string, from, to time.Time)
 	}
 	s := &Scan{client: c, transport: c.transport([]string{topic}), buffers: new(fetch.Buffers)}
 	s.desk.reader = batch.NewReader(batch.NewInflater(batch.DefaultInflatedBytes))
-	for p := range int32(found[0].Partitions) {
+	for p := range int32(len(found[0].Leaders)) {
 		r := Range{Topic: topic, Partition: p}
 		err := s.persist(ctx, func() (err error) {
 			r.First, r.Next, err = s.find(ctx, r.Topic, r.Partition, from, to)

@@ -15,23 +15,10 @@ import (
 )
 
 // Topic is what the brokers say about a topic.
-type Topic struct {
-	Name       string
-	Partitions int
-	Leaders    []int32 // by partition: the id of the broker that leads it, -1 for none
-	Err        error   // [ErrNoTopic] if there is none of this name
-}
-
-// leader returns who leads a partition, -1 for nobody.
-func (t *Topic) leader(partition int32) int32 {
-	if partition < 0 || int(partition) >= len(t.Leaders) {
-		return -1
-	}
-	return t.Leaders[partition]
-}
+type Topic = wire.Topic
 
 // ErrNoTopic says that a topic does not exist.
-var ErrNoTopic = errors.New("topic does not exist")
+var ErrNoTopic = wire.ErrNoTopic
 
 // Topics asks the brokers about topics. The answer has one entry per name, in
 // the same order.
@@ -39,12 +26,7 @@ func (c *Client) Topics(ctx context.Context, names ...string) ([]Topic, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	list, err := c.metadata(ctx, func(w *wire.Writer) {
-		w.Len(len(names))
-		for _, n := range names {
-			w.Str(n)
-		}
-	})
+	list, err := c.askTopics(ctx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +43,7 @@ func (c *Client) Topics(ctx context.Context, names ...string) ([]Topic, error) {
 // AllTopics asks the brokers about every topic we may see, in the order of their
 // names. Those that Kafka keeps for itself are left out.
 func (c *Client) AllTopics(ctx context.Context) ([]Topic, error) {
-	list, err := c.metadata(ctx, func(w *wire.Writer) { w.Len(-1) })
+	list, err := c.askTopics(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -70,68 +52,16 @@ func (c *Client) AllTopics(ctx context.Context) ([]Topic, error) {
 	return list, nil
 }
 
-// metadata asks any broker about the topics that which names.
-func (c *Client) metadata(ctx context.Context, which func(w *wire.Writer)) ([]Topic, error) {
-	r, err := c.ask(ctx, c.control, &wire.Call{API: wire.Metadata, Body: func(w *wire.Writer) {
-		which(w)
-		w.Bool(false) // create nothing
-		w.Bool(false)
-		w.Bool(false)
-	}})
+func (c *Client) askTopics(ctx context.Context, names []string) ([]Topic, error) {
+	r, err := c.ask(ctx, c.control, wire.AskTopics(names))
 	if err != nil {
 		return nil, fmt.Errorf("ask for topics: %w", err)
 	}
-	var list []Topic
-	ints := func() { r.Each(func() { r.I32() }) }
-	r.I32() // throttle
-	r.Each(func() {
-		r.I32()
-		r.Str()
-		r.I32()
-		r.Str()
-	})
-	r.Str()
-	r.I32()
-	r.Each(func() {
-		t := Topic{Err: topicError(r.I16())}
-		t.Name = r.Str()
-		r.I8()
-		leaders := make(map[int32]int32)
-		r.Each(func() { // in no order
-			r.I16()
-			id := r.I32()
-			leaders[id] = r.I32()
-			r.I32()
-			ints()
-			ints()
-			ints()
-		})
-		r.I32()
-		t.Partitions = len(leaders)
-		for id := range int32(t.Partitions) {
-			leader, ok := leaders[id]
-			if !ok {
-				leader = -1
-			}
-			t.Leaders = append(t.Leaders, leader)
-		}
-		list = append(list, t)
-	})
-	if r.Err != nil {
-		return nil, fmt.Errorf("ask for topics: %w", r.Err)
+	list, err := wire.ReadTopics(r)
+	if err != nil {
+		return nil, fmt.Errorf("ask for topics: %w", err)
 	}
 	return list, nil
-}
-
-func topicError(code int16) error {
-	switch e := kafkago.Error(code); e {
-	case 0:
-		return nil
-	case kafkago.UnknownTopicOrPartition, kafkago.InvalidTopic:
-		return ErrNoTopic
-	default:
-		return e
-	}
 }
 
 // NewTopic is a topic to create.
@@ -206,7 +136,7 @@ func (c *Client) leader(ctx context.Context, topic string, partition int32) (int
 	if list[0].Err != nil {
 		return -1, fmt.Errorf("topic %s: %w", topic, list[0].Err)
 	}
-	leader := list[0].leader(partition)
+	leader := list[0].Leader(partition)
 	if leader < 0 {
 		return -1, fmt.Errorf("%s/%d: %w", topic, partition, kafkago.LeaderNotAvailable)
 	}

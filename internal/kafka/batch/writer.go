@@ -18,15 +18,27 @@ type Writer struct {
 	count  int
 	first  int64
 	max    int64
-	packed []byte
+	packed []byte // what the compressor writes to, while it does
+	spare  []byte // for Bytes
 	lz4    *lz4.Writer
 	zstd   *zstd.Encoder
 }
 
-// Reset begins a new batch. What Bytes returned before is overwritten.
+// Producer is who wrote a batch, by which brokers notice that it comes twice.
+type Producer struct {
+	ID            int64
+	Epoch         int16
+	Sequence      int32 // of the first record, among those of the producer in its partition
+	Transactional bool
+}
+
+// Anybody writes batches that brokers take as often as they come.
+var Anybody = Producer{ID: -1, Epoch: -1, Sequence: -1}
+
+// Reset begins a new batch.
 func (w *Writer) Reset() {
 	if cap(w.buf) < headerLen {
-		w.buf = make([]byte, headerLen, 4096)
+		w.buf = make([]byte, headerLen, 16<<10)
 	}
 	w.buf = w.buf[:headerLen]
 	clear(w.buf)
@@ -76,21 +88,38 @@ func (w *Writer) Add(key, value []byte, headers []Header, time int64) {
 	w.count++
 }
 
-// Bytes finishes the batch and returns it. It is good until the next Reset.
+// Len returns how many bytes the batch has so far, before compression.
+func (w *Writer) Len() int { return len(w.buf) }
+
+// Count returns how many records the batch has.
+func (w *Writer) Count() int { return w.count }
+
+// Bytes finishes a batch of anybody and returns it. It is good until the next
+// call of Bytes.
 func (w *Writer) Bytes() ([]byte, error) {
+	b, err := w.Finish(Anybody, w.spare)
+	w.spare = b
+	return b, err
+}
+
+// Finish finishes the batch and returns it: from now on it is the caller's. In
+// exchange the Writer may use spare, a buffer that nobody needs any more.
+func (w *Writer) Finish(by Producer, spare []byte) ([]byte, error) {
 	b, codec := w.buf, w.Codec
 	if codec != None {
-		packed, err := w.pack(b[headerLen:])
+		packed, err := w.pack(b[headerLen:], spare)
 		if err != nil {
 			return nil, fmt.Errorf("compress batch with %s: %w", codec, err)
 		}
+		spare = packed
 		if len(packed) < len(b) {
-			b = packed
-			copy(b, w.buf[:headerLen])
+			copy(packed, b[:headerLen])
+			b, spare = packed, b
 		} else {
 			codec = None // it did not get smaller
 		}
 	}
+	w.buf = spare[:0]
 	be := binary.BigEndian
 	be.PutUint32(b[lengthAt:], uint32(len(b)-prefixLen))
 	be.PutUint32(b[prefixLen:], ^uint32(0)) // leader epoch: the broker fills it in
@@ -99,20 +128,32 @@ func (w *Writer) Bytes() ([]byte, error) {
 	be.PutUint32(b[lastDeltaAt:], uint32(w.count-1))
 	be.PutUint64(b[firstTimeAt:], uint64(w.first))
 	be.PutUint64(b[maxTimeAt:], uint64(w.max))
-	be.PutUint64(b[producerAt:], ^uint64(0)) // no idempotence
-	be.PutUint16(b[epochAt:], ^uint16(0))
-	be.PutUint32(b[sequenceAt:], ^uint32(0))
 	be.PutUint32(b[countAt:], uint32(w.count))
-	be.PutUint32(b[crcAt:], crc32.Checksum(b[attributesAt:], castagnoli))
+	Sign(b, by)
 	return b, nil
 }
 
-// pack compresses records into a buffer with room for the head.
-func (w *Writer) pack(records []byte) ([]byte, error) {
-	if cap(w.packed) < headerLen {
-		w.packed = make([]byte, headerLen, 4096)
+// Sign makes a finished batch one of a producer, whoever's it was.
+func Sign(b []byte, by Producer) {
+	be := binary.BigEndian
+	attributes := be.Uint16(b[attributesAt:]) &^ transactional
+	if by.Transactional {
+		attributes |= transactional
 	}
-	w.packed = w.packed[:headerLen]
+	be.PutUint16(b[attributesAt:], attributes)
+	be.PutUint64(b[producerAt:], uint64(by.ID))
+	be.PutUint16(b[epochAt:], uint16(by.Epoch))
+	be.PutUint32(b[sequenceAt:], uint32(by.Sequence))
+	be.PutUint32(b[crcAt:], crc32.Checksum(b[attributesAt:], castagnoli))
+}
+
+// pack compresses records into a buffer with room for the head.
+func (w *Writer) pack(records, into []byte) ([]byte, error) {
+	if cap(into) < headerLen {
+		into = make([]byte, headerLen, 4096)
+	}
+	w.packed = into[:headerLen]
+	defer func() { w.packed = nil }()
 	switch w.Codec {
 	case LZ4:
 		if w.lz4 == nil {
@@ -138,8 +179,7 @@ func (w *Writer) pack(records []byte) ([]byte, error) {
 			}
 			w.zstd = enc
 		}
-		w.packed = w.zstd.EncodeAll(records, w.packed)
-		return w.packed, nil
+		return w.zstd.EncodeAll(records, w.packed), nil
 	}
 	return nil, errCodec
 }

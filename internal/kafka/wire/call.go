@@ -1,9 +1,11 @@
 package wire
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -61,6 +63,17 @@ func (c *Call) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 		b = r.B
 	}
 	return &Answer{c.API.Key, b}, nil
+}
+
+// Ask sends a small request under a client's name and returns the body of its
+// answer.
+func (send RoundTrip) Ask(ctx context.Context, limit time.Duration, client string, c *Call) (*Reader, error) {
+	c.Client = client
+	r, err := send(ctx, limit, c)
+	if err != nil {
+		return nil, err
+	}
+	return &Reader{B: r.(*Answer).Body}, nil
 }
 
 // Route picks the broker a request goes to out of what is known of the cluster.

@@ -48,6 +48,9 @@ const correlation = 7
 // MaxAnswer is the largest answer to anything but a fetch.
 const MaxAnswer = 16 << 20
 
+// ErrClosed is returned by everything a closed client is asked to do.
+var ErrClosed = errors.New("the kafka client is closed")
+
 // ErrShort says that an answer ends early.
 var ErrShort = errors.New("the answer ends early")
 

@@ -1,11 +1,11 @@
-package kafka
+package produce
 
 import "encoding/binary"
 
-// partitionOf returns the partition of a key among n, the same as the default
+// PartitionOf returns the partition of a key among n, the same as the default
 // partitioner of the Java client and librdkafka's murmur2 give: all producers of
 // a platform then agree on where a user's messages go.
-func partitionOf(key []byte, n int) int32 {
+func PartitionOf(key []byte, n int) int32 {
 	return int32((murmur2(key) & 0x7fffffff) % uint32(n))
 }
 
