@@ -44,7 +44,7 @@ func TestDeadLetterIsTheMessageAsReceived(t *testing.T) {
 			}
 			var want []string
 			if len(r.Headers) > 0 {
-				want = []string{"x=1", "x is null", "__connect.errors.topic=upstream"}
+				want = []string{"x=1", "x is null", "__connect.errors.topic=upstream", "weir-reason=made-up"}
 			}
 			want = append(want,
 				"__connect.errors.topic=weir.posts", "__connect.errors.partition=3", fmt.Sprintf("__connect.errors.offset=%d", letter.Record.Offset),
