@@ -21,14 +21,15 @@ import (
 
 // cli is the command line: one field per verb.
 type cli struct {
-	Run      runCmd      `cmd:"" help:"Judge what comes in from Kafka until told to stop."`
-	Demo     demoCmd     `cmd:"" help:"Show all of Weir with nothing installed: an embedded broker and Redis, and a small city that posts and is pushed to."`
-	Check    checkCmd    `cmd:"" help:"Say what is wrong with a configuration, its rules and its push policy, without starting anything."`
-	Judge    judgeCmd    `cmd:"" help:"Judge events, one JSON object a line, and write a verdict a line."`
-	Rules    rulesCmd    `cmd:"" help:"Work on rules."`
-	Bench    benchCmd    `cmd:"" help:"Measure on this machine."`
-	Evidence evidenceCmd `cmd:"" help:"Look at evidence."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Run        runCmd        `cmd:"" help:"Judge what comes in from Kafka until told to stop."`
+	Demo       demoCmd       `cmd:"" help:"Show all of Weir with nothing installed: an embedded broker and Redis, and a small city that posts and is pushed to."`
+	Check      checkCmd      `cmd:"" help:"Say what is wrong with a configuration, its rules and its push policy, without starting anything."`
+	Judge      judgeCmd      `cmd:"" help:"Judge events, one JSON object a line, and write a verdict a line."`
+	Rules      rulesCmd      `cmd:"" help:"Work on rules."`
+	Bench      benchCmd      `cmd:"" help:"Measure on this machine."`
+	DeadLetter deadLetterCmd `cmd:"" name:"deadletter" help:"Look at messages that could not be judged, and replay them."`
+	Evidence   evidenceCmd   `cmd:"" help:"Look at evidence."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // streams are the process's own input and outputs, passed down so that tests

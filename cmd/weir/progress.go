@@ -12,8 +12,9 @@ import (
 // to one goroutine at a time.
 type progress struct {
 	w     io.Writer
-	on    bool  // a terminal looks at it
-	total int64 // 0 if it is not known
+	on    bool   // a terminal looks at it
+	total int64  // 0 if it is not known
+	note  string // said behind the numbers
 	last  time.Time
 }
 
@@ -30,7 +31,7 @@ func (p *progress) show(done, read int64) {
 }
 
 func (p *progress) line(done, read int64) string {
-	line := count(done, "message")
+	line := count(done, "message") + p.note
 	if p.total <= 0 {
 		return line
 	}

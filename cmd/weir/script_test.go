@@ -54,6 +54,7 @@ func TestScripts(t *testing.T) {
 			"send":   send,
 			"topic":  makeTopics,
 			"put":    put,
+			"bury":   bury,
 			"world":  startWorld,
 			"mute":   startMute,
 			"free":   freeAddress,

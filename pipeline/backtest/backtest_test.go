@@ -164,8 +164,8 @@ func TestMask(t *testing.T) {
 		{"かなカナ한글ёΩ〇", "xxxxxxxx字"},
 	}
 	for _, test := range tests {
-		if got := mask(test.text); got != test.want {
-			t.Errorf("mask(%q) = %q, want %q", test.text, got, test.want)
+		if got := Mask(test.text); got != test.want {
+			t.Errorf("Mask(%q) = %q, want %q", test.text, got, test.want)
 		}
 	}
 	for _, name := range []string{"text", "post_title", "a.b-c"} {

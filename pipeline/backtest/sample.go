@@ -56,7 +56,7 @@ func (w *worker) sample(c Change, h *found, m *Message, e *event.Event, f *findi
 		Start: h.Start, End: h.End, Form: h.Form.String(), Term: h.Term, Old: w.sides[0].action, New: w.sides[1].action,
 		Before: ending(text[:h.Start], maxContext), Text: beginning(text[h.Start:h.End], maxShown), After: beginning(text[h.End:], maxContext)}
 	if !w.o.ShowText {
-		s.Before, s.Text, s.After = mask(s.Before), mask(s.Text), mask(s.After)
+		s.Before, s.Text, s.After = Mask(s.Before), Mask(s.Text), Mask(s.After)
 		if !isWord(s.Field) {
 			s.Field = fmt.Sprintf("fields[%d]", h.Field)
 		}
@@ -78,9 +78,9 @@ func isWord(name string) bool {
 	return name != "" && len(name) <= most
 }
 
-// mask leaves of a text only its shape: Han characters are 字, letters x, digits 0, and the
+// Mask leaves of a text only its shape: Han characters are 字, letters x, digits 0, and the
 // rest * but for punctuation, white space and what controls how a text is laid out.
-func mask(text string) string {
+func Mask(text string) string {
 	const tags = 0xE0000 // from here on characters that nobody sees spell out texts
 	return strings.Map(func(r rune) rune {
 		switch {
