@@ -102,8 +102,8 @@ func New(o Options) (*Pipeline, error) {
 		maxForward: o.MaxForward,
 		now:        o.Now,
 		log:        o.Logger,
-		metrics:    newMetrics(o.Registerer, o.Sinks),
 	}
+	p.metrics = newMetrics(o.Registerer, o.Sinks, p.ledger.messages)
 	p.workers.New = func() any { return &worker{judge: p.newJudge()} }
 	p.Enforce(o.Force)
 	return p, nil

@@ -78,6 +78,19 @@ func (l *ledger) book(c Coverage) {
 	l.open[key] = append(list, c)
 }
 
+// messages returns how many messages the open accounts are about.
+func (l *ledger) messages() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var n int64
+	for _, list := range l.open {
+		for i := range list {
+			n += list[i].Fetched
+		}
+	}
+	return n
+}
+
 // close takes the accounts of the ranges out of the ledger. Where a further
 // batch was booked onto an account since the source drew its range, the account
 // is taken whole: that batch is durable too, and if it is not committed before a

@@ -15,6 +15,7 @@ import (
 // of values and every child is resolved once: on the hot path an increment
 // costs some 10 ns, a lookup ten times that.
 type metrics struct {
+	fetched    map[event.Kind]prometheus.Counter
 	messages   map[event.Kind]*[numOutcomes]prometheus.Counter
 	ages       map[event.Kind]prometheus.Observer
 	durations  map[event.Kind]prometheus.Observer
@@ -41,7 +42,9 @@ type formCounter struct {
 // streams are the kinds of events that arrive on topics of their own.
 var streams = [...]event.Kind{event.Post, event.Push, event.Consent, event.Outcome}
 
-func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
+// newMetrics registers the metrics; open tells how many messages are in accounts that are
+// not on record yet.
+func newMetrics(reg prometheus.Registerer, sinks []NamedSink, open func() int64) *metrics {
 	if reg == nil {
 		reg = prometheus.NewRegistry()
 	}
@@ -68,6 +71,7 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
 	}
 
 	m := &metrics{
+		fetched:    make(map[event.Kind]prometheus.Counter),
 		messages:   make(map[event.Kind]*[numOutcomes]prometheus.Counter),
 		ages:       make(map[event.Kind]prometheus.Observer),
 		durations:  make(map[event.Kind]prometheus.Observer),
@@ -87,6 +91,11 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
 	for f := form.Fold; f <= form.All; f <<= 1 {
 		m.byForm = append(m.byForm, formCounter{f, byForm.WithLabelValues(f.String())})
 	}
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_ledger_open_messages",
+		Help: "Messages of finished batches whose account is not in the evidence yet, so that their offsets cannot be committed.",
+	}, func() float64 { return float64(open()) }))
+	fetched := vec("weir_ledger_fetched_messages_total", "Messages of finished batches, control records and records of aborted transactions included: as many as weir_messages_total has over all outcomes.", "stream")
 	messages := vec("weir_messages_total", "Messages by where they ended.", "stream", "outcome")
 	ages := histogram("weir_message_age_seconds", "Age of the oldest message of a batch when all its effects were durable, from its timestamp in Kafka.",
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 3600})
@@ -97,6 +106,7 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink) *metrics {
 		for o := range numOutcomes {
 			row[o] = messages.WithLabelValues(k.String(), o.String())
 		}
+		m.fetched[k] = fetched.WithLabelValues(k.String())
 		m.messages[k] = &row
 		m.ages[k] = ages.WithLabelValues(k.String())
 		m.durations[k] = durations.WithLabelValues(k.String())
@@ -187,6 +197,7 @@ func (m *metrics) count(k event.Kind, c Counts) {
 	if row == nil {
 		return
 	}
+	m.fetched[k].Add(float64(c.Fetched))
 	row[Passed].Add(float64(c.Passed))
 	row[Flagged].Add(float64(c.Flagged))
 	row[DeadLettered].Add(float64(c.DeadLettered))

@@ -432,6 +432,12 @@ func (k *killRun) ledger(t *testing.T) {
 	if len(covered) != k.posts {
 		t.Errorf("coverage accounts for %d messages, want %d", len(covered), k.posts)
 	}
+	r := k.runLedger(t, exitFine, filepath.Join(k.dir, "weir.yaml"), k.dir)
+	if r.Never != 0 || r.Once+r.Repeated != int64(k.posts) {
+		t.Errorf("weir ledger: %d offsets once, %d repeated, %d never; want each of %d", r.Once, r.Repeated, r.Never, k.posts)
+	}
+	k.recount(t, r, k.dir)
+	t.Logf("%d offsets were judged more than once", r.Repeated)
 }
 
 // read returns a whole topic.

@@ -29,6 +29,7 @@ type cli struct {
 	Bench      benchCmd      `cmd:"" help:"Measure on this machine."`
 	DeadLetter deadLetterCmd `cmd:"" name:"deadletter" help:"Look at messages that could not be judged, and replay them."`
 	Evidence   evidenceCmd   `cmd:"" help:"Look at evidence."`
+	Ledger     ledgerCmd     `cmd:"" help:"Say whether every offset of a group was judged exactly once, by topics and evidence."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 

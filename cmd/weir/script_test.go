@@ -55,6 +55,8 @@ func TestScripts(t *testing.T) {
 			"topic":  makeTopics,
 			"put":    put,
 			"bury":   bury,
+			"cover":  cover,
+			"commit": commit,
 			"world":  startWorld,
 			"mute":   startMute,
 			"free":   freeAddress,

@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -11,67 +13,37 @@ import (
 )
 
 // Committed is how far a group has committed a partition: it has finished everything
-// before Offset, which is -1 if it has committed nothing.
+// before Offset.
 type Committed struct {
 	Topic     string
 	Partition int32
 	Offset    int64
 }
 
-// Committed asks how far a group has committed the partitions of topics: an entry for
-// each partition, those of a topic together and in the order of the names. A topic that
-// does not exist has none, a group that nobody has heard of has committed nothing.
+// Committed asks how far a group has come: an entry for every partition it has committed
+// something of, by topic and partition. A group that nobody has heard of has none.
 //
 // What a transaction has just committed may not be seen yet: then the answer is too
 // small, never too large.
-func (c *Client) Committed(ctx context.Context, group string, topics ...string) ([]Committed, error) {
-	found, err := c.Topics(ctx, topics...)
-	if err != nil || len(topics) == 0 {
-		return nil, err // no names would be all topics
-	}
-	var list []Committed
-	q := &offsetfetch.Request{GroupID: group}
-	for _, t := range found {
-		if errors.Is(t.Err, ErrNoTopic) {
-			continue
-		}
-		if t.Err != nil {
-			return nil, fmt.Errorf("topic %s: %w", t.Name, t.Err)
-		}
-		x := offsetfetch.RequestTopic{Name: t.Name}
-		for p := range int32(t.Partitions) {
-			list = append(list, Committed{t.Name, p, -1})
-			x.PartitionIndexes = append(x.PartitionIndexes, p)
-		}
-		q.Topics = append(q.Topics, x)
-	}
-	if len(list) == 0 {
-		return nil, nil
-	}
-	answer, err := c.committed(ctx, q)
+func (c *Client) Committed(ctx context.Context, group string) ([]Committed, error) {
+	answer, err := c.committed(ctx, &offsetfetch.Request{GroupID: group}) // without topics: all of them
 	if errors.Is(err, kafkago.GroupIdNotFound) {
-		return list, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask for the committed offsets of group %s: %w", group, err)
 	}
-	type key struct {
-		topic     string
-		partition int32
-	}
-	at := make(map[key]int64)
+	var list []Committed
 	for _, t := range answer.Topics {
 		for _, p := range t.Partitions {
-			at[key{t.Name, p.PartitionIndex}] = p.CommittedOffset
+			if p.CommittedOffset >= 0 {
+				list = append(list, Committed{t.Name, p.PartitionIndex, p.CommittedOffset})
+			}
 		}
 	}
-	for i := range list {
-		offset, ok := at[key{list[i].Topic, list[i].Partition}]
-		if !ok {
-			return nil, fmt.Errorf("ask for the committed offsets of group %s: the broker did not answer about %s/%d", group, list[i].Topic, list[i].Partition)
-		}
-		list[i].Offset = offset
-	}
+	slices.SortFunc(list, func(a, b Committed) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
 	return list, nil
 }
 
