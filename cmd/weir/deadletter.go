@@ -134,17 +134,9 @@ func (l *letters) close() error {
 func (l *letters) only(places []sinks.Place) error {
 	var ranges []kafka.Range
 	for _, p := range places {
-		i := slices.IndexFunc(l.scan.Ranges, func(r kafka.Range) bool { return r.Partition == p.Partition })
-		if i < 0 {
-			return fmt.Errorf("%s: the topic has no such partition", p)
-		}
-		if r := l.scan.Ranges[i]; p.Offset < r.First || p.Offset >= r.Next {
-			return fmt.Errorf("%s: there is no such message; the partition has those from %d up to %d", p, r.First, r.Next-1)
-		}
 		ranges = append(ranges, kafka.Range{Topic: p.Topic, Partition: p.Partition, First: p.Offset, Next: p.Offset + 1})
 	}
-	l.scan.Ranges = ranges
-	return nil
+	return l.scan.Narrow(ranges...)
 }
 
 // after leaves out what lies up to some places, of their partitions.

@@ -9,7 +9,8 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol/offsetfetch"
+
+	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
 // Committed is how far a group has committed a partition: it has finished everything
@@ -26,68 +27,68 @@ type Committed struct {
 // What a transaction has just committed may not be seen yet: then the answer is too
 // small, never too large.
 func (c *Client) Committed(ctx context.Context, group string) ([]Committed, error) {
-	answer, err := c.committed(ctx, &offsetfetch.Request{GroupID: group}) // without topics: all of them
-	if errors.Is(err, kafkago.GroupIdNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ask for the committed offsets of group %s: %w", group, err)
-	}
-	var list []Committed
-	for _, t := range answer.Topics {
-		for _, p := range t.Partitions {
-			if p.CommittedOffset >= 0 {
-				list = append(list, Committed{t.Name, p.PartitionIndex, p.CommittedOffset})
-			}
-		}
-	}
-	slices.SortFunc(list, func(a, b Committed) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
-	return list, nil
-}
-
-// committed asks the group's coordinator. On a fresh cluster, and after a coordinator's
-// death, it takes a while until there is one.
-func (c *Client) committed(ctx context.Context, q *offsetfetch.Request) (*offsetfetch.Response, error) {
+	co := &wire.Coordinator{Send: c.over(c.control), Client: c.config.ClientID, Kind: wire.OfGroup, Name: group}
 	began := time.Now()
 	again := backoff{base: 50 * time.Millisecond, ceiling: time.Second}
 	for {
-		m, err := c.roundTrip(ctx, c.control, requestTimeout, q)
-		if err == nil {
-			r, ok := m.(*offsetfetch.Response)
-			if !ok {
-				return nil, errors.New("the broker answered with something else")
-			}
-			if err = offsetsError(r); err == nil {
-				return r, nil
-			}
-		}
+		list, err := committed(ctx, co)
 		switch {
-		case errors.Is(err, ErrClosed), ctx.Err() != nil:
-			return nil, err
-		case errors.Is(err, kafkago.GroupIdNotFound), errors.Is(err, kafkago.GroupAuthorizationFailed), errors.Is(err, kafkago.TopicAuthorizationFailed):
-			return nil, err
+		case err == nil:
+			return list, nil
+		case errors.Is(err, kafkago.GroupIdNotFound):
+			return nil, nil
+		case !wire.Retriable(err), errors.Is(err, ErrClosed), ctx.Err() != nil:
+			return nil, fmt.Errorf("ask for the committed offsets of group %s: %w", group, err)
 		case time.Since(began) > scanPatience:
-			return nil, fmt.Errorf("given up after %v: %w", scanPatience, err)
+			return nil, fmt.Errorf("ask for the committed offsets of group %s: given up after %v: %w", group, scanPatience, err)
 		}
+		// On a fresh cluster, and after a coordinator's death, there is none for a while.
 		if !pause(ctx, again.next()) {
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// offsetsError is what is wrong with an answer, in any of its parts.
-func offsetsError(r *offsetfetch.Response) error {
-	if r.ErrorCode != 0 {
-		return kafkago.Error(r.ErrorCode)
+// committed asks the group's coordinator once.
+func committed(ctx context.Context, co *wire.Coordinator) ([]Committed, error) {
+	node, err := co.Find(ctx)
+	if err != nil {
+		return nil, err
 	}
-	for _, t := range r.Topics {
-		for _, p := range t.Partitions {
-			if p.ErrorCode != 0 {
-				return fmt.Errorf("%s/%d: %w", t.Name, p.PartitionIndex, kafkago.Error(p.ErrorCode))
-			}
+	r, err := co.Ask(ctx, node, requestTimeout, &wire.Call{API: wire.OffsetFetch, Body: func(w *wire.Writer) {
+		w.CompactStr(co.Name)
+		w.CompactLen(-1) // of all topics there are
+		w.Bool(false)    // not waiting for transactions: a busy group always has one open
+		w.NoTags()
+	}})
+	if err != nil {
+		return nil, err
+	}
+	var list []Committed
+	note := func(e error) {
+		if err == nil {
+			err = e
 		}
 	}
-	return nil
+	r.I32() // throttle
+	r.CompactEach(func() {
+		topic := r.CompactStr()
+		r.CompactEach(func() {
+			x := Committed{topic, r.I32(), r.I64()}
+			r.I32() // leader epoch
+			r.CompactStr()
+			note(r.Code())
+			r.Tags()
+			if x.Offset >= 0 {
+				list = append(list, x)
+			}
+		})
+		r.Tags()
+	})
+	note(r.Code())
+	note(r.Err)
+	slices.SortFunc(list, func(a, b Committed) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return list, err
 }
