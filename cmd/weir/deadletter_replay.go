@@ -13,6 +13,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/demo"
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/sinks"
 )
@@ -250,7 +251,7 @@ const replayBatch = 500
 // each message of it marked with its place.
 func (r *replay) execute(ctx context.Context, plan *replayPlan) error {
 	w := replayWriter{replay: r, plan: newReplayPlan(plan.Topic), began: time.Now(), done: make(map[int32]int64),
-		producer: r.letters.client.NewProducer(kafka.ProducerOptions{Topics: slices.Sorted(maps.Keys(plan.Into)), MaxMessageBytes: maxReplayBytes}),
+		producer: r.letters.client.NewProducer(produce.Options{Topics: slices.Sorted(maps.Keys(plan.Into)), MaxMessageBytes: maxReplayBytes}),
 		bar:      progress{w: r.err, total: plan.todo, on: demo.IsTerminal(r.err)},
 		most:     replayBatch,
 	}
@@ -297,19 +298,19 @@ const maxReplayBytes = 64 << 20
 type replayWriter struct {
 	*replay
 	plan     *replayPlan
-	producer *kafka.Producer
+	producer *produce.Producer
 	bar      progress
 	began    time.Time
 	most     int // messages in a batch
 
-	messages []kafka.Message
+	messages []produce.Message
 	places   []sinks.Place
 	bytes    int
 	sent     int64
 	done     map[int32]int64 // the last offset of each partition that is replayed
 }
 
-func (w *replayWriter) add(m kafka.Message, from sinks.Place) {
+func (w *replayWriter) add(m produce.Message, from sinks.Place) {
 	w.messages = append(w.messages, m)
 	w.places = append(w.places, from)
 	w.bytes += batch.Size(m.Key, m.Value, m.Headers)
@@ -330,7 +331,7 @@ func (w *replayWriter) flush(ctx context.Context) error {
 		return ctx.Err()
 	}
 	err := w.producer.Produce(context.WithoutCancel(ctx), w.messages)
-	large, tooLarge := errors.AsType[*kafka.TooLargeError](err)
+	large, tooLarge := errors.AsType[*produce.TooLargeError](err)
 	if err != nil && !tooLarge {
 		return fmt.Errorf("replay from %s on: %w", w.places[0], err)
 	}

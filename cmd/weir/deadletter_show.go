@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/weir-moderation/weir/internal/demo"
-	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline/backtest"
 	"github.com/weir-moderation/weir/sinks"
 )
@@ -222,7 +222,7 @@ func (c *deadLetterShowCmd) content(b []byte) string {
 }
 
 // cloned returns a message that outlives the batch it was read in.
-func cloned(m kafka.Message) kafka.Message {
+func cloned(m produce.Message) produce.Message {
 	m.Key, m.Value = slices.Clone(m.Key), slices.Clone(m.Value)
 	m.Headers = slices.Clone(m.Headers)
 	for i := range m.Headers {

@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/sinks"
@@ -47,7 +48,7 @@ func writeDeadLetters(ctx context.Context, brokers []string, topic string, limit
 	}
 	out := sinks.DefaultConfig()
 	out.DeadLetter, out.MaxMessageBytes = topic, limit
-	s := &sinks.Kafka{Config: out, Producer: client.NewProducer(kafka.ProducerOptions{Topics: []string{topic}})}
+	s := &sinks.Kafka{Config: out, Producer: client.NewProducer(produce.Options{Topics: []string{topic}})}
 	return errors.Join(s.Write(ctx, &pipeline.Output{DeadLetters: list}), client.Close())
 }
 
