@@ -93,9 +93,9 @@ func (l *lane) load(ctx context.Context, p *Producer, now int64) error {
 
 // pack encodes the next batch. Messages of callers that have gone are left out.
 func (l *lane) pack(p *Producer, now int64) error {
-	w := p.writers.Get().(*batch.Writer)
-	defer p.writers.Put(w)
-	x := p.parcels.Get().(*parcel)
+	w := p.writers.get()
+	defer p.writers.put(w)
+	x := p.parcels.get()
 	w.Reset()
 	at, most := 0, math.MaxInt
 	if len(l.cuts) > 0 {
@@ -121,7 +121,7 @@ func (l *lane) pack(p *Producer, now int64) error {
 	}
 	l.rest = slices.Delete(l.rest, 0, at)
 	if w.Count() == 0 {
-		p.parcels.Put(x)
+		p.parcels.put(x)
 		return nil
 	}
 	x.count = w.Count()
@@ -217,7 +217,7 @@ func (l *lane) drop(p *Producer) {
 	clear(x.runs)
 	if !x.lent {
 		*x = parcel{bytes: x.bytes, runs: x.runs[:0]}
-		p.parcels.Put(x)
+		p.parcels.put(x)
 	}
 }
 

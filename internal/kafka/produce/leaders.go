@@ -106,57 +106,40 @@ func (k *leaders) learn(ctx context.Context, p *Producer, since time.Time) error
 	return nil
 }
 
-// find returns the topics of messages, and asks for what is not known yet.
-func (k *leaders) find(ctx context.Context, p *Producer, msgs []Message) (*table, error) {
-	began := time.Now()
+// sort finds the lane of every message, and makes a run of those of each lane.
+// Messages that are too large it refuses. What is not known yet it asks for.
+func (p *Producer) sort(ctx context.Context, s *scratch, d *delivery) error {
+	began, turn := time.Now(), p.turn.Add(1)
 	for try := 0; ; try++ {
-		t := k.table.Load()
+		t := p.known.table.Load()
 		var err error
 		switch {
-		case t == nil:
-			if err = k.learn(ctx, p, began); err == nil {
-				continue
-			}
-		default:
-			name, missing := t.missing(msgs)
-			if missing == nil {
+		case t != nil:
+			if err = s.sort(t, d, p.o.MaxMessageBytes, turn); err == nil {
 				if began.Sub(t.asked) > staleAfter {
 					p.learnAside()
 				}
-				return t, nil
+				return nil
 			}
-			err = fmt.Errorf("produce to %s: %w", name, missing)
-			if t.asked.After(began) {
-				return nil, err
+			if t.asked.After(began) || !errors.Is(err, wire.ErrNoTopic) {
+				return err
 			}
-			if lerr := k.learn(ctx, p, began); lerr == nil {
+			if p.known.learn(ctx, p, began) == nil {
+				continue
+			}
+		default:
+			if err = p.known.learn(ctx, p, began); err == nil {
 				continue
 			}
 		}
 		if p.ctx.Err() != nil {
-			return nil, wire.ErrClosed
+			return wire.ErrClosed
 		}
 		// In the beginning brokers are asked for as long as a request may take.
 		if time.Since(began) > wire.Timeout || !pause(ctx, jitter(50*time.Millisecond, 500*time.Millisecond, try)) {
-			return nil, err
+			return err
 		}
 	}
-}
-
-// missing returns the first topic that messages cannot go to.
-func (t *table) missing(msgs []Message) (string, error) {
-	last := ""
-	for i := range msgs {
-		name := msgs[i].Topic
-		if name == last {
-			continue
-		}
-		if x := t.topics[name]; x.err != nil {
-			return name, x.err
-		}
-		last = name
-	}
-	return "", nil
 }
 
 // scratch is the working memory of one call of Produce.
@@ -167,34 +150,37 @@ type scratch struct {
 	bytes int64
 }
 
-// sort finds the lane of every message, and makes a run of those of each lane.
-// Those that are too large it refuses.
-func (p *Producer) sort(ctx context.Context, s *scratch, d *delivery) error {
-	t, err := p.known.find(ctx, p, d.msgs)
-	if err != nil {
-		return err
-	}
+func (s *scratch) sort(t *table, d *delivery, limit int, turn uint32) error {
 	msgs := d.msgs
 	s.where, s.runs, s.bytes = s.where[:0], s.runs[:0], 0
+	d.large, d.open = nil, len(msgs)
 	if len(s.count) < t.lanes {
 		s.count = make([]int32, t.lanes)
 	}
-	turn := p.turn.Add(1)
 	var name string
 	var lanes []*lane
 	for i := range msgs {
 		m := &msgs[i]
+		if m.Topic != name || lanes == nil {
+			x, ok := t.topics[m.Topic]
+			switch {
+			case !ok:
+				s.forget()
+				return fmt.Errorf("produce: topic %q is not one of this producer's", m.Topic)
+			case x.err != nil:
+				s.forget()
+				return fmt.Errorf("produce to %s: %w", m.Topic, x.err)
+			}
+			name, lanes = m.Topic, x.lanes
+		}
 		size := batch.Size(m.Key, m.Value, m.Headers)
-		if size > p.o.MaxMessageBytes {
+		if size > limit {
 			d.large = append(d.large, i)
 			d.open--
 			s.where = append(s.where, nil)
 			continue
 		}
 		s.bytes += int64(size)
-		if m.Topic != name || lanes == nil {
-			name, lanes = m.Topic, t.topics[m.Topic].lanes
-		}
 		index := int32(turn % uint32(len(lanes)))
 		if m.Key != nil {
 			index = PartitionOf(m.Key, len(lanes))
@@ -203,7 +189,8 @@ func (p *Producer) sort(ctx context.Context, s *scratch, d *delivery) error {
 		s.where = append(s.where, l)
 		s.count[l.number]++
 	}
-	// One piece of memory for all runs, each as long as it must be.
+	// One piece of memory for all runs, each as long as it must be. From here on
+	// count has the number of the run, below zero.
 	all := make([]int32, 0, len(msgs))
 	for _, l := range s.where {
 		if l == nil || s.count[l.number] < 0 {
@@ -220,9 +207,16 @@ func (p *Producer) sort(ctx context.Context, s *scratch, d *delivery) error {
 			r.index = append(r.index, int32(i))
 		}
 	}
-	for i := range s.runs {
-		s.count[s.runs[i].lane.number] = 0
+	s.forget()
+	return nil
+}
+
+// forget makes the scratch ready for another call.
+func (s *scratch) forget() {
+	for _, l := range s.where {
+		if l != nil {
+			s.count[l.number] = 0
+		}
 	}
 	clear(s.where)
-	return nil
 }

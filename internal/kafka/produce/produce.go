@@ -95,8 +95,8 @@ type Producer struct {
 	known  leaders
 	turn   atomic.Uint32 // where messages without a key go; counts calls
 
-	writers   sync.Pool // *batch.Writer
-	parcels   sync.Pool // *parcel
+	writers   shelf[*batch.Writer]
+	parcels   shelf[*parcel]
 	requests  sync.Pool // *request
 	scratches sync.Pool // *scratch
 
@@ -142,8 +142,8 @@ func New(send wire.RoundTrip, client string, o Options) *Producer {
 	default:
 		p.err = fmt.Errorf("produce: compression %q is not known; use none, lz4 or zstd", o.Compression)
 	}
-	p.writers.New = func() any { return &batch.Writer{Codec: codec} }
-	p.parcels.New = func() any { return new(parcel) }
+	p.writers.fresh = func() *batch.Writer { return &batch.Writer{Codec: codec} }
+	p.parcels.fresh = func() *parcel { return new(parcel) }
 	p.requests.New = func() any { return new(request) }
 	p.scratches.New = func() any { return new(scratch) }
 	return p
@@ -183,8 +183,8 @@ func (p *Producer) Close() {
 // ends, Produce returns at once and says what it waited for; what was under way
 // may still be written.
 func (p *Producer) Produce(ctx context.Context, msgs []Message) error {
-	if err := p.check(msgs); err != nil {
-		return err
+	if p.err != nil {
+		return p.err
 	}
 	if err := ctx.Err(); err != nil || len(msgs) == 0 {
 		return err
@@ -229,20 +229,6 @@ func (p *Producer) begin(ctx context.Context, d *delivery) error {
 	}
 	clear(s.runs)
 	return err
-}
-
-func (p *Producer) check(msgs []Message) error {
-	if p.err != nil {
-		return p.err
-	}
-	last := ""
-	for i := range msgs {
-		if t := msgs[i].Topic; t != last && !slices.Contains(p.o.Topics, t) {
-			return fmt.Errorf("produce: topic %q is not one of this producer's", t)
-		}
-		last = msgs[i].Topic
-	}
-	return nil
 }
 
 // enqueue puts the messages of a call on their lanes.

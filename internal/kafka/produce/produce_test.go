@@ -451,7 +451,7 @@ func TestSequenceWraps(t *testing.T) {
 	e := setup(t, 1)
 	topic := e.topic(1)
 	p := e.producer(e.link(), Options{Topics: []string{topic}})
-	if _, err := p.known.find(e.context(), p, messages(topic, 1, "")); err != nil {
+	if err := p.known.learn(e.context(), p, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	by, err := p.identify(e.context(), nil)
@@ -610,7 +610,7 @@ func TestProduceErrors(t *testing.T) {
 	if err := p.Produce(e.context(), []Message{{Topic: topic, Value: []byte("x")}}); err != nil {
 		t.Errorf("sent again: %v", err)
 	}
-	if err := p.Produce(e.context(), []Message{{Topic: "other", Value: []byte("x")}}); err == nil || !strings.Contains(err.Error(), `topic "other" is not one of this producer's`) {
+	if err := p.Produce(e.context(), []Message{{Topic: topic, Value: []byte("x")}, {Topic: "other", Value: []byte("x")}}); err == nil || !strings.Contains(err.Error(), `topic "other" is not one of this producer's`) {
 		t.Errorf("a topic it was not made for: %v", err)
 	}
 	if err := p.Produce(e.context(), []Message{{Topic: "missing", Value: []byte("x")}}); !errors.Is(err, wire.ErrNoTopic) {
