@@ -20,6 +20,7 @@ type lane struct {
 	partition int32
 	rank      uint64 // orders lanes by topic, then by partition
 	number    int    // among all lanes of the producer
+	home      *lane  // of a transaction's: the producer's own for the same partition, which knows the leader
 	leader    atomic.Int32
 	gone      atomic.Bool // the topic has no such partition any more
 
@@ -177,7 +178,7 @@ func (l *lane) answered(p *Producer, code kafkago.Error) {
 		l.unload(p)
 	case unknownProducer:
 		if l.fixed {
-			l.fail(p, code)
+			l.fail(p, fmt.Errorf("%w: %w", ErrFenced, code))
 			return
 		}
 		// The broker has forgotten us, or what we wrote. Under another identity

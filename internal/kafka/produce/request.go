@@ -47,13 +47,7 @@ func (q *request) encode(client, transaction string, leader int32) {
 	w.StrOrNull(transaction)
 	w.I16(-1) // all replicas in sync
 	w.I32(int32(brokerTimeout.Milliseconds()))
-	topics := 0
-	for i := range lanes {
-		if i == 0 || lanes[i].topic != lanes[i-1].topic {
-			topics++
-		}
-	}
-	w.Len(topics)
+	w.Len(topicsOf(lanes))
 	for i := 0; i < len(lanes); {
 		n := i
 		for n < len(lanes) && lanes[n].topic == lanes[i].topic {
@@ -75,6 +69,17 @@ func (q *request) encode(client, transaction string, leader int32) {
 	}
 	q.size += len(w.B)
 	binary.BigEndian.PutUint32(w.B, uint32(q.size-4))
+}
+
+// topicsOf counts the topics of lanes sorted by rank.
+func topicsOf(lanes []*lane) int {
+	n := 0
+	for i := range lanes {
+		if i == 0 || lanes[i].topic != lanes[i-1].topic {
+			n++
+		}
+	}
+	return n
 }
 
 // ApiKey is what kafka-go picks the answer's type by; it has no use here.
