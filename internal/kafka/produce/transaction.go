@@ -45,8 +45,8 @@ type Transactor struct {
 	turn    chan struct{} // held by whoever has a transaction under way
 	by      *identity     // nil before Fence, and when there is doubt
 	lanes   map[*lane]*lane
-	home    coordinator
-	groups  map[string]*coordinator
+	home    *wire.Coordinator
+	groups  map[string]*wire.Coordinator
 }
 
 // Transactor returns one for a transactional id. A transaction that is not ended
@@ -54,7 +54,8 @@ type Transactor struct {
 func (p *Producer) Transactor(id string, timeout time.Duration) *Transactor {
 	return &Transactor{
 		id: id, timeout: timeout, p: p, turn: make(chan struct{}, 1),
-		home: coordinator{key: id, kind: ofTransactions}, groups: make(map[string]*coordinator),
+		home:   &wire.Coordinator{Send: p.send, Client: p.client, Kind: wire.OfTransaction, Name: id},
+		groups: make(map[string]*wire.Coordinator),
 	}
 }
 
@@ -84,7 +85,7 @@ func (t *Transactor) Fence(ctx context.Context) error {
 	}
 	defer t.done()
 	t.by, t.lanes = nil, make(map[*lane]*lane)
-	err := t.try(ctx, "fence transactional id "+t.id, &t.home, func(route wire.Route) error {
+	err := t.try(ctx, "fence transactional id "+t.id, t.home, func(route wire.Route) error {
 		x, err := t.p.initialize(ctx, wire.Timeout, t.id, int32(t.timeout.Milliseconds()), route)
 		if err == nil {
 			t.by = x
@@ -231,7 +232,7 @@ func byLeader(lanes []*lane) func(yield func([]*lane) bool) {
 // add makes partitions part of the transaction; before that they take nothing of it.
 func (t *Transactor) add(ctx context.Context, by *identity, lanes []*lane) error {
 	slices.SortFunc(lanes, func(a, b *lane) int { return cmp.Compare(a.rank, b.rank) })
-	return t.try(ctx, "add partitions to transaction", &t.home, func(route wire.Route) error {
+	return t.try(ctx, "add partitions to transaction", t.home, func(route wire.Route) error {
 		r, err := t.ask(ctx, wire.AddPartitionsToTxn, route, func(w *wire.Writer) {
 			t.sign(w, by)
 			w.Len(topicsOf(lanes))
@@ -267,7 +268,7 @@ func (t *Transactor) add(ctx context.Context, by *identity, lanes []*lane) error
 
 // offsets makes a group's offsets part of the transaction.
 func (t *Transactor) offsets(ctx context.Context, by *identity, o *Offsets) error {
-	err := t.try(ctx, "add offsets to transaction", &t.home, func(route wire.Route) error {
+	err := t.try(ctx, "add offsets to transaction", t.home, func(route wire.Route) error {
 		return t.askCode(ctx, wire.AddOffsetsToTxn, route, func(w *wire.Writer) {
 			t.sign(w, by)
 			w.Str(o.Group)
@@ -278,7 +279,7 @@ func (t *Transactor) offsets(ctx context.Context, by *identity, o *Offsets) erro
 	}
 	group := t.groups[o.Group]
 	if group == nil {
-		group = &coordinator{key: o.Group, kind: ofGroups}
+		group = &wire.Coordinator{Send: t.p.send, Client: t.p.client, Kind: wire.OfGroup, Name: o.Group}
 		t.groups[o.Group] = group
 	}
 	return t.try(ctx, "commit offsets in transaction", group, func(route wire.Route) error {
@@ -331,7 +332,7 @@ func (t *Transactor) end(ctx context.Context, by *identity, commit bool) error {
 	if commit {
 		what = "commit transaction"
 	}
-	return t.try(ctx, what, &t.home, func(route wire.Route) error {
+	return t.try(ctx, what, t.home, func(route wire.Route) error {
 		return t.askCode(ctx, wire.EndTxn, route, func(w *wire.Writer) {
 			t.sign(w, by)
 			w.Bool(commit)
@@ -362,15 +363,15 @@ func (t *Transactor) askCode(ctx context.Context, api wire.API, route wire.Route
 
 // try asks a coordinator until it does what it is asked, says that it never will,
 // or ctx ends.
-func (t *Transactor) try(ctx context.Context, what string, c *coordinator, ask func(wire.Route) error) error {
+func (t *Transactor) try(ctx context.Context, what string, c *wire.Coordinator, ask func(wire.Route) error) error {
 	var err error
 	for try := 0; ; try++ {
 		if ctx.Err() != nil { // a request may be sent even so
 			return fmt.Errorf("%s: %w", what, errors.Join(ctx.Err(), err))
 		}
-		var route wire.Route
-		if route, err = c.find(ctx, t.p); err == nil {
-			if err = ask(route); err == nil {
+		var node int32
+		if node, _, err = c.Node(ctx); err == nil {
+			if err = ask(wire.ToBroker(node)); err == nil {
 				return nil
 			}
 		}
@@ -389,7 +390,7 @@ func (t *Transactor) try(ctx context.Context, what string, c *coordinator, ask f
 		case said && !passes(code):
 			return fmt.Errorf("%s: %w", what, code)
 		}
-		c.lost()
+		c.Forget(node)
 		pause(ctx, jitter(5*time.Millisecond, 500*time.Millisecond, try))
 	}
 }
@@ -411,49 +412,8 @@ const notAttempted kafkago.Error = 55
 // passes reports whether the same request may succeed in a moment.
 func passes(code kafkago.Error) bool {
 	switch code {
-	case kafkago.BrokerNotAvailable, kafkago.TransactionCoordinatorFenced, kafkago.RebalanceInProgress, kafkago.Unknown, notAttempted:
+	case kafkago.TransactionCoordinatorFenced, kafkago.RebalanceInProgress, kafkago.Unknown, notAttempted:
 		return true
 	}
-	return code.Temporary()
+	return wire.Retriable(code)
 }
-
-// What a coordinator coordinates.
-const (
-	ofGroups       int8 = 0
-	ofTransactions int8 = 1
-)
-
-// coordinator is the broker that keeps the books of a group or a transactional id.
-type coordinator struct {
-	key   string
-	kind  int8
-	known bool
-	node  int32
-}
-
-// find returns the way to the coordinator and asks who that is if need be.
-func (c *coordinator) find(ctx context.Context, p *Producer) (wire.Route, error) {
-	if c.known {
-		return wire.ToBroker(c.node), nil
-	}
-	r, err := p.send.Ask(ctx, askTimeout, p.client, &wire.Call{API: wire.FindCoordinator, Body: func(w *wire.Writer) {
-		w.Str(c.key)
-		w.I8(c.kind)
-	}})
-	if err != nil {
-		return nil, err
-	}
-	r.I32() // throttle
-	if err := r.Code(); err != nil {
-		return nil, err
-	}
-	r.Str() // message
-	if c.node = r.I32(); r.Err != nil {
-		return nil, r.Err
-	}
-	c.known = true
-	return wire.ToBroker(c.node), nil
-}
-
-// lost says that the coordinator may be another by now.
-func (c *coordinator) lost() { c.known = false }
