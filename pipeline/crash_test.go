@@ -23,6 +23,8 @@ type world struct {
 	evidence, topics *pipelinetest.Sink
 	swapped          bool // topics before evidence: breaks what must stay true, point 2
 	commitFirst      bool // commit before write: breaks point 1
+	together         bool // offsets are committed with what is on the topics
+	unaccounted      bool // and without asking for their account: breaks point 1
 	set              *rules.Set
 	policy           *push.Policy
 	store            *push.Store
@@ -61,7 +63,7 @@ func (p *process) effect(name string, do func() error) error {
 	}
 	err := do()
 	p.look(name)
-	if name == "commit" && p.w.input.Committed(0) == p.w.input.Len(0) {
+	if p.w.input.Committed(0) == p.w.input.Len(0) {
 		p.done()
 	}
 	return err
@@ -99,6 +101,12 @@ func (p *process) live(t *testing.T) {
 	if w.swapped {
 		slices.Reverse(sinks)
 	}
+	if w.together {
+		w.topics.Progress = w.input.Commit
+	}
+	if w.unaccounted {
+		sinks[1].Sink = forgetful{w.topics}
+	}
 	pl, err := pipeline.New(pipeline.Options{
 		Source: "test", Force: pipeline.Force{Rules: w.set, Policy: w.policy}, Store: w.store,
 		Events: event.DefaultConfig(), Sinks: sinks, Now: w.now,
@@ -107,6 +115,9 @@ func (p *process) live(t *testing.T) {
 		t.Fatal(err)
 	}
 	src := &pipelinetest.Source{Topic: w.input, Effect: p.effect, CommitFirst: w.commitFirst}
+	if w.together {
+		src.Claim = new(pipeline.Claim)
+	}
 	if err := src.Run(ctx, pl); err != nil && !errors.Is(err, errDied) {
 		t.Fatalf("Run: %v", err)
 	}
@@ -180,6 +191,53 @@ func TestTopicBeforeEvidenceIsNoticed(t *testing.T) {
 	if !slices.ContainsFunc(wrongs, func(s string) bool { return strings.Contains(s, "without its evidence") }) {
 		t.Error("the sinks were swapped and nothing was seen")
 	}
+}
+
+// Where offsets are committed together with what is on the topics, the same is
+// true wherever the process dies, and nothing is ever on a topic twice.
+func TestDeathAtEveryEffectDoublesNothing(t *testing.T) {
+	fresh := func(t *testing.T) *world {
+		w := newPostWorld(t)
+		w.together = true
+		return w
+	}
+	wrongs := dieEverywhere(t, fresh, func(t *testing.T, w *world) {
+		t.Helper()
+		exactlyOneOutcome(t, w)
+		if got, want := len(w.topics.Entries()), len(w.topics.IDs()); got != want {
+			t.Errorf("%d messages on the topics under %d ids", got, want)
+		}
+	})
+	if len(wrongs) > 0 {
+		t.Errorf("%d violations, the first: %s", len(wrongs), wrongs[0])
+	}
+}
+
+// The test above would notice a sink that commits before the account is durable.
+func TestCommitWithoutAccountIsNoticed(t *testing.T) {
+	broken := func(t *testing.T) *world {
+		w := newPostWorld(t)
+		w.together, w.unaccounted = true, true
+		return w
+	}
+	wrongs := dieEverywhere(t, broken, func(*testing.T, *world) {})
+	if !slices.ContainsFunc(wrongs, func(s string) bool { return strings.Contains(s, "committed without coverage") }) {
+		t.Error("offsets were committed before their account and nothing was seen")
+	}
+}
+
+// forgetful is a sink that does not ask for the account of what it commits.
+type forgetful struct{ *pipelinetest.Sink }
+
+func (f forgetful) Write(ctx context.Context, out *pipeline.Output) error {
+	if out.Progress != nil {
+		p := *out.Progress
+		p.Account = func(context.Context) error { return nil }
+		x := *out
+		x.Progress = &p
+		out = &x
+	}
+	return f.Sink.Write(ctx, out)
 }
 
 // newPostWorld has posts that pass, posts that are flagged and broken ones.

@@ -25,12 +25,21 @@ func isPermanent(err error) bool {
 	return ok
 }
 
+// ErrLost says that the partition a batch came from belongs to somebody else by
+// now, or has to be claimed anew: a transaction of this process was ended by
+// others. Nothing of the batch is visible. It is delivered again to whoever owns
+// the partition, from the group's offset.
+var ErrLost = errors.New("the claim on the partition is lost")
+
 // Refused names the verdicts of an output that can never be written as they
 // are, by their index in Output.Verdicts. Everything else of the output is
-// durable. The pipeline makes them dead letters.
+// durable, unless Nothing says otherwise. The pipeline makes them dead letters.
 type Refused struct {
 	Verdicts []int
-	Err      error
+	// Nothing says that nothing of the output was written: it was all or nothing,
+	// and must be written again without these.
+	Nothing bool
+	Err     error
 }
 
 // Error says how many verdicts were refused and why.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -203,10 +204,25 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 	w.out.Verdicts = kept
 	w.counts.add(DeadLettered, int64(len(w.out.DeadLetters)))
 
+	accounted := false
+	if b.Claim != nil {
+		w.out.Progress = &Progress{Claim: *b.Claim, Topic: b.Topic, Partition: b.Partition, Next: b.Next,
+			Account: func(ctx context.Context) error {
+				// What is open of the partition is passed, too.
+				before := p.ledger.due([]Range{{Topic: b.Topic, Partition: b.Partition, Next: b.First}}, p.now())
+				err := p.write(ctx, nil, &Output{Coverage: append(before, p.coverage(w, force, b))})
+				accounted = accounted || err == nil
+				return err
+			}}
+	}
 	if err := p.write(ctx, w, &w.out); err != nil {
 		return err
 	}
-	p.account(w, force, b)
+	p.account(w, b)
+	force.tally.add(w, b.Kind)
+	if !accounted {
+		p.ledger.book(p.coverage(w, force, b))
+	}
 	return nil
 }
 
@@ -373,25 +389,47 @@ func (p *Pipeline) apply(ctx context.Context, w *worker, force *Force) error {
 // Clause: cmp-stop
 // The verdict that stops a message is on a topic within the batch that carried it, after its evidence is on disk.
 func (p *Pipeline) write(ctx context.Context, w *worker, out *Output) error {
+	return p.writeTo(ctx, p.sinks, w, out)
+}
+
+func (p *Pipeline) writeTo(ctx context.Context, sinks []NamedSink, w *worker, out *Output) error {
 	if out.empty() {
 		return nil
 	}
-	for i := range p.sinks {
-		s := &p.sinks[i]
+	for i := 0; i < len(sinks); i++ {
+		s := &sinks[i]
 		err := p.persist(ctx, s.Name, func() error { return s.Write(ctx, out) })
 		refused, ok := refusedOf(err)
+		if err != nil && !ok {
+			return fmt.Errorf("write to %s: %w", s.Name, err)
+		}
+		if i == 0 {
+			p.ledger.settle(out.Coverage)
+		}
 		if !ok {
-			if err != nil {
-				return fmt.Errorf("write to %s: %w", s.Name, err)
+			continue
+		}
+		dead := p.bury(w, out, refused)
+		out = out.without(refused.Verdicts)
+		if out.Progress == nil {
+			// The topic will never take these verdicts: they become dead letters,
+			// on record in every sink from the first on, before the batch goes on.
+			if err := p.writeTo(ctx, sinks, w, dead); err != nil {
+				return err
 			}
 			continue
 		}
-		// The topic will never take these verdicts: they become dead letters,
-		// on record in every sink from the first on, before the batch goes on.
-		if err := p.write(ctx, w, p.bury(w, out, refused)); err != nil {
+		// The same, but a sink that commits the progress takes them with the rest,
+		// all or nothing; those before it are told at once.
+		told := sinks[:i+1]
+		if refused.Nothing {
+			told = sinks[:i]
+			i--
+		}
+		if err := p.writeTo(ctx, told, w, dead); err != nil {
 			return err
 		}
-		out = out.without(refused.Verdicts)
+		out.DeadLetters = slices.Concat(out.DeadLetters, dead.DeadLetters)
 	}
 	return nil
 }
@@ -414,18 +452,23 @@ func (p *Pipeline) bury(w *worker, out *Output, refused *Refused) *Output {
 	return dead
 }
 
-// account books the finished batch.
-func (p *Pipeline) account(w *worker, force *Force, b *Batch) {
+// coverage is the account of a batch.
+func (p *Pipeline) coverage(w *worker, force *Force, b *Batch) Coverage {
 	c := Coverage{
 		Range:  Range{Topic: b.Topic, Partition: b.Partition, First: b.First, Next: b.Next},
 		Counts: w.counts,
 		Rules:  force.Rules.Digest(),
+		Time:   p.now(),
 	}
 	if b.Kind == event.Push && force.Policy != nil {
 		c.Policy = force.Policy.Digest()
 	}
+	return c
+}
+
+// account counts the finished batch.
+func (p *Pipeline) account(w *worker, b *Batch) {
 	p.metrics.count(b.Kind, w.counts)
-	force.tally.add(w, b.Kind)
 	for i := range b.Records {
 		// Some producers send no time, and what cannot be read has none.
 		if t := b.Records[i].Time; !t.IsZero() {
@@ -440,7 +483,6 @@ func (p *Pipeline) account(w *worker, force *Force, b *Batch) {
 			"fetched", w.counts.Fetched, "passed", w.counts.Passed, "flagged", w.counts.Flagged,
 			"dead_lettered", w.counts.DeadLettered, "skipped", w.counts.Skipped)
 	}
-	p.ledger.book(c)
 }
 
 // Checkpoint writes the coverage of the finished ranges to the sinks. Only
@@ -450,12 +492,7 @@ func (p *Pipeline) account(w *worker, force *Force, b *Batch) {
 // and covered once more; a verifier sees the same offsets twice under the same
 // ids and counts them once.
 func (p *Pipeline) Checkpoint(ctx context.Context, done []Range) error {
-	coverage := p.ledger.close(done, p.now())
-	if err := p.write(ctx, nil, &Output{Coverage: coverage}); err != nil {
-		p.ledger.reopen(coverage)
-		return err
-	}
-	return nil
+	return p.write(ctx, nil, &Output{Coverage: p.ledger.due(done, p.now())})
 }
 
 func refusedOf(err error) (*Refused, bool) {

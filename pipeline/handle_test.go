@@ -1,9 +1,11 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -182,6 +184,43 @@ func TestSinkThatFailsIsRetriedUntilItTakesTheOutput(t *testing.T) {
 	})
 }
 
+// A sink that does not return, because it tries for itself, makes the partition
+// wait just as visibly as one that fails.
+func TestSinkThatTakesLongIsSeenToStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := prometheus.NewRegistry()
+		log := new(bytes.Buffer)
+		goOn := make(chan struct{})
+		s := &pipelinetest.Sink{Effect: func(_ string, do func() error) error {
+			<-goOn
+			return do()
+		}}
+		o := options(t, s)
+		o.Registerer, o.Logger = reg, slog.New(slog.NewTextHandler(log, nil))
+		p, err := pipeline.New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- p.Handle(t.Context(), batchOf(post("a", "forbiddenstuff"))) }()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if n := gauge(t, reg, "weir_stalled_partitions"); n != 1 {
+			t.Errorf("weir_stalled_partitions is %v after ten seconds, want 1", n)
+		}
+		close(goOn)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if n := gauge(t, reg, "weir_stalled_partitions"); n != 0 {
+			t.Errorf("weir_stalled_partitions is %v afterwards, want 0", n)
+		}
+		if waits, on := strings.Count(log.String(), "partition waits"), strings.Count(log.String(), "partition goes on"); waits != 1 || on != 1 {
+			t.Errorf("%d and %d lines, want one each:\n%s", waits, on, log)
+		}
+	})
+}
+
 func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
 	t.Helper()
 	families, err := reg.Gather()
@@ -233,6 +272,127 @@ func TestRefusedVerdictBecomesADeadLetter(t *testing.T) {
 	}
 	if c := evidence.Coverage(); len(c) != 1 || !c[0].Balanced() || c[0].DeadLettered != 1 || c[0].Flagged != 1 {
 		t.Errorf("coverage %+v, want one flagged and one dead letter", c)
+	}
+}
+
+// together returns an evidence sink and one that commits progress, into next.
+func together() (evidence, topics *pipelinetest.Sink, next *int64) {
+	next = new(int64)
+	return new(pipelinetest.Sink), &pipelinetest.Sink{Progress: func(r pipeline.Range) error {
+		*next = r.Next
+		return nil
+	}}, next
+}
+
+func claimed(first int64, values ...string) *pipeline.Batch {
+	b := batchOf(values...)
+	b.Claim = &pipeline.Claim{Group: "g", Member: "m", Generation: 7}
+	for i := range b.Records {
+		b.Records[i].Offset += first
+	}
+	b.First, b.Next = b.First+first, b.Next+first
+	return b
+}
+
+// A batch that is committed with its effects has its account written before,
+// together with what is open of its partition; a batch that leaves nothing behind
+// waits for the next checkpoint. No account is written twice.
+func TestProgressIsAccountedForFirst(t *testing.T) {
+	evidence, topics, next := together()
+	p := newPipeline(t, evidence, topics)
+	for i, text := range []string{"fine", "forbiddenstuff", "fine"} {
+		if err := p.Handle(t.Context(), claimed(int64(i), post(fmt.Sprint(i), text))); err != nil {
+			t.Fatal(err)
+		}
+		want := []int64{0, 2, 2}[i]
+		if got := coveredUpTo(evidence.Coverage()); got != want || *next != want {
+			t.Errorf("after batch %d: covered up to %d, committed %d, want %d", i, got, *next, want)
+		}
+	}
+	if err := p.Checkpoint(t.Context(), []pipeline.Range{{Topic: "posts", Next: 3}}); err != nil {
+		t.Fatal(err)
+	}
+	total := int64(0)
+	for _, c := range evidence.Coverage() {
+		total += c.Fetched
+		if !c.Balanced() || c.Next-c.First != c.Fetched {
+			t.Errorf("account %+v", c)
+		}
+	}
+	if total != 3 {
+		t.Errorf("accounts of %d messages, want 3: %+v", total, evidence.Coverage())
+	}
+	if len(topics.Entries()) != 1 {
+		t.Errorf("topics have %+v", topics.Entries())
+	}
+}
+
+// A verdict that is refused where all or nothing is written becomes a dead letter
+// that is written with the rest, after its evidence; the account is of how it ended.
+func TestRefusedTogether(t *testing.T) {
+	evidence, topics, next := together()
+	topics.Limit = 300
+	var order []string
+	note := func(name string, do func() error) error { order = append(order, name); return do() }
+	evidence.Name, topics.Name, evidence.Effect, topics.Effect = "evidence", "topics", note, note
+	p := newPipeline(t, evidence, topics)
+	b := claimed(0, post("small", "forbiddenstuff"), post("large", "forbiddenstuff"+strings.Repeat("!", 500)))
+	if err := p.Handle(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"evidence entry", "evidence entry", "evidence entry", "evidence coverage", "topics coverage", "topics transaction"}
+	if diff := cmp.Diff(want, order); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	var got []string
+	for _, e := range topics.Entries() {
+		got = append(got, fmt.Sprint(e.Offset, " ", e.Outcome, " ", e.Reason))
+	}
+	if diff := cmp.Diff([]string{"0 flagged content", "1 dead_lettered output-too-large"}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if c := evidence.Coverage(); len(c) != 1 || !c[0].Balanced() || c[0].DeadLettered != 1 || c[0].Flagged != 1 {
+		t.Errorf("coverage %+v, want one flagged and one dead letter", c)
+	}
+	if *next != 2 {
+		t.Errorf("committed %d, want 2", *next)
+	}
+}
+
+// A verdict the evidence refuses is a dead letter in the one transaction, too.
+func TestRefusedByEvidenceTogether(t *testing.T) {
+	evidence, topics, next := together()
+	evidence.Limit = 300
+	p := newPipeline(t, evidence, topics)
+	b := claimed(0, post("large", "forbiddenstuff"+strings.Repeat("!", 500)), post("small", "forbiddenstuff"))
+	if err := p.Handle(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*pipelinetest.Sink{evidence, topics} {
+		got := make(map[string]int)
+		for _, e := range s.Entries() {
+			got[fmt.Sprint(e.Offset, " ", e.Outcome)]++
+		}
+		if diff := cmp.Diff(map[string]int{"0 dead_lettered": 1, "1 flagged": 1}, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	}
+	if *next != 2 {
+		t.Errorf("committed %d, want 2", *next)
+	}
+}
+
+// A partition that is lost is not waited for: somebody else judges the batch.
+func TestLostPartitionIsLetGo(t *testing.T) {
+	evidence, topics, _ := together()
+	calls := 0
+	topics.Progress = func(pipeline.Range) error {
+		calls++
+		return fmt.Errorf("commit: %w", pipeline.ErrLost)
+	}
+	err := newPipeline(t, evidence, topics).Handle(t.Context(), claimed(0, post("a", "forbiddenstuff")))
+	if !errors.Is(err, pipeline.ErrLost) || calls != 1 {
+		t.Errorf("error %v after %d calls, want that it is lost after 1", err, calls)
 	}
 }
 

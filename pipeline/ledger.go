@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -36,6 +37,15 @@ func (c Counts) Balanced() bool {
 	return c.Fetched == c.Passed+c.Flagged+c.DeadLettered+c.Skipped
 }
 
+// plus adds other counts as often as n says.
+func (c *Counts) plus(o Counts, n int64) {
+	c.Fetched += n * o.Fetched
+	c.Passed += n * o.Passed
+	c.Flagged += n * o.Flagged
+	c.DeadLettered += n * o.DeadLettered
+	c.Skipped += n * o.Skipped
+}
+
 // ledger holds the account of every batch that was handled but not yet
 // checkpointed. It lives in memory on purpose: what a crash takes from it was
 // not committed either, so it is judged and counted again.
@@ -67,11 +77,7 @@ func (l *ledger) book(c Coverage) {
 			list = nil
 		case c.First == last.Next && last.Rules == c.Rules && last.Policy == c.Policy:
 			last.Next = c.Next
-			last.Fetched += c.Fetched
-			last.Passed += c.Passed
-			last.Flagged += c.Flagged
-			last.DeadLettered += c.DeadLettered
-			last.Skipped += c.Skipped
+			last.plus(c.Counts, 1)
 			return
 		}
 	}
@@ -91,40 +97,50 @@ func (l *ledger) messages() int64 {
 	return n
 }
 
-// close takes the accounts of the ranges out of the ledger. Where a further
-// batch was booked onto an account since the source drew its range, the account
-// is taken whole: that batch is durable too, and if it is not committed before a
-// crash its repetition shows in the evidence as such.
-func (l *ledger) close(done []Range, now time.Time) []Coverage {
+// due returns the accounts of the ranges; they stay open until they are settled.
+// Where a further batch was booked onto an account since the source drew its
+// range, the account is taken whole: that batch is durable too, and if it is not
+// committed before a crash its repetition shows in the evidence as such.
+func (l *ledger) due(done []Range, now time.Time) []Coverage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []Coverage
+	taken := make(map[partition]int)
 	for _, r := range done {
 		key := partition{r.Topic, r.Partition}
 		list := l.open[key]
-		n := 0
-		for n < len(list) && list[n].First < r.Next {
+		for n := taken[key]; n < len(list) && list[n].First < r.Next; n++ {
 			c := list[n]
 			c.Time = now
 			out = append(out, c)
-			n++
-		}
-		if n == len(list) {
-			delete(l.open, key)
-		} else {
-			l.open[key] = list[n:]
+			taken[key] = n + 1
 		}
 	}
 	return out
 }
 
-// reopen puts accounts back that could not be made durable.
-func (l *ledger) reopen(list []Coverage) {
+// settle takes accounts out of the ledger that are durable now. Of one onto which
+// a batch was booked meanwhile that batch's part stays.
+func (l *ledger) settle(durable []Coverage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := len(list) - 1; i >= 0; i-- {
-		c := list[i]
-		key := partition{c.Topic, c.Partition}
-		l.open[key] = append([]Coverage{c}, l.open[key]...)
+	for i := range durable {
+		d := &durable[i]
+		key := partition{d.Topic, d.Partition}
+		list := l.open[key]
+		n := slices.IndexFunc(list, func(c Coverage) bool { return c.First == d.First })
+		switch {
+		case n < 0: // never booked: it became durable with its batch
+		case list[n].Next <= d.Next:
+			list = slices.Delete(list, n, n+1)
+		default:
+			list[n].First = d.Next
+			list[n].plus(d.Counts, -1)
+		}
+		if len(list) == 0 {
+			delete(l.open, key)
+		} else {
+			l.open[key] = list
+		}
 	}
 }

@@ -81,6 +81,18 @@ type Batch struct {
 	First, Next int64
 	Records     []Record // ascending offsets
 	Skipped     int64    // control records and records of aborted transactions
+	// Claim, if not nil, says that the batch's offsets are committed together with
+	// what it leaves behind, by the sink that can; the source commits by itself only
+	// what left nothing behind.
+	Claim *Claim
+}
+
+// Claim is what a member of a consumer group commits offsets with. It lapses when
+// its partitions are given to others.
+type Claim struct {
+	Group, Member string
+	Instance      string // of a static member, else empty
+	Generation    int32
 }
 
 // Range is a run of offsets of one partition, First up to and not including Next.

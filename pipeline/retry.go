@@ -2,7 +2,10 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -33,38 +36,78 @@ func (b Backoff) wait(ctx context.Context, try int) error {
 }
 
 // stop reports whether err is not to be tried again: there is none, the caller
-// is going, the error is permanent, or it says which verdicts to leave out.
+// is going, the error is permanent, the partition is lost, or it says which
+// verdicts to leave out.
 func stop(ctx context.Context, err error) bool {
-	if err == nil || ctx.Err() != nil || isPermanent(err) {
+	if err == nil || ctx.Err() != nil || isPermanent(err) || errors.Is(err, ErrLost) {
 		return true
 	}
 	_, refused := refusedOf(err)
 	return refused
 }
 
+// stallAfter is how long a sink may take for one output until the partition
+// counts as waiting: some sinks, such as that of the topics, do not return with an
+// error when trying again will help, but try.
+const stallAfter = 5 * time.Second
+
 // persist calls f until it succeeds or trying again makes no sense. The
 // partition waits meanwhile, which is what holds its consumer back; the gauge
-// weir_stalled_partitions counts it from the first failure on.
+// weir_stalled_partitions counts it from the first failure on, or when f does not
+// return for a while.
 func (p *Pipeline) persist(ctx context.Context, what string, f func() error) error {
-	err := f()
-	if stop(ctx, err) {
-		return err
-	}
-	p.metrics.stalled.Inc()
-	defer p.metrics.stalled.Dec()
-	// One line when it begins and one when it is over: an outage of an hour
-	// must not write a log line a second.
-	p.log.Warn("partition waits", "for", what, "err", err)
+	s := stall{p: p, what: what}
+	slow := time.AfterFunc(stallAfter, func() { s.begin(errSlow) })
+	defer slow.Stop()
 	for try := 0; ; try++ {
+		err := f()
+		if stop(ctx, err) {
+			s.end(err, try+1)
+			return err
+		}
+		s.begin(err)
 		p.metrics.retries(what)
 		if werr := p.backoff.wait(ctx, try); werr != nil {
+			s.end(err, try+1)
 			return err
 		}
-		if err = f(); stop(ctx, err) {
-			if err == nil {
-				p.log.Info("partition goes on", "after", what, "tries", try+2)
-			}
-			return err
-		}
+	}
+}
+
+var errSlow = fmt.Errorf("no answer for %v", stallAfter)
+
+// stall is the time in which a partition waits for something. It makes one log line
+// when it begins and one when it is over: an outage of an hour must not write one
+// a second.
+type stall struct {
+	p    *Pipeline
+	what string
+
+	mu    sync.Mutex
+	begun bool
+	over  bool
+}
+
+func (s *stall) begin(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.begun || s.over {
+		return
+	}
+	s.begun = true
+	s.p.metrics.stalled.Inc()
+	s.p.log.Warn("partition waits", "for", s.what, "err", err)
+}
+
+func (s *stall) end(err error, tries int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	if !s.begun {
+		return
+	}
+	s.p.metrics.stalled.Dec()
+	if err == nil {
+		s.p.log.Info("partition goes on", "after", s.what, "tries", tries)
 	}
 }

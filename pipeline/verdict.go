@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -246,6 +247,22 @@ type Output struct {
 	Verdicts    []Verdict
 	DeadLetters []DeadLetter
 	Coverage    []Coverage
+	// Progress, if not nil, is to be committed in one with the verdicts and dead
+	// letters, by the sink that can: either all of it becomes visible or nothing.
+	Progress *Progress
+}
+
+// Progress is how far a group has come in a partition when a batch is done.
+type Progress struct {
+	Claim
+	Topic     string
+	Partition int32
+	Next      int64
+	// Account makes the coverage of everything before Next durable. Whoever commits
+	// the progress calls it when all the rest is written, and commits only after it
+	// has returned nil. A sink that has nothing of the output to write need not
+	// commit: the source will.
+	Account func(ctx context.Context) error
 }
 
 func (o *Output) empty() bool {
@@ -254,7 +271,7 @@ func (o *Output) empty() bool {
 
 // without returns the output less the verdicts at these indices.
 func (o *Output) without(verdicts []int) *Output {
-	rest := &Output{DeadLetters: o.DeadLetters, Coverage: o.Coverage}
+	rest := &Output{DeadLetters: o.DeadLetters, Coverage: o.Coverage, Progress: o.Progress}
 	for i := range o.Verdicts {
 		if !slices.Contains(verdicts, i) {
 			rest.Verdicts = append(rest.Verdicts, o.Verdicts[i])

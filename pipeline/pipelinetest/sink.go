@@ -2,6 +2,7 @@ package pipelinetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -29,6 +30,9 @@ type Sink struct {
 	Name   string
 	// Limit refuses verdicts whose message is longer; 0 means no limit.
 	Limit int
+	// Progress, if set, makes the sink one that writes what it is given and commits
+	// the progress in one effect, or nothing of both.
+	Progress func(pipeline.Range) error
 
 	mu       sync.Mutex
 	entries  []Entry
@@ -40,6 +44,9 @@ func (s *Sink) Write(ctx context.Context, out *pipeline.Output) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if s.Progress != nil && out.Progress != nil {
+		return s.together(ctx, out)
+	}
 	var refused pipeline.Refused
 	for i := range out.Verdicts {
 		v := &out.Verdicts[i]
@@ -48,14 +55,14 @@ func (s *Sink) Write(ctx context.Context, out *pipeline.Output) error {
 			refused.Err = fmt.Errorf("longer than %d bytes", s.Limit)
 			continue
 		}
-		err := s.keep(Entry{v.ID, v.Origin.Topic, v.Origin.Partition, v.Record.Offset, v.Outcome(), v.Reason, string(v.Event.ID)})
+		err := s.keep(entryOf(v))
 		if err != nil {
 			return err
 		}
 	}
 	for i := range out.DeadLetters {
 		d := &out.DeadLetters[i]
-		err := s.keep(Entry{d.ID, d.Origin.Topic, d.Origin.Partition, d.Record.Offset, pipeline.DeadLettered, d.Reason, ""})
+		err := s.keep(deadEntryOf(d))
 		if err != nil {
 			return err
 		}
@@ -72,6 +79,47 @@ func (s *Sink) Write(ctx context.Context, out *pipeline.Output) error {
 		return &refused
 	}
 	return nil
+}
+
+func entryOf(v *pipeline.Verdict) Entry {
+	return Entry{v.ID, v.Origin.Topic, v.Origin.Partition, v.Record.Offset, v.Outcome(), v.Reason, string(v.Event.ID)}
+}
+
+func deadEntryOf(d *pipeline.DeadLetter) Entry {
+	return Entry{d.ID, d.Origin.Topic, d.Origin.Partition, d.Record.Offset, pipeline.DeadLettered, d.Reason, ""}
+}
+
+// together is a transaction: what the output has and its progress, or nothing.
+func (s *Sink) together(ctx context.Context, out *pipeline.Output) error {
+	var list []Entry
+	refused := pipeline.Refused{Nothing: true}
+	for i := range out.Verdicts {
+		v := &out.Verdicts[i]
+		if s.Limit > 0 && len(v.Record.Value) > s.Limit {
+			refused.Verdicts, refused.Err = append(refused.Verdicts, i), fmt.Errorf("longer than %d bytes", s.Limit)
+		}
+		list = append(list, entryOf(v))
+	}
+	if len(refused.Verdicts) > 0 {
+		return &refused
+	}
+	for i := range out.DeadLetters {
+		list = append(list, deadEntryOf(&out.DeadLetters[i]))
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	if err := out.Progress.Account(ctx); err != nil {
+		return err
+	}
+	var committed error
+	err := s.effect("transaction", func() {
+		p := out.Progress
+		if committed = s.Progress(pipeline.Range{Topic: p.Topic, Partition: p.Partition, Next: p.Next}); committed == nil {
+			s.entries = append(s.entries, list...)
+		}
+	})
+	return errors.Join(err, committed)
 }
 
 func (s *Sink) keep(e Entry) error {

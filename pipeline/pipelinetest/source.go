@@ -18,6 +18,10 @@ type Source struct {
 	// around every commit, and what it returns is the commit's error.
 	Effect func(name string, do func() error) error
 
+	// Claim, if set, comes with every batch: a sink commits with it what it writes,
+	// and the source only what no sink has committed.
+	Claim *pipeline.Claim
+
 	// CommitFirst breaks the contract on purpose: offsets are committed before
 	// their batch is handled. It exists to show that a test would notice.
 	CommitFirst bool
@@ -59,7 +63,7 @@ func (s *Source) partition(ctx context.Context, h pipeline.Handler, p int32) err
 		}
 		b := &pipeline.Batch{
 			Kind: s.Topic.Kind, Topic: s.Topic.Name, Partition: p,
-			First: at, Next: at + int64(len(recs)), Records: recs,
+			First: at, Next: at + int64(len(recs)), Records: recs, Claim: s.Claim,
 		}
 		done := pipeline.Range{Topic: b.Topic, Partition: p, First: b.First, Next: b.Next}
 		if s.CommitFirst {
@@ -77,7 +81,7 @@ func (s *Source) partition(ctx context.Context, h pipeline.Handler, p int32) err
 		if err := h.Checkpoint(context.WithoutCancel(ctx), []pipeline.Range{done}); err != nil {
 			return err
 		}
-		if !s.CommitFirst {
+		if !s.CommitFirst && s.Topic.Committed(p) < b.Next {
 			if err := s.commit(done); err != nil {
 				return err
 			}
@@ -87,7 +91,7 @@ func (s *Source) partition(ctx context.Context, h pipeline.Handler, p int32) err
 }
 
 func (s *Source) commit(r pipeline.Range) error {
-	do := func() error { return s.Topic.commit(r) }
+	do := func() error { return s.Topic.Commit(r) }
 	if s.Effect != nil {
 		return s.Effect("commit", do)
 	}

@@ -77,7 +77,8 @@ func (t *Topic) Record(partition int32, offset int64) pipeline.Record {
 	return t.partitions[partition][offset]
 }
 
-func (t *Topic) commit(r pipeline.Range) error {
+// Commit moves the committed offset of a partition forward.
+func (t *Topic) Commit(r pipeline.Range) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.Next < t.committed[r.Partition] {

@@ -95,15 +95,23 @@ func (t *Transactor) Fence(ctx context.Context) error {
 	return err
 }
 
-// Commit writes messages and offsets in one transaction and returns when it is
-// decided that all of it will be visible. It tries for as long as that makes
-// sense, or until ctx ends.
+// Transaction is what becomes visible together or not at all.
+type Transaction struct {
+	Messages []Message
+	Offsets  *Offsets // nil for none
+	// Before, if not nil, is called when the messages are written and before it is
+	// decided that they will be visible. An error takes all of it back.
+	Before func(ctx context.Context) error
+}
+
+// Commit carries out a transaction and returns when it is decided that all of it
+// will be visible. It tries for as long as that makes sense, or until ctx ends.
 //
 // After a [*TooLargeError] nothing of it is visible, and the same without those
 // messages may be committed. When ctx has ended, and after an error that is
 // [ErrFenced], Fence must be called before anything else can be; only when it has
 // returned it is certain whether the transaction took place, by its offsets.
-func (t *Transactor) Commit(ctx context.Context, msgs []Message, offsets *Offsets) error {
+func (t *Transactor) Commit(ctx context.Context, x Transaction) error {
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
@@ -113,12 +121,15 @@ func (t *Transactor) Commit(ctx context.Context, msgs []Message, offsets *Offset
 	}
 	by := t.by
 	t.by = nil // until we know that all is well
-	err := t.write(ctx, by, msgs)
-	if err == nil && offsets != nil {
-		err = t.offsets(ctx, by, offsets)
+	err := t.write(ctx, by, x.Messages)
+	if err == nil && x.Before != nil {
+		err = x.Before(ctx)
+	}
+	if err == nil && x.Offsets != nil {
+		err = t.offsets(ctx, by, x.Offsets)
 	}
 	if err != nil {
-		return t.abort(ctx, by, msgs, err)
+		return t.abort(ctx, by, err)
 	}
 	if err := t.end(ctx, by, true); err != nil {
 		return err
@@ -129,7 +140,7 @@ func (t *Transactor) Commit(ctx context.Context, msgs []Message, offsets *Offset
 
 // abort takes back what was written of a transaction, for a reason. What it does
 // not manage the next Fence does.
-func (t *Transactor) abort(ctx context.Context, by *identity, msgs []Message, why error) error {
+func (t *Transactor) abort(ctx context.Context, by *identity, why error) error {
 	if ctx.Err() != nil || errors.Is(why, ErrFenced) {
 		return why
 	}

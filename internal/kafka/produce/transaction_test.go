@@ -93,14 +93,14 @@ func TestTransaction(t *testing.T) {
 	for i := range n {
 		claim.Next = int64(i + 1)
 		ms := append(messages(a, 30, fmt.Sprintf("%02d", i)), messages(b, 30, fmt.Sprintf("%02d", i))...)
-		if err := x.Commit(e.context(), ms, claim); err != nil {
+		if err := x.Commit(e.context(), Transaction{Messages: ms, Offsets: claim}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := x.Commit(e.context(), nil, &Offsets{Group: claim.Group, Member: claim.Member, Generation: claim.Generation, Topic: in, Next: 77}); err != nil {
+	if err := x.Commit(e.context(), Transaction{Offsets: &Offsets{Group: claim.Group, Member: claim.Member, Generation: claim.Generation, Topic: in, Next: 77}}); err != nil {
 		t.Fatalf("offsets alone: %v", err)
 	}
-	if err := x.Commit(e.context(), messages(b, 1, "without offsets"), nil); err != nil {
+	if err := x.Commit(e.context(), Transaction{Messages: messages(b, 1, "without offsets")}); err != nil {
 		t.Fatal(err)
 	}
 	if got := e.committed(claim.Group, in, 0); got != 77 {
@@ -141,7 +141,7 @@ func TestTransactionLostAnswers(t *testing.T) {
 			}
 			x := e.transactor(p, unique("x"))
 			for i := range 3 {
-				if err := x.Commit(e.context(), messages(topic, 10, fmt.Sprint(i)), claim); err != nil {
+				if err := x.Commit(e.context(), Transaction{Messages: messages(topic, 10, fmt.Sprint(i)), Offsets: claim}); err != nil {
 					t.Fatalf("%v lost, arrived %v: %v", api, arrives, err)
 				}
 			}
@@ -194,7 +194,7 @@ func TestTransactionErrorsThatPass(t *testing.T) {
 	x := e.transactor(p, unique("x"))
 	for i := range 3 {
 		left.Store(16)
-		if err := x.Commit(e.context(), messages(topic, 10, fmt.Sprint(i)), nil); err != nil {
+		if err := x.Commit(e.context(), Transaction{Messages: messages(topic, 10, fmt.Sprint(i))}); err != nil {
 			t.Fatal(err)
 		}
 		if left.Load() > 0 {
@@ -214,7 +214,7 @@ func TestTransactionFenced(t *testing.T) {
 		k, id := e.link(), unique("x")
 		p := e.producer(k, Options{Topics: []string{topic}})
 		zombie := e.transactor(p, id)
-		if err := zombie.Commit(e.context(), messages(topic, 1, fmt.Sprint(at, "-before")), nil); err != nil {
+		if err := zombie.Commit(e.context(), Transaction{Messages: messages(topic, 1, fmt.Sprint(at, "-before"))}); err != nil {
 			t.Fatal(err)
 		}
 		heir := e.producer(e.link(), Options{Topics: []string{topic}}).Transactor(id, time.Minute)
@@ -226,13 +226,13 @@ func TestTransactionFenced(t *testing.T) {
 			}
 			return err
 		}))
-		if err := zombie.Commit(e.context(), messages(topic, 1, fmt.Sprint(at, "-zombie")), nil); !errors.Is(err, ErrFenced) {
+		if err := zombie.Commit(e.context(), Transaction{Messages: messages(topic, 1, fmt.Sprint(at, "-zombie"))}); !errors.Is(err, ErrFenced) {
 			t.Errorf("fenced before %v: %v", at, err)
 		}
-		if err := zombie.Commit(e.context(), messages(topic, 1, fmt.Sprint(at, "-zombie")), nil); !errors.Is(err, ErrFenced) {
+		if err := zombie.Commit(e.context(), Transaction{Messages: messages(topic, 1, fmt.Sprint(at, "-zombie"))}); !errors.Is(err, ErrFenced) {
 			t.Errorf("once more: %v", err)
 		}
-		if err := heir.Commit(e.context(), messages(topic, 1, fmt.Sprint(at, "-heir")), nil); err != nil {
+		if err := heir.Commit(e.context(), Transaction{Messages: messages(topic, 1, fmt.Sprint(at, "-heir"))}); err != nil {
 			t.Fatal(err)
 		}
 		want := fmt.Sprint(at, "-heir-0")
@@ -256,14 +256,14 @@ func TestTransactionWithoutClaim(t *testing.T) {
 	wrongGeneration.Generation++
 	wrongMember.Member += "x"
 	for _, o := range []*Offsets{&wrongGeneration, &wrongMember} {
-		if err := x.Commit(e.context(), messages(topic, 5, "void"), o); !errors.Is(err, ErrFenced) {
+		if err := x.Commit(e.context(), Transaction{Messages: messages(topic, 5, "void"), Offsets: o}); !errors.Is(err, ErrFenced) {
 			t.Errorf("%v", err)
 		}
 		if err := x.Fence(e.context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := x.Commit(e.context(), messages(topic, 1, "valid"), claim); err != nil {
+	if err := x.Commit(e.context(), Transaction{Messages: messages(topic, 1, "valid"), Offsets: claim}); err != nil {
 		t.Fatal(err)
 	}
 	e.eventually("the valid message", func() bool { return slices.Contains(e.visible(topic, 0), "valid-0") })
@@ -281,18 +281,45 @@ func TestTransactionTooLarge(t *testing.T) {
 	x := e.transactor(p, unique("x"))
 	ms := messages(topic, 20, "v")
 	ms[3].Value, ms[11].Value = make([]byte, 20_000), make([]byte, 200_000)
-	err := x.Commit(e.context(), ms, nil)
+	err := x.Commit(e.context(), Transaction{Messages: ms})
 	large, ok := errors.AsType[*TooLargeError](err)
 	if !ok || !slices.Equal(large.Index, []int{3, 11}) {
 		t.Fatalf("%v, want messages 3 and 11 refused", err)
 	}
+	if x.by == nil {
+		t.Error("a refusal cost the identity")
+	}
 	rest := slices.Delete(slices.Delete(ms, 11, 12), 3, 4)
-	if err := x.Commit(e.context(), rest, nil); err != nil {
+	if err := x.Commit(e.context(), Transaction{Messages: rest}); err != nil {
 		t.Fatal(err)
 	}
 	e.eventually("the rest", func() bool { return len(e.visible(topic, 0))+len(e.visible(topic, 1)) >= 18 })
 	if n := len(e.visible(topic, 0)) + len(e.visible(topic, 1)); n != 18 {
 		t.Errorf("%d messages are visible, want 18", n)
+	}
+}
+
+// What is called before a transaction is decided on can take it back; the next one
+// needs no new identity.
+func TestTransactionBefore(t *testing.T) {
+	e := setup(t, 1)
+	topic := e.topic(1)
+	x := e.transactor(e.producer(e.link(), Options{Topics: []string{topic}}), unique("x"))
+	no := errors.New("no")
+	for i, want := range []error{nil, no, nil} {
+		err := x.Commit(e.context(), Transaction{Messages: messages(topic, 1, fmt.Sprint(i)), Before: func(context.Context) error {
+			if n := e.end(topic, 0); n < int64(2*i+1) {
+				t.Errorf("called with %d in the log, before the messages are written", n)
+			}
+			return want
+		}})
+		if !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	e.eventually("the last message", func() bool { return slices.Contains(e.visible(topic, 0), "2-0") })
+	if got, want := e.visible(topic, 0), []string{"0-0", "2-0"}; !slices.Equal(got, want) {
+		t.Errorf("visible: %q, want %q", got, want)
 	}
 }
 
@@ -311,16 +338,16 @@ func TestTransactionCancelled(t *testing.T) {
 		}
 		return nil
 	}))
-	if err := x.Commit(ctx, messages(topic, 3, "cancelled"), nil); !errors.Is(err, context.Canceled) {
+	if err := x.Commit(ctx, Transaction{Messages: messages(topic, 3, "cancelled")}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	if err := x.Commit(e.context(), messages(topic, 3, "too early"), nil); !errors.Is(err, ErrFenced) {
+	if err := x.Commit(e.context(), Transaction{Messages: messages(topic, 3, "too early")}); !errors.Is(err, ErrFenced) {
 		t.Errorf("before Fence: %v", err)
 	}
 	if err := x.Fence(e.context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.Commit(e.context(), messages(topic, 1, "after"), nil); err != nil {
+	if err := x.Commit(e.context(), Transaction{Messages: messages(topic, 1, "after")}); err != nil {
 		t.Fatal(err)
 	}
 	e.eventually("the message after", func() bool { return slices.Contains(e.visible(topic, 0), "after-0") })
@@ -356,7 +383,7 @@ func TestTransactionTimeout(t *testing.T) {
 		}
 		return nil
 	}))
-	if err := x.Commit(e.context(), messages(topic, 3, "late"), nil); !errors.Is(err, ErrFenced) {
+	if err := x.Commit(e.context(), Transaction{Messages: messages(topic, 3, "late")}); !errors.Is(err, ErrFenced) {
 		t.Errorf("%v", err)
 	}
 	if got := e.visible(topic, 0); len(got) != 0 {
