@@ -36,8 +36,8 @@ var ErrLost = errors.New("the claim on the partition is lost")
 // durable, unless Nothing says otherwise. The pipeline makes them dead letters.
 type Refused struct {
 	Verdicts []int
-	// Nothing says that nothing of the output was written: it was all or nothing,
-	// and must be written again without these.
+	// Nothing says that nothing of the output was written: it is all or nothing, and
+	// is to be written again with these buried.
 	Nothing bool
 	Err     error
 }

@@ -407,29 +407,39 @@ func (p *Pipeline) writeTo(ctx context.Context, sinks []NamedSink, w *worker, ou
 			p.ledger.settle(out.Coverage)
 		}
 		if !ok {
-			continue
-		}
-		dead := p.bury(w, out, refused)
-		out = out.without(refused.Verdicts)
-		if out.Progress == nil {
-			// The topic will never take these verdicts: they become dead letters,
-			// on record in every sink from the first on, before the batch goes on.
-			if err := p.writeTo(ctx, sinks, w, dead); err != nil {
-				return err
+			if len(out.Buried) > 0 {
+				out = out.without(out.Buried)
 			}
 			continue
 		}
-		// The same, but a sink that commits the progress takes them with the rest,
-		// all or nothing; those before it are told at once.
-		told := sinks[:i+1]
+		// The topic will never take these verdicts: they become dead letters, on
+		// record in every sink from the first on, before the batch goes on. Where a
+		// sink commits the progress with them, it and those after it have them with
+		// the rest.
+		dead := p.bury(w, out, refused)
+		told := sinks
+		if out.Progress != nil {
+			told = sinks[:i+1]
+		}
 		if refused.Nothing {
 			told = sinks[:i]
-			i--
 		}
 		if err := p.writeTo(ctx, told, w, dead); err != nil {
 			return err
 		}
-		out.DeadLetters = slices.Concat(out.DeadLetters, dead.DeadLetters)
+		switch {
+		case refused.Nothing:
+			again := *out
+			again.Buried = slices.Concat(out.Buried, refused.Verdicts)
+			again.DeadLetters = slices.Concat(out.DeadLetters, dead.DeadLetters)
+			out = &again
+			i--
+		case out.Progress != nil:
+			out = out.without(refused.Verdicts)
+			out.DeadLetters = slices.Concat(out.DeadLetters, dead.DeadLetters)
+		default:
+			out = out.without(refused.Verdicts)
+		}
 	}
 	return nil
 }

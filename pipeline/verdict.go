@@ -247,6 +247,10 @@ type Output struct {
 	Verdicts    []Verdict
 	DeadLetters []DeadLetter
 	Coverage    []Coverage
+	// Buried are verdicts, by index, that are dead letters of this output by now,
+	// because the sink refused them before, when nothing was written. Of those it
+	// writes what it can.
+	Buried []int
 	// Progress, if not nil, is to be committed in one with the verdicts and dead
 	// letters, by the sink that can: either all of it becomes visible or nothing.
 	Progress *Progress

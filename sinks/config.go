@@ -31,7 +31,23 @@ type Config struct {
 	// headers included: at most their max.message.bytes, by Kafka's default
 	// 1,048,588. Larger ones are made smaller where that makes sense, else refused.
 	MaxMessageBytes int `yaml:"max_message_bytes"`
+
+	// Delivery says what a crash may do to what is on the topics.
+	Delivery Delivery `yaml:"delivery"`
 }
+
+// Delivery is how often a reader of the output topics may meet a message.
+type Delivery string
+
+// The deliveries.
+const (
+	// AtLeastOnce repeats the messages of the batches in hand after a crash, under
+	// the same ids.
+	AtLeastOnce Delivery = "at_least_once"
+	// ExactlyOnce commits a batch's messages and offsets in one transaction. Readers
+	// must read committed messages only.
+	ExactlyOnce Delivery = "exactly_once"
+)
 
 // DefaultConfig returns the default topic names for posts; the topics of pushes
 // are off until they are named.
@@ -40,6 +56,7 @@ func DefaultConfig() Config {
 		Review:          "weir.review",
 		DeadLetter:      "weir.deadletter",
 		MaxMessageBytes: 1_000_000,
+		Delivery:        AtLeastOnce,
 	}
 }
 
@@ -85,6 +102,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxMessageBytes < minMessageBytes || c.MaxMessageBytes > maxMessageBytes {
 		bad("max_message_bytes: %d; use %d up to %d, at most the topics' max.message.bytes", c.MaxMessageBytes, minMessageBytes, maxMessageBytes)
+	}
+	if c.Delivery != AtLeastOnce && c.Delivery != ExactlyOnce {
+		bad("delivery: %q is not known; use at_least_once or exactly_once", c.Delivery)
 	}
 	return errors.Join(errs...)
 }

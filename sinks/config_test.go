@@ -18,7 +18,7 @@ func TestConfigThatIsRight(t *testing.T) {
 	if diff := cmp.Diff([]string{"weir.review", "weir.deadletter"}, c.Topics()); diff != "" {
 		t.Errorf("default topics, -want +got:\n%s", diff)
 	}
-	c = sinks.Config{Review: "a", Decisions: "b", Cleared: "c", Deferred: "d", DeadLetter: "E_1.x-y", MaxMessageBytes: 10_000}
+	c = sinks.Config{Review: "a", Decisions: "b", Cleared: "c", Deferred: "d", DeadLetter: "E_1.x-y", MaxMessageBytes: 10_000, Delivery: sinks.ExactlyOnce}
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
@@ -46,6 +46,8 @@ func TestConfigThatIsWrong(t *testing.T) {
 			"deferred: the same topic as cleared; who reads one would take messages of the other for his own, so give each its own"}},
 		{"small", func(c *sinks.Config) { c.MaxMessageBytes = 9_999 }, []string{
 			"max_message_bytes: 9999; use 10000 up to 67108864, at most the topics' max.message.bytes"}},
+		{"delivery", func(c *sinks.Config) { c.Delivery = "at-most-once" }, []string{
+			`delivery: "at-most-once" is not known; use at_least_once or exactly_once`}},
 		{"large", func(c *sinks.Config) { c.MaxMessageBytes = 1 << 30 }, []string{
 			"max_message_bytes: 1073741824; use 10000 up to 67108864, at most the topics' max.message.bytes"}},
 	} {

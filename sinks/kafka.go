@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/produce"
@@ -21,6 +22,12 @@ type Kafka struct {
 	// Origin is the origin of the evidence log, told to readers of the topics so
 	// that they can find the record behind a message.
 	Origin string
+	// Group is the consumer group whose offsets are committed with the messages;
+	// needed where delivery is exactly once.
+	Group string
+
+	mu     sync.Mutex
+	owners map[input]*owner // one for each input partition that was ours once
 }
 
 // Write produces the messages of an output and returns when every broker that
@@ -30,16 +37,20 @@ type Kafka struct {
 //
 // If the process dies in here, some messages are out and others are not; the
 // batch is judged again and all of them are produced again under the same ids.
+// With exactly-once delivery a batch's messages are all out, or none is; see commit.
 //
 // Clause: cmp-stop
 // A post to review or to reject is on the topics of reviewers and of decisions before the next batch of its partition is judged.
 func (s *Kafka) Write(ctx context.Context, out *pipeline.Output) error {
-	w := writing{sink: s}
+	w := writing{sink: s, buried: out.Buried}
 	for i := range out.Verdicts {
 		w.verdict(i, &out.Verdicts[i])
 	}
 	for i := range out.DeadLetters {
 		w.deadLetter(&out.DeadLetters[i])
+	}
+	if out.Progress != nil && s.Config.Delivery == ExactlyOnce {
+		return w.commit(ctx, out.Progress)
 	}
 	if err := w.produce(ctx); err != nil {
 		return err
@@ -56,12 +67,14 @@ type writing struct {
 	messages []produce.Message
 	about    []part
 	refused  pipeline.Refused // each verdict once
+	buried   []int            // verdicts that were refused before
 }
 
 // part is a part of an output.
 type part struct {
 	verdict int                  // index of the verdict
 	dead    *pipeline.DeadLetter // or the dead letter, if not nil
+	cut     bool                 // its value is left out
 }
 
 // fits reports whether the output topics take a message, as far as we know;
@@ -87,7 +100,7 @@ var errTooLarge = errors.New("a message is larger than its topic takes")
 
 // refuse refuses a verdict, which may happen for several of its messages.
 func (w *writing) refuse(i int, err error) {
-	if !slices.Contains(w.refused.Verdicts, i) {
+	if !slices.Contains(w.refused.Verdicts, i) && !slices.Contains(w.buried, i) {
 		w.refused.Verdicts, w.refused.Err = append(w.refused.Verdicts, i), err
 	}
 }
@@ -121,11 +134,12 @@ func (w *writing) verdict(i int, v *pipeline.Verdict) {
 
 func (w *writing) deadLetter(d *pipeline.DeadLetter) {
 	m := w.sink.whole(d)
-	if !w.sink.fits(&m) {
+	cut := !w.sink.fits(&m)
+	if cut {
 		m = w.sink.withoutValue(d)
 	}
 	w.messages = append(w.messages, m)
-	w.about = append(w.about, part{dead: d})
+	w.about = append(w.about, part{dead: d, cut: cut})
 }
 
 // produce sends the messages and deals with those the broker finds too large: a
@@ -146,7 +160,11 @@ func (w *writing) produce(ctx context.Context) error {
 	}
 	err = w.sink.Producer.Produce(ctx, again)
 	if _, ok := errors.AsType[*produce.TooLargeError](err); ok {
-		return pipeline.Permanent(fmt.Errorf("topic %s refuses dead letters even without their values: raise its max.message.bytes", w.sink.Config.DeadLetter))
+		return w.sink.hopeless()
 	}
 	return err
+}
+
+func (s *Kafka) hopeless() error {
+	return pipeline.Permanent(fmt.Errorf("topic %s refuses dead letters even without their values: raise its max.message.bytes", s.Config.DeadLetter))
 }

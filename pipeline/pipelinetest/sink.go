@@ -95,6 +95,9 @@ func (s *Sink) together(ctx context.Context, out *pipeline.Output) error {
 	refused := pipeline.Refused{Nothing: true}
 	for i := range out.Verdicts {
 		v := &out.Verdicts[i]
+		if slices.Contains(out.Buried, i) {
+			continue // it has no other part than the one that was refused
+		}
 		if s.Limit > 0 && len(v.Record.Value) > s.Limit {
 			refused.Verdicts, refused.Err = append(refused.Verdicts, i), fmt.Errorf("longer than %d bytes", s.Limit)
 		}
