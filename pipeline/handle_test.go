@@ -158,7 +158,7 @@ func TestSinkThatFailsIsRetriedUntilItTakesTheOutput(t *testing.T) {
 		s := new(pipelinetest.Sink)
 		s.Effect = func(_ string, do func() error) error {
 			if failures--; failures >= 0 {
-				stalled = max(stalled, gauge(t, reg, "weir_stalled_partitions"))
+				stalled = max(stalled, waiting(t, reg))
 				return errors.New("broker is away")
 			}
 			return do()
@@ -178,7 +178,7 @@ func TestSinkThatFailsIsRetriedUntilItTakesTheOutput(t *testing.T) {
 		if stalled != 1 {
 			t.Errorf("weir_stalled_partitions was %v while the output did not answer, want 1", stalled)
 		}
-		if now := gauge(t, reg, "weir_stalled_partitions"); now != 0 {
+		if now := waiting(t, reg); now != 0 {
 			t.Errorf("weir_stalled_partitions is %v afterwards, want 0", now)
 		}
 	})
@@ -205,14 +205,14 @@ func TestSinkThatTakesLongIsSeenToStall(t *testing.T) {
 		go func() { done <- p.Handle(t.Context(), batchOf(post("a", "forbiddenstuff"))) }()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if n := gauge(t, reg, "weir_stalled_partitions"); n != 1 {
+		if n := waiting(t, reg); n != 1 {
 			t.Errorf("weir_stalled_partitions is %v after ten seconds, want 1", n)
 		}
 		close(goOn)
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		if n := gauge(t, reg, "weir_stalled_partitions"); n != 0 {
+		if n := waiting(t, reg); n != 0 {
 			t.Errorf("weir_stalled_partitions is %v afterwards, want 0", n)
 		}
 		if waits, on := strings.Count(log.String(), "partition waits"), strings.Count(log.String(), "partition goes on"); waits != 1 || on != 1 {
@@ -221,8 +221,10 @@ func TestSinkThatTakesLongIsSeenToStall(t *testing.T) {
 	})
 }
 
-func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
+// waiting returns how many partitions wait.
+func waiting(t *testing.T, reg *prometheus.Registry) float64 {
 	t.Helper()
+	const name = "weir_stalled_partitions"
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -74,6 +74,9 @@ func (p *Pipeline) persist(ctx context.Context, what string, f func() error) err
 	}
 }
 
+// Retried counts an attempt that a sink repeats by itself.
+func (p *Pipeline) Retried(sink string) { p.metrics.retries(sink) }
+
 var errSlow = fmt.Errorf("no answer for %v", stallAfter)
 
 // stall is the time in which a partition waits for something. It makes one log line

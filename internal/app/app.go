@@ -142,7 +142,12 @@ func (d *daemon) build(ctx context.Context) error {
 	}
 
 	ev := &sinks.Evidence{Log: d.evidence}
-	producer := d.client.NewProducer(produce.Options{Topics: d.cfg.Output.Topics(), MaxMessageBytes: d.cfg.Output.MaxMessageBytes})
+	producer := d.client.NewProducer(produce.Options{
+		Topics:          d.cfg.Output.Topics(),
+		MaxMessageBytes: d.cfg.Output.MaxMessageBytes,
+		OnRetry:         func(string, int32, error) { d.pipeline.Retried("kafka") },
+		Logger:          d.log,
+	})
 	d.pipeline, err = pipeline.New(pipeline.Options{
 		Source: d.cfg.Source,
 		Force:  force.Force,

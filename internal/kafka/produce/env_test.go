@@ -79,7 +79,7 @@ func (e *env) kgo(opts ...kgo.Opt) *kgo.Client {
 
 // context returns a context that outlives nothing.
 func (e *env) context() context.Context {
-	ctx, cancel := context.WithTimeout(e.TB.Context(), patience)
+	ctx, cancel := context.WithTimeout(e.Context(), patience)
 	e.Cleanup(cancel)
 	return ctx
 }
@@ -92,6 +92,9 @@ type link struct {
 	// is all the sender is told.
 	before, after atomic.Pointer[func(m protocol.Message) error]
 	change        atomic.Pointer[func(a *answer)] // changes answers to produce requests
+	// leaving and arrived are told of messages before they are sent, and when they
+	// are answered.
+	leaving, arrived atomic.Pointer[func(m protocol.Message)]
 }
 
 func (e *env) link() *link {
@@ -105,6 +108,9 @@ func (e *env) link() *link {
 }
 
 func (k *link) send(ctx context.Context, limit time.Duration, m protocol.Message) (protocol.Message, error) {
+	if f := k.leaving.Load(); f != nil {
+		(*f)(m)
+	}
 	if f := k.before.Load(); f != nil {
 		if err := (*f)(m); err != nil {
 			return nil, err
@@ -124,6 +130,9 @@ func (k *link) send(ctx context.Context, limit time.Duration, m protocol.Message
 		if a, ok := r.(*answer); ok {
 			(*f)(a)
 		}
+	}
+	if f := k.arrived.Load(); f != nil {
+		(*f)(m)
 	}
 	if f := k.after.Load(); f != nil {
 		if err := (*f)(m); err != nil {

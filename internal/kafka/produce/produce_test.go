@@ -570,11 +570,10 @@ func TestBrokerAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	back := make(chan struct{})
-	k.before.Store(new(func(m protocol.Message) error {
+	k.leaving.Store(new(func(m protocol.Message) {
 		if q, ok := m.(*request); ok && q.lanes[0].partition == 0 {
 			<-back
 		}
-		return nil
 	}))
 	away := make(chan error, 1)
 	go func() {
@@ -708,11 +707,10 @@ func TestMaxQueuedBytes(t *testing.T) {
 	k := e.link()
 	p := e.producer(k, Options{Topics: []string{topic}, MaxQueuedBytes: 10_000})
 	hold := make(chan struct{})
-	k.before.Store(new(func(m protocol.Message) error {
+	k.leaving.Store(new(func(m protocol.Message) {
 		if m.ApiKey() == protocol.Produce {
 			<-hold
 		}
-		return nil
 	}))
 	large := []Message{{Topic: topic, Value: make([]byte, 50_000)}}
 	done := make(chan error, 1)

@@ -332,11 +332,10 @@ func TestTransactionCancelled(t *testing.T) {
 	p := e.producer(k, Options{Topics: []string{topic}})
 	x := e.transactor(p, unique("x"))
 	ctx, cancel := context.WithCancel(t.Context())
-	k.after.Store(new(func(m protocol.Message) error {
+	k.arrived.Store(new(func(m protocol.Message) {
 		if m.ApiKey() == protocol.Produce {
 			cancel()
 		}
-		return nil
 	}))
 	if err := x.Commit(ctx, Transaction{Messages: messages(topic, 3, "cancelled")}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
@@ -368,7 +367,7 @@ func TestTransactionTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	adm := kadm.NewClient(e.admin)
-	k.before.Store(new(func(m protocol.Message) error {
+	k.leaving.Store(new(func(m protocol.Message) {
 		if m.ApiKey() == protocol.EndTxn {
 			e.eventually("the transaction to be ended", func() bool {
 				l, err := adm.ListEndOffsets(e.context(), topic)
@@ -381,7 +380,6 @@ func TestTransactionTimeout(t *testing.T) {
 				return end.Offset > 3 && end.Offset == stable.Offset
 			})
 		}
-		return nil
 	}))
 	if err := x.Commit(e.context(), Transaction{Messages: messages(topic, 3, "late")}); !errors.Is(err, ErrFenced) {
 		t.Errorf("%v", err)
