@@ -416,6 +416,7 @@ func (p *Producer) batches(ctx context.Context, leader int32, transaction string
 	}
 	clear(q.lanes)
 	clear(q.pieces)
+	clear(q.writes)
 	p.requests.Put(q)
 	return a.throttle
 }
