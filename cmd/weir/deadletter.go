@@ -258,7 +258,7 @@ func (c *deadLetterListCmd) Run(ctx context.Context, s streams) (err error) {
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 
-	bar := progress{w: s.err, total: l.total(), on: c.Summary && demo.IsTerminal(s.err)}
+	bar := progress{w: s.err, total: l.total(), on: demo.IsTerminal(s.err) && (c.Summary || !demo.IsTerminal(s.out))}
 	sum := letterSummary{Topic: l.topic, Reasons: []reasonCount{}}
 	width, enc := l.width(), jsonTo(s.out)
 	err = l.each(ctx, func(x *letter) error {

@@ -13,8 +13,9 @@ import (
 
 	"github.com/weir-moderation/weir/internal/demo"
 	"github.com/weir-moderation/weir/internal/kafka"
-	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
+	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/sinks"
 )
 
@@ -132,6 +133,8 @@ type replayPlan struct {
 	After    []string         `json:"after"`
 
 	todo int64 // how many are to be replayed
+	// seen grows by a sum for each message that is replayed; who fears for the memory
+	// chooses a stretch with --from and --to.
 	seen map[[16]byte]bool
 }
 
@@ -170,6 +173,9 @@ func (r *replay) into(p *replayPlan, x *letter) (topic, why string) {
 	if topic == r.letters.topic {
 		return "", "it would come to the dead-letter topic itself"
 	}
+	if len(x.Headers) >= pipeline.MaxHeaders {
+		return "", fmt.Sprintf("it has %d headers, and with one more it could not be read", len(x.Headers))
+	}
 	sum := messageSum(x)
 	if p.seen[sum] {
 		return "", "the same message is there twice"
@@ -197,11 +203,17 @@ type replayedLetter struct {
 	Why      string `json:"why,omitempty"` // it is not
 }
 
+// watched reports whether somebody looks at the progress, and it would not be mixed up with
+// what else is written.
+func (r *replay) watched() bool {
+	return demo.IsTerminal(r.err) && (!r.JSON || !demo.IsTerminal(r.out))
+}
+
 // survey finds out what is to be replayed, and that it can be.
 func (r *replay) survey(ctx context.Context) (*replayPlan, error) {
 	l := r.letters
 	plan, enc := newReplayPlan(l.topic), jsonTo(r.out)
-	bar := progress{w: r.err, total: l.total(), on: demo.IsTerminal(r.err), note: " looked at"}
+	bar := progress{w: r.err, total: l.total(), on: r.watched(), note: " looked at"}
 	err := l.each(ctx, func(x *letter) error {
 		bar.show(l.read, l.read)
 		if !r.matches(&x.DeadLetter) {
@@ -252,7 +264,7 @@ const replayBatch = 500
 func (r *replay) execute(ctx context.Context, plan *replayPlan) error {
 	w := replayWriter{replay: r, plan: newReplayPlan(plan.Topic), began: time.Now(), done: make(map[int32]int64),
 		producer: r.letters.client.NewProducer(produce.Options{Topics: slices.Sorted(maps.Keys(plan.Into)), MaxMessageBytes: maxReplayBytes}),
-		bar:      progress{w: r.err, total: plan.todo, on: demo.IsTerminal(r.err)},
+		bar:      progress{w: r.err, total: plan.todo, on: r.watched()},
 		most:     replayBatch,
 	}
 	if r.Rate > 0 {

@@ -18,16 +18,17 @@ import (
 )
 
 type ledgerCmd struct {
-	Config      string   `help:"The configuration file of the daemon: brokers, group, topics and evidence." placeholder:"FILE" type:"path"`
-	Evidence    []string `help:"The evidence directory of an instance, with all its generations; give those of all instances of the group, one flag each. Without it that of --config." placeholder:"DIR" type:"existingdir" sep:"none"`
-	Offline     bool     `help:"Ask no brokers: say what the evidence says by itself, from its first offset to its last."`
-	ExactlyOnce bool     `help:"End with exit code 3 if an offset was judged more than once."`
-	JSON        bool     `name:"json" help:"Write one JSON object instead of text for people."`
+	Config    string   `help:"The configuration file of the daemon: brokers, group, topics and evidence." placeholder:"FILE" type:"path"`
+	Evidence  []string `help:"The evidence directory of an instance, with all its generations; give those of all instances of the group, one flag each. Without it that of --config." placeholder:"DIR" type:"existingdir" sep:"none"`
+	FromFirst bool     `help:"Begin each partition with the first offset the evidence knows of, even if its log begins before: for a group that did not begin there."`
+	Offline   bool     `help:"Ask no brokers: say what the evidence says by itself, from its first offset to its last."`
+	NoRepeats bool     `help:"End with exit code 3 if an offset was judged more than once."`
+	JSON      bool     `name:"json" help:"Write one JSON object instead of text for people."`
 }
 
 // Help says what kong cannot know.
 func (ledgerCmd) Help() string {
-	return `Compares what a consumer group has committed with what the evidence of all its instances accounts for, and says of every partition whether each offset up to the committed one was judged: how many exactly once; which more than once, by whom, and whether by other rules; which never; which were gone before they could be read (gap records); and what is not judged yet (lag). An account covers all offsets of its range, also those of control records and of messages that compaction took away. A partition begins with the first offset the evidence knows of, or with the start of its log if that is older, unless the group began with the latest messages (input.start). Judging an offset twice is allowed: after a crash a batch is judged again, under the same ids. The exit code is 0 if every offset was judged or is known to be gone; 1 if one was never judged, or an account does not add up, or it could not be found out; with --exactly-once 3 if one was judged more than once. The committed offsets are read before the evidence, so a running group can be looked at; a copy of evidence that is older than the committed offsets lacks what came after it (--offline leaves that out). Whether the evidence itself can be trusted says weir evidence verify.`
+	return `Compares what a consumer group has committed with what the evidence of all its instances accounts for, and says of every partition whether each offset up to the committed one was judged: how many exactly once; which more than once, by whom, and whether by other rules; which never; which were gone before they could be read (gap records); and what is not judged yet (lag). An account covers all offsets of its range, also those of control records and of messages that compaction took away. A partition begins with the first offset the evidence knows of, or with the start of its log if that is older, unless the group began with the latest messages (input.start) or --from-first is given. Judging an offset twice is allowed: after a crash a batch is judged again, under the same ids. The exit code is 0 if every offset was judged or is known to be gone; 1 if one was never judged, or an account does not add up, or it could not be found out; with --no-repeats 3 if one was judged more than once. The committed offsets are read before the evidence, so a running group can be looked at; a copy of evidence that is older than the committed offsets lacks what came after it (--offline leaves that out). Whether the evidence itself can be trusted says weir evidence verify.`
 }
 
 // Run draws up the ledger of a group.
@@ -53,7 +54,7 @@ func (c *ledgerCmd) Run(ctx context.Context, s streams) error {
 	if c.Offline {
 		r.offline()
 	} else {
-		r.online(logs, &cfg.Input)
+		r.online(logs, func(topic string) bool { return c.FromFirst || beginsLatest(&cfg.Input, topic) })
 	}
 	if c.JSON {
 		err = jsonTo(s.out).Encode(&r)
@@ -63,7 +64,7 @@ func (c *ledgerCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	return r.verdict(s, c.ExactlyOnce)
+	return r.verdict(s, c.NoRepeats)
 }
 
 // read returns the configuration, nil if none is needed, and fills in the evidence.
@@ -218,15 +219,16 @@ func (r *ledgerReport) offline() {
 	r.sort()
 }
 
-// online draws up what the evidence says of what is committed.
-func (r *ledgerReport) online(logs []partitionLog, input *ingest.Config) {
+// online draws up what the evidence says of what is committed. Late says of a topic that
+// the group need not have judged what was there before it began.
+func (r *ledgerReport) online(logs []partitionLog, late func(topic string) bool) {
 	for _, l := range logs {
 		known := r.group.Bounds(l.topic, l.partition)
 		p := partitionLedger{Topic: l.topic, Partition: l.partition, LogStart: &l.start, LogEnd: &l.end}
 		if l.committed >= 0 {
 			p.Committed = &l.committed
 		}
-		p.Offsets = committedOf(known, l, beginsLatest(input, l.topic))
+		p.Offsets = committedOf(known, l, late(l.topic))
 		p.Lag = max(0, l.end-max(l.start, l.committed, known.Next))
 		p.Open = max(0, known.Next-max(p.Next, known.First))
 		r.add(p)
@@ -251,14 +253,14 @@ func beginsLatest(c *ingest.Config, topic string) bool {
 // committedOf returns the offsets that must have been judged: up to the committed one,
 // from the first the evidence knows of, or from the start of the log where that is older.
 // Where nothing is committed that is nothing.
-func committedOf(known evidence.Offsets, l partitionLog, latest bool) evidence.Offsets {
+func committedOf(known evidence.Offsets, l partitionLog, late bool) evidence.Offsets {
 	first := l.start
 	switch {
-	case known.Count() > 0 && latest:
+	case known.Count() > 0 && late:
 		first = known.First
 	case known.Count() > 0:
 		first = min(known.First, l.start)
-	case latest:
+	case late:
 		first = max(l.start, l.committed)
 	}
 	return evidence.Offsets{First: first, Next: max(first, l.committed)}
