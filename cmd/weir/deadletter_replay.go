@@ -266,6 +266,7 @@ func (r *replay) execute(ctx context.Context, plan *replayPlan) error {
 		producer: r.letters.client.NewProducer(produce.Options{Topics: slices.Sorted(maps.Keys(plan.Into)), MaxMessageBytes: maxReplayBytes}),
 		bar:      progress{w: r.err, total: plan.todo, on: r.watched()},
 		most:     replayBatch,
+		patience: replayPatience,
 	}
 	if r.Rate > 0 {
 		w.most = min(max(r.Rate/10, 1), replayBatch)
@@ -302,6 +303,10 @@ func (r *replay) execute(ctx context.Context, plan *replayPlan) error {
 	return errors.Join(r.tell(w.plan, false), fmt.Errorf("%w; %d of %s replayed", err, w.plan.Replayed, count(plan.todo, "dead letter")))
 }
 
+// replayPatience is how long brokers may take to take a batch, before somebody who waits
+// for it is told.
+const replayPatience = 30 * time.Second
+
 // maxReplayBytes is the largest message that is tried; its topic has the last word. A
 // dead letter fitted into its own topic with some headers more.
 const maxReplayBytes = 64 << 20
@@ -314,6 +319,7 @@ type replayWriter struct {
 	bar      progress
 	began    time.Time
 	most     int // messages in a batch
+	patience time.Duration
 
 	messages []produce.Message
 	places   []sinks.Place
@@ -338,11 +344,15 @@ func (w *replayWriter) said(place sinks.Place, topic, why string) error {
 
 // flush writes a batch and waits until the brokers have it, then for as long as the
 // rate asks. Who interrupts it learns after the batch: so it is known what was written.
+// Only if the brokers do not answer, that batch may be in its topics although it is told
+// that it is not.
 func (w *replayWriter) flush(ctx context.Context) error {
 	if len(w.messages) == 0 {
 		return ctx.Err()
 	}
-	err := w.producer.Produce(context.WithoutCancel(ctx), w.messages)
+	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.patience)
+	err := w.producer.Produce(patient, w.messages)
+	cancel()
 	large, tooLarge := errors.AsType[*produce.TooLargeError](err)
 	if err != nil && !tooLarge {
 		return fmt.Errorf("replay from %s on: %w", w.places[0], err)

@@ -472,6 +472,35 @@ func TestReplayIsKilledAndGoesOn(t *testing.T) {
 	}
 }
 
+// Brokers that are away are waited for, but not for ever: somebody waits at the terminal,
+// and learns from which place on nothing is known to be written.
+func TestReplayDoesNotWaitForEver(t *testing.T) {
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "posts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := kafka.DefaultConfig()
+	cfg.Brokers = c.ListenAddrs()
+	client, err := kafka.NewClient(cfg, kafka.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	c.Close()
+	w := replayWriter{replay: &replay{deadLetterReplayCmd: new(deadLetterReplayCmd)}, plan: newReplayPlan("dead"), done: make(map[int32]int64),
+		producer: client.NewProducer(produce.Options{Topics: []string{"posts"}}), patience: time.Millisecond}
+	w.add(produce.Message{Topic: "posts", Value: []byte("x")}, sinks.Place{Topic: "dead", Offset: 7})
+	if err := w.flush(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "replay from dead/0/7 on: ") || w.plan.Replayed > 0 || len(w.done) > 0 {
+		t.Errorf("%v; %d replayed, up to %v", err, w.plan.Replayed, w.done)
+	} else {
+		t.Log(err)
+	}
+}
+
 // So many messages take at least so long.
 func TestSpread(t *testing.T) {
 	for _, test := range []struct {
