@@ -31,6 +31,7 @@ type Pipeline struct {
 	log        *slog.Logger
 	metrics    *metrics
 	ledger     ledger
+	waiting    waiting
 	workers    sync.Pool // *worker
 	trap       func(*event.Event)
 }
@@ -136,6 +137,7 @@ type worker struct {
 	hit    []int // numbers of the rules that an event hit
 	out    Output
 	counts Counts
+	alive  func() // of the batch; may be nil
 }
 
 func (w *worker) next() *event.Event {
@@ -153,6 +155,7 @@ func (w *worker) reset() {
 	clear(w.out.DeadLetters)
 	w.out = Output{Verdicts: w.out.Verdicts[:0], DeadLetters: w.out.DeadLetters[:0]}
 	w.counts = Counts{}
+	w.alive = nil
 }
 
 // Handle judges one batch under one rule set and one policy, writes what it
@@ -170,6 +173,7 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 		w.reset()
 		p.workers.Put(w)
 	}()
+	w.alive = b.Alive
 	w.counts.Fetched = int64(len(b.Records)) + b.Skipped
 	w.counts.add(Skipped, b.Skipped)
 
@@ -344,7 +348,7 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 		return nil
 	}
 	var decisions []push.Decision
-	err := p.persist(ctx, "redis", func() (err error) {
+	err := p.persist(ctx, w, "redis", func() (err error) {
 		// Now, not when the batch came: after an hour without Redis a deadline may
 		// have passed and a night begun.
 		decisions, err = p.store.Decide(ctx, force.Policy, p.now(), reqs)
@@ -373,7 +377,7 @@ func (p *Pipeline) apply(ctx context.Context, w *worker, force *Force) error {
 	for k, i := range w.pushes {
 		changes[k] = w.out.Verdicts[i].Event
 	}
-	err := p.persist(ctx, "redis", func() error { return p.store.Apply(ctx, force.Policy, changes) })
+	err := p.persist(ctx, w, "redis", func() error { return p.store.Apply(ctx, force.Policy, changes) })
 	if err != nil {
 		return fmt.Errorf("apply changes: %w", err)
 	}
@@ -398,7 +402,7 @@ func (p *Pipeline) writeTo(ctx context.Context, sinks []NamedSink, w *worker, ou
 	}
 	for i := 0; i < len(sinks); i++ {
 		s := &sinks[i]
-		err := p.persist(ctx, s.Name, func() error { return s.Write(ctx, out) })
+		err := p.persist(ctx, w, s.Name, func() error { return s.Write(ctx, out) })
 		refused, ok := refusedOf(err)
 		if err != nil && !ok {
 			return fmt.Errorf("write to %s: %w", s.Name, err)

@@ -85,6 +85,9 @@ type Batch struct {
 	// what it leaves behind, by the sink that can; the source commits by itself only
 	// what left nothing behind.
 	Claim *Claim
+	// Alive, if not nil, is called now and then while the batch waits for something
+	// and knows it: the source takes one of which it hears nothing for one that hangs.
+	Alive func()
 }
 
 // Claim is what a member of a consumer group commits offsets with. It lapses when

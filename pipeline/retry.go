@@ -55,8 +55,12 @@ const stallAfter = 5 * time.Second
 // partition waits meanwhile, which is what holds its consumer back; the gauge
 // weir_stalled_partitions counts it from the first failure on, or when f does not
 // return for a while.
-func (p *Pipeline) persist(ctx context.Context, what string, f func() error) error {
+func (p *Pipeline) persist(ctx context.Context, w *worker, what string, f func() error) error {
 	s := stall{p: p, what: what}
+	if w != nil && w.alive != nil {
+		s.alive = w.alive
+		defer p.waiting.enter(&s)()
+	}
 	slow := time.AfterFunc(stallAfter, func() { s.begin(errSlow) })
 	defer slow.Stop()
 	for try := 0; ; try++ {
@@ -66,6 +70,9 @@ func (p *Pipeline) persist(ctx context.Context, what string, f func() error) err
 			return err
 		}
 		s.begin(err)
+		if s.alive != nil {
+			s.alive()
+		}
 		p.metrics.retries(what)
 		if werr := p.backoff.wait(ctx, try); werr != nil {
 			s.end(err, try+1)
@@ -74,8 +81,44 @@ func (p *Pipeline) persist(ctx context.Context, what string, f func() error) err
 	}
 }
 
-// Retried counts an attempt that a sink repeats by itself.
-func (p *Pipeline) Retried(sink string) { p.metrics.retries(sink) }
+// Retried counts an attempt that a sink repeats by itself. Those who wait for it hang
+// no more than it does.
+func (p *Pipeline) Retried(sink string) {
+	p.metrics.retries(sink)
+	p.waiting.alive(sink)
+}
+
+// waiting are the batches that have been handed to something and may have to wait.
+type waiting struct {
+	mu      sync.Mutex
+	batches map[*stall]struct{}
+}
+
+// enter adds one, and returns how to take it out again.
+func (w *waiting) enter(s *stall) (leave func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.batches == nil {
+		w.batches = make(map[*stall]struct{})
+	}
+	w.batches[s] = struct{}{}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.batches, s)
+	}
+}
+
+// alive gives a sign of life for all that wait for a sink.
+func (w *waiting) alive(sink string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for s := range w.batches {
+		if s.what == sink {
+			s.alive()
+		}
+	}
+}
 
 var errSlow = fmt.Errorf("no answer for %v", stallAfter)
 
@@ -83,8 +126,9 @@ var errSlow = fmt.Errorf("no answer for %v", stallAfter)
 // when it begins and one when it is over: an outage of an hour must not write one
 // a second.
 type stall struct {
-	p    *Pipeline
-	what string
+	p     *Pipeline
+	what  string
+	alive func() // gives a sign of life; may be nil
 
 	mu    sync.Mutex
 	begun bool

@@ -148,6 +148,7 @@ func (d *daemon) build(ctx context.Context) error {
 		OnRetry:         func(string, int32, error) { d.pipeline.Retried("kafka") },
 		Logger:          d.log,
 	})
+	out := &sinks.Kafka{Config: d.cfg.Output, Producer: producer, Origin: d.evidence.Origin(), Group: d.cfg.Input.Group}
 	d.pipeline, err = pipeline.New(pipeline.Options{
 		Source: d.cfg.Source,
 		Force:  force.Force,
@@ -158,7 +159,7 @@ func (d *daemon) build(ctx context.Context) error {
 		// Evidence first: no topic shows what is not on record.
 		Sinks: []pipeline.NamedSink{
 			{Name: "evidence", Sink: ev},
-			{Name: "kafka", Sink: &sinks.Kafka{Config: d.cfg.Output, Producer: producer, Origin: d.evidence.Origin()}},
+			{Name: "kafka", Sink: out},
 		},
 		Logger:     d.log,
 		Registerer: d.registry,
@@ -187,7 +188,11 @@ func (d *daemon) build(ctx context.Context) error {
 		}
 		return d.reloader.record(ctx, evidence.KindStop, &inForce{Force: d.pipeline.InForce()}, forceBody{})
 	})
-	d.source = ingest.NewSource(d.client, d.cfg.Input, ingest.Options{OnGap: ev.Gap, Logger: d.log, Registerer: d.registry})
+	in := ingest.Options{OnGap: ev.Gap, Logger: d.log, Registerer: d.registry}
+	if d.cfg.Output.Delivery == sinks.ExactlyOnce {
+		in.Fence, in.Commit = out.Fence, out.Commit
+	}
+	d.source = ingest.NewSource(d.client, d.cfg.Input, in)
 	return nil
 }
 

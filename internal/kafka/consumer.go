@@ -44,10 +44,9 @@ func (b *Batch) Alive() { b.alive() }
 // is committed under it in a transaction is refused when the partition has gone
 // to somebody else.
 type Claim struct {
-	Group      string
-	Generation int32
-	Member     string
-	Instance   string // of a static member
+	Group, Member string
+	Instance      string // of a static member
+	Generation    int32
 }
 
 // Range is a run of offsets of one partition, First up to and not including Next.

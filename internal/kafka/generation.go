@@ -125,14 +125,19 @@ func (g *generation) run(ctx context.Context) error {
 		<-poll.Done() // a member to which no partition fell is a member all the same
 		close(finished)
 	}()
-	err := g.keep(poll, hand, finished)
-	halt()
-	if err != nil {
-		// Something in Handle hangs, and it cannot be made to stop. Nothing is
-		// waited for any more, and nothing of this generation is committed.
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		g.keep(poll, hand, finished)
+	}()
+	if err := g.watch(kept); err != nil {
+		// Something in Handle hangs, and it cannot be made to stop. Nothing is waited
+		// for any more, and nothing further of this generation is committed.
+		halt()
 		letGo()
 		return err
 	}
+	halt()
 	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTime)
 	defer cancel()
 	again := backoff{base: 100 * time.Millisecond, ceiling: time.Second}
@@ -154,28 +159,34 @@ func (g *generation) run(ctx context.Context) error {
 	return g.failed
 }
 
-// keep commits now and then until every partition has let go, and watches that
-// none is stuck.
-func (g *generation) keep(poll, hand context.Context, finished <-chan struct{}) error {
+// keep commits now and then until every partition has let go.
+func (g *generation) keep(poll, hand context.Context, finished <-chan struct{}) {
 	commit := time.NewTicker(g.k.o.Commit)
 	defer commit.Stop()
-	watch := time.NewTicker(max(g.k.o.Stuck/8, time.Millisecond))
-	defer watch.Stop()
 	for {
 		select {
 		case <-commit.C:
-			if poll.Err() == nil {
-				g.commit(hand)
-			}
 		case <-g.kick:
-			if poll.Err() == nil {
-				g.commit(hand)
-			}
-		case <-watch.C:
+		case <-finished:
+			return
+		}
+		if poll.Err() == nil {
+			g.commit(hand)
+		}
+	}
+}
+
+// watch returns nil when all is done, or an error when a batch is stuck.
+func (g *generation) watch(done <-chan struct{}) error {
+	look := time.NewTicker(max(g.k.o.Stuck/8, time.Millisecond))
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
 			if err := g.stuck(); err != nil {
 				return err
 			}
-		case <-finished:
+		case <-done:
 			return nil
 		}
 	}

@@ -11,6 +11,8 @@ package ingest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -29,12 +31,19 @@ type Source struct {
 	kinds    map[string]event.Kind
 	handler  pipeline.Handler // while Run runs
 	slabs    sync.Pool        // *slab
+	claimed  bool             // batches bear their claim
 	onGap    func(ctx context.Context, gap pipeline.Range) error
 	metrics  *metrics
 }
 
 // Options are the surroundings of a Source.
 type Options struct {
+	// Fence and Commit, both or none, make batches bear their claim: who writes what
+	// they leave behind commits their offsets with it. Fence is called for every
+	// partition that was assigned, before it is known where to begin; Commit for
+	// what left nothing behind, after its checkpoint.
+	Fence  func(ctx context.Context, topic string, partition int32) error
+	Commit func(ctx context.Context, c pipeline.Claim, done []pipeline.Range) error
 	// OnGap records messages that were deleted before they were read, before
 	// anything behind them is delivered. An error ends Run. It may be nil.
 	OnGap      func(ctx context.Context, gap pipeline.Range) error
@@ -62,6 +71,13 @@ func NewSource(client *kafka.Client, c Config, o Options) *Source {
 		Checkpoint:      s.checkpoint,
 		OnGap:           s.gap,
 		Logger:          o.Logger,
+	}
+	if s.claimed = o.Fence != nil; s.claimed {
+		options.Fence = o.Fence
+		options.Pace = max(options.Pace, transactionPace)
+		options.CommitRanges = func(ctx context.Context, c kafka.Claim, done []kafka.Range) error {
+			return mine(o.Commit(ctx, pipeline.Claim(c), rangesOf(done)))
+		}
 	}
 	for _, t := range list {
 		s.kinds[t.topic] = t.kind
@@ -111,19 +127,41 @@ func (s *Source) handle(ctx context.Context, b *kafka.Batch) error {
 	}()
 	kind := s.kinds[b.Topic]
 	corrupt := l.fill(b, kind)
+	if s.claimed {
+		claim := pipeline.Claim(b.Claim)
+		l.batch.Claim = &claim
+	}
+	l.batch.Alive = b.Alive
 	if err := s.handler.Handle(ctx, &l.batch); err != nil {
-		return err
+		return mine(err)
 	}
 	s.metrics.fetched(kind, len(b.Records)-corrupt, corrupt, b.Skipped)
 	return nil
 }
 
+// transactionPace is the least pace where each batch that leaves something behind
+// takes a transaction: one each takes ten milliseconds, and back to back they wait
+// for one another.
+const transactionPace = 100 * time.Millisecond
+
+// mine says of a lost partition that it is lost in the consumer's words.
+func mine(err error) error {
+	if errors.Is(err, pipeline.ErrLost) {
+		return fmt.Errorf("%w: %w", kafka.ErrLost, err)
+	}
+	return err
+}
+
 func (s *Source) checkpoint(ctx context.Context, done []kafka.Range) error {
+	return s.handler.Checkpoint(ctx, rangesOf(done))
+}
+
+func rangesOf(done []kafka.Range) []pipeline.Range {
 	ranges := make([]pipeline.Range, len(done))
 	for i, r := range done {
-		ranges[i] = pipeline.Range{Topic: r.Topic, Partition: r.Partition, First: r.First, Next: r.Next}
+		ranges[i] = pipeline.Range(r)
 	}
-	return s.handler.Checkpoint(ctx, ranges)
+	return ranges
 }
 
 // gap counts messages that were deleted before they were read and has them
