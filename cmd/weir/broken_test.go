@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
@@ -28,7 +29,7 @@ func TestBrokenInputOfEveryKindThroughKafka(t *testing.T) {
 		t.Cleanup(c.Close)
 		brokers, embedded = strings.Join(c.ListenAddrs(), ","), true
 	}
-	k := newKillRun(t, brokers)
+	k := newKillRun(t, brokers, sinks.AtLeastOnce)
 	whole := `{"id":"e","time":"2026-03-01T12:00:00Z","user":{"id":"u1"},"fields":{"text":"x"}}`
 	huge := strings.Replace(whole, `"x"`, `"`+strings.Repeat("x", 100<<20)+`"`, 1)
 	values := []struct {

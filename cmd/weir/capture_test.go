@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
@@ -108,7 +109,7 @@ func TestCaptureOfReviewAndEvidence(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	k := newKillRun(t, strings.Join(c.ListenAddrs(), ","))
+	k := newKillRun(t, strings.Join(c.ListenAddrs(), ","), sinks.AtLeastOnce)
 	user := `"user":{"id":"u-secret","group":"minor","verified":true}`
 	header := func(key, value string) kgo.RecordHeader { return kgo.RecordHeader{Key: key, Value: []byte(value)} }
 	records := []*kgo.Record{

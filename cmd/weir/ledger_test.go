@@ -23,6 +23,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
@@ -108,7 +109,7 @@ func TestLedgerAcrossRestarts(t *testing.T) {
 		t.Cleanup(c.Close)
 		brokers = strings.Join(c.ListenAddrs(), ",")
 	}
-	k := newKillRun(t, brokers)
+	k := newKillRun(t, brokers, sinks.AtLeastOnce)
 	const posts, half = 12_000, 6_000
 	k.produce(t, half)
 	kills := int64(2)
