@@ -37,6 +37,27 @@ func TestMemorySinkKeepsTheContract(t *testing.T) {
 	})
 }
 
+// The in-memory sink that commits progress keeps the contract every such sink keeps.
+func TestMemorySinkKeepsTheContractOfProgress(t *testing.T) {
+	pipelinetest.TestCommitting(t, func(*testing.T) pipelinetest.Committing {
+		committed, lapsed := int64(0), false
+		s := &pipelinetest.Sink{Progress: func(r pipeline.Range) error {
+			if lapsed {
+				return pipeline.ErrLost
+			}
+			committed = r.Next
+			return nil
+		}}
+		return pipelinetest.Committing{
+			Sink:      s,
+			Progress:  func(next int64) *pipeline.Progress { return &pipeline.Progress{Topic: "posts", Next: next} },
+			Lapse:     func() { lapsed = true },
+			Read:      s.IDs,
+			Committed: func() int64 { return committed },
+		}
+	})
+}
+
 // The in-memory handler keeps the contract every handler keeps.
 func TestMemoryHandlerKeepsTheContract(t *testing.T) {
 	pipelinetest.TestHandler(t, func(int) string { return "x" },

@@ -39,7 +39,9 @@ type Handler interface {
 
 	// Checkpoint makes the account of finished ranges durable (the ledger's
 	// coverage record). Only after it returned nil may the offsets of those
-	// ranges be committed. A range covers whole batches, each handled before.
+	// ranges be committed. A range covers whole batches, each handled before. Those
+	// that came with a claim may be committed by then; their account was durable
+	// before.
 	Checkpoint(ctx context.Context, done []Range) error
 }
 

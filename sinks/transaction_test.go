@@ -16,6 +16,7 @@ import (
 
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/pipeline/pipelinetest"
 	"github.com/weir-moderation/weir/sinks"
 )
 
@@ -278,17 +279,30 @@ func TestRefusedInATransaction(t *testing.T) {
 	}
 }
 
-// Nothing is committed before its account is on disk.
-func TestNothingIsCommittedWithoutItsAccount(t *testing.T) {
-	x := newExactly(t)
-	d := newDesk(t)
-	out := output(d.post(t, "forbiddenstuff"))
-	full := pipeline.Permanent(errors.New("disk is full"))
-	out.Progress = &pipeline.Progress{Claim: x.claim, Topic: x.in, Next: 1, Account: func(context.Context) error { return full }}
-	if err := x.Write(t.Context(), out); !errors.Is(err, full) {
-		t.Errorf("%v, want %v", err, full)
-	}
-	if n, at := len(x.visible(x.Config.Review)), x.committed(0); n != 0 || at > 0 {
-		t.Errorf("%d review items are visible, %d committed", n, at)
-	}
+// The sink keeps the contract every sink keeps that commits progress.
+func TestKafkaKeepsTheContractOfProgress(t *testing.T) {
+	pipelinetest.TestCommitting(t, func(t *testing.T) pipelinetest.Committing {
+		x := newExactly(t)
+		return pipelinetest.Committing{
+			Sink: x,
+			Progress: func(next int64) *pipeline.Progress {
+				return &pipeline.Progress{Claim: x.claim, Topic: x.in, Next: next}
+			},
+			Lapse: func() { x.claim.Generation++ },
+			Read: func() []string {
+				var ids []string
+				// What is open is taken back by the next owner.
+				if err := x.Fence(t.Context(), x.in, 0); err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range x.visible(x.Config.DeadLetter) {
+					id, _, _ := strings.Cut(headers(r)["weir-id"], ":")
+					ids = append(ids, id)
+				}
+				slices.Sort(ids)
+				return ids
+			},
+			Committed: func() int64 { return max(0, x.committed(0)) },
+		}
+	})
 }

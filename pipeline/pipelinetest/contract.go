@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
@@ -248,6 +249,98 @@ func TestSink(t *testing.T, fresh func(t *testing.T) (pipeline.Sink, func() []st
 		if err := s.Write(ctx, out); err == nil {
 			t.Error("Write returned nil")
 		}
+	})
+}
+
+// Committing is a sink that commits progress, and what became of it.
+type Committing struct {
+	pipeline.Sink
+	// Progress returns progress of the group in one partition, up to an offset.
+	Progress func(next int64) *pipeline.Progress
+	// Lapse makes the claim of the progress returned from then on void.
+	Lapse func()
+	// Read returns the ids a reader would find after this process died.
+	Read func() []string
+	// Committed returns the group's offset, 0 for none.
+	Committed func() int64
+}
+
+// TestCommitting checks that a sink that commits progress keeps the contract of
+// pipeline.Progress: the output and the offset, or nothing of both, and nothing
+// before its account is durable.
+func TestCommitting(t *testing.T, fresh func(t *testing.T) Committing) {
+	check := func(t *testing.T, s Committing, ids []string, offset int64) {
+		t.Helper()
+		if diff := cmp.Diff(ids, s.Read(), cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("-written +found:\n%s", diff)
+		}
+		if got := s.Committed(); got != offset {
+			t.Errorf("committed %d, want %d", got, offset)
+		}
+	}
+	t.Run("output and offset are there together, after their account", func(t *testing.T) {
+		s := fresh(t)
+		var all []string
+		for i := range int64(3) {
+			out, ids := output(i*10, 3)
+			all = append(all, ids...)
+			accounts := 0
+			out.Progress = s.Progress((i + 1) * 10)
+			out.Progress.Account = func(context.Context) error {
+				accounts++
+				if got := s.Committed(); got != i*10 {
+					t.Errorf("committed %d before the account is durable", got)
+				}
+				return nil
+			}
+			if err := s.Write(t.Context(), out); err != nil {
+				t.Fatal(err)
+			}
+			if accounts != 1 {
+				t.Errorf("the account was asked for %d times, want once", accounts)
+			}
+		}
+		slices.Sort(all)
+		check(t, s, all, 30)
+	})
+	t.Run("without the account nothing is there", func(t *testing.T) {
+		s := fresh(t)
+		out, ids := output(0, 3)
+		no := errors.New("disk is full")
+		out.Progress = s.Progress(3)
+		out.Progress.Account = func(context.Context) error { return no }
+		if err := s.Write(t.Context(), out); !errors.Is(err, no) {
+			t.Errorf("Write returned %v, want %v", err, no)
+		}
+		check(t, s, nil, 0)
+		out.Progress.Account = func(context.Context) error { return nil }
+		if err := s.Write(t.Context(), out); err != nil {
+			t.Fatal(err)
+		}
+		check(t, s, ids, 3)
+	})
+	t.Run("nothing to write is nothing to commit", func(t *testing.T) {
+		s := fresh(t)
+		out := &pipeline.Output{Progress: s.Progress(3)}
+		out.Progress.Account = func(context.Context) error {
+			t.Error("the account was asked for")
+			return nil
+		}
+		if err := s.Write(t.Context(), out); err != nil {
+			t.Fatal(err)
+		}
+		check(t, s, nil, 0)
+	})
+	t.Run("without a claim nothing is there", func(t *testing.T) {
+		s := fresh(t)
+		s.Lapse()
+		out, _ := output(0, 3)
+		out.Progress = s.Progress(3)
+		out.Progress.Account = func(context.Context) error { return nil }
+		if err := s.Write(t.Context(), out); !errors.Is(err, pipeline.ErrLost) {
+			t.Errorf("Write returned %v, want that the claim is lost", err)
+		}
+		check(t, s, nil, 0)
 	})
 }
 

@@ -91,6 +91,9 @@ func (w *Writer) Add(key, value []byte, headers []Header, time int64) {
 // Len returns how many bytes the batch has so far, before compression.
 func (w *Writer) Len() int { return len(w.buf) }
 
+// Cap returns how large a batch the Writer has room for, before compression.
+func (w *Writer) Cap() int { return cap(w.buf) }
+
 // Count returns how many records the batch has.
 func (w *Writer) Count() int { return w.count }
 

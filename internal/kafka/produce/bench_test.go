@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -150,6 +151,31 @@ func BenchmarkProduce(b *testing.B) {
 				}
 				return cl.ProduceSync(context.Background(), rs...).FirstErr()
 			})
+		})
+	}
+}
+
+// BenchmarkTransaction writes ten messages to two partitions and an offset in a
+// transaction, one after another, pausing as a paced source does.
+func BenchmarkTransaction(b *testing.B) {
+	for _, pause := range []time.Duration{0, 50 * time.Millisecond} {
+		b.Run(fmt.Sprintf("pause=%v", pause), func(b *testing.B) {
+			e := setup(b, 1)
+			in, topic := e.topic(1), e.topic(2)
+			claim := e.claim(unique("g"), in)
+			x := e.transactor(e.producer(e.link(), Options{Topics: []string{topic}}), unique("x"))
+			var took []time.Duration
+			for b.Loop() {
+				time.Sleep(pause)
+				began := time.Now()
+				if err := x.Commit(context.Background(), Transaction{Messages: messages(topic, 10, "v"), Offsets: claim}); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(began))
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 		})
 	}
 }

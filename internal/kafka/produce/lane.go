@@ -95,7 +95,11 @@ func (l *lane) load(ctx context.Context, p *Producer, now int64) error {
 // pack encodes the next batch. Messages of callers that have gone are left out.
 func (l *lane) pack(p *Producer, now int64) error {
 	w := p.writers.get()
-	defer p.writers.put(w)
+	defer func() {
+		if w.Cap() <= p.largest() {
+			p.writers.put(w)
+		}
+	}()
 	x := p.parcels.get()
 	w.Reset()
 	at, most := 0, math.MaxInt
@@ -216,7 +220,7 @@ func (l *lane) drop(p *Producer) {
 	x := l.parcel
 	l.parcel, l.err = nil, nil
 	clear(x.runs)
-	if !x.lent {
+	if !x.lent && cap(x.bytes) <= p.largest() {
 		*x = parcel{bytes: x.bytes, runs: x.runs[:0]}
 		p.parcels.put(x)
 	}

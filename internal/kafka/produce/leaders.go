@@ -22,6 +22,9 @@ const (
 // errSilent says that an answer leaves out what was asked.
 var errSilent = errors.New("the broker did not answer about it")
 
+// errForeign says that a topic is not among the options.
+var errForeign = errors.New("is not one of this producer's")
+
 // leaders is what is known of the producer's topics. The connections below keep
 // such knowledge too, but renew it when they please; we ask when a leader turns
 // out not to be one.
@@ -121,10 +124,15 @@ func (p *Producer) sort(ctx context.Context, s *scratch, d *delivery) error {
 				}
 				return nil
 			}
-			if t.asked.After(began) || !errors.Is(err, wire.ErrNoTopic) {
+			fresh := t.asked.After(began)
+			if errors.Is(err, errForeign) || fresh && errors.Is(err, wire.ErrNoTopic) {
 				return err
 			}
-			if p.known.learn(ctx, p, began) == nil {
+			since := began
+			if fresh { // a topic that was just made has no leader for a moment
+				since = t.asked
+			}
+			if p.known.learn(ctx, p, since) == nil && !fresh {
 				continue
 			}
 		default:
@@ -166,7 +174,7 @@ func (s *scratch) sort(t *table, d *delivery, limit int, turn uint32) error {
 			switch {
 			case !ok:
 				s.forget()
-				return fmt.Errorf("produce: topic %q is not one of this producer's", m.Topic)
+				return fmt.Errorf("produce: topic %q %w", m.Topic, errForeign)
 			case x.err != nil:
 				s.forget()
 				return fmt.Errorf("produce to %s: %w", m.Topic, x.err)

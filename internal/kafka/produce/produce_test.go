@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -356,6 +358,7 @@ func TestLostRequest(t *testing.T) {
 // A broker that says that too few replicas took a batch it has written, twice,
 // leaves one copy; and so does every other error that passes.
 func TestErrorsThatPass(t *testing.T) {
+	t.Parallel()
 	e := setupFake(t, 1)
 	for _, code := range []*kerr.Error{
 		kerr.NotEnoughReplicasAfterAppend, kerr.NotEnoughReplicas, kerr.RequestTimedOut, kerr.NotLeaderForPartition,
@@ -623,6 +626,7 @@ func TestProduceErrors(t *testing.T) {
 // A topic that is deleted while messages wait for it fails them in the end. One
 // that is made later is found.
 func TestTopicComesAndGoes(t *testing.T) {
+	t.Parallel()
 	e := setupFake(t, 1)
 	topic := e.topic(1)
 	p := e.producer(e.link(), Options{Topics: []string{topic}})
@@ -642,6 +646,49 @@ func TestTopicComesAndGoes(t *testing.T) {
 		t.Errorf("a topic that is back: %v", err)
 	}
 	e.once(topic, 3, 30)
+}
+
+// A topic that has no leader for a moment, as when it was just made, is waited for.
+func TestTopicWithoutLeader(t *testing.T) {
+	t.Parallel()
+	e := setupFake(t, 1)
+	topic := e.topic(2)
+	var left atomic.Int32
+	left.Store(6)
+	e.fake.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		e.fake.KeepControl()
+		req := r.(*kmsg.MetadataRequest)
+		if len(req.Topics) != 1 || left.Add(-1) < 0 {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		b := kmsg.NewMetadataResponseBroker()
+		host, port, _ := net.SplitHostPort(e.addrs[0])
+		n, _ := strconv.Atoi(port)
+		b.NodeID, b.Host, b.Port = e.fake.LeaderFor(topic, 0), host, int32(n)
+		resp.Brokers = append(resp.Brokers, b)
+		x := kmsg.NewMetadataResponseTopic()
+		x.Topic = &topic
+		if left.Load() > 2 {
+			x.ErrorCode = kerr.LeaderNotAvailable.Code
+		} else {
+			for i := range int32(2) {
+				p := kmsg.NewMetadataResponseTopicPartition()
+				p.Partition, p.Leader, p.ErrorCode = i, -1, kerr.LeaderNotAvailable.Code
+				x.Partitions = append(x.Partitions, p)
+			}
+		}
+		resp.Topics = append(resp.Topics, x)
+		return resp, nil, true
+	})
+	p := e.producer(e.link(), Options{Topics: []string{topic}})
+	if err := p.Produce(e.context(), messages(topic, 10, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if left.Load() >= 0 {
+		t.Error("the brokers were not asked often enough")
+	}
+	e.once(topic, 2, 10)
 }
 
 // Produce returns when its context ends, and does not touch the caller's bytes

@@ -12,6 +12,10 @@ type shelf[T any] struct {
 	free []T
 }
 
+// largest is how large a buffer may be that is kept: a message of many mebibytes
+// comes once in a while and shall not be remembered for ever.
+func (p *Producer) largest() int { return 2 * p.o.BatchBytes }
+
 // onShelf is how many things a shelf keeps.
 const onShelf = 16
 

@@ -123,6 +123,7 @@ func TestTransaction(t *testing.T) {
 
 // Answers that are lost at any step are asked for again: one copy is visible.
 func TestTransactionLostAnswers(t *testing.T) {
+	t.Parallel()
 	e := setup(t, 1)
 	in := e.topic(1)
 	for _, api := range []protocol.ApiKey{
@@ -155,6 +156,7 @@ func TestTransactionLostAnswers(t *testing.T) {
 
 // Coordinators that are busy, or have moved, are waited for.
 func TestTransactionErrorsThatPass(t *testing.T) {
+	t.Parallel()
 	e := setupFake(t, 3)
 	topic := e.topic(2)
 	p := e.producer(e.link(), Options{Topics: []string{topic}})
@@ -358,6 +360,7 @@ func TestTransactionCancelled(t *testing.T) {
 // A transaction that takes longer than its timeout is ended by the brokers, and
 // its writer is told so.
 func TestTransactionTimeout(t *testing.T) {
+	t.Parallel()
 	e := setup(t, 1)
 	topic := e.topic(1)
 	k := e.link()
