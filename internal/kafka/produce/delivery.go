@@ -15,10 +15,13 @@ type delivery struct {
 	mu    sync.Mutex
 	msgs  []Message // nil once the caller has gone: its bytes are not ours any more
 	open  int       // messages that have not met their fate
-	end   func()    // called when all have; may be nil
 	err   error
 	large []int
 	worry error // what held it up last
+
+	release func(bytes int64) // gives room back; nil for a call that has taken none
+	held    int64             // bytes of room it has
+	encoded int64             // of its messages
 }
 
 // run is what a call has for one partition: messages by index, in order.
@@ -36,9 +39,7 @@ func (d *delivery) settle(n int, err error) {
 		d.err = err
 	}
 	if d.open -= n; d.open == 0 {
-		if d.end != nil {
-			d.end()
-		}
+		d.leave(d.held)
 		close(d.done)
 	}
 }
@@ -51,12 +52,21 @@ func (d *delivery) refuse(i int) {
 	d.settle(1, nil)
 }
 
+// leave gives room back.
+func (d *delivery) leave(bytes int64) {
+	if d.release != nil && bytes > 0 {
+		d.held -= bytes
+		d.release(bytes)
+	}
+}
+
 // gaveUp returns what a caller is told that does not wait any more. What was not
 // encoded yet will not be written.
 func (d *delivery) gaveUp(err error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.msgs = nil
+	d.leave(d.held - d.encoded) // what is left out needs no room
 	if d.worry != nil {
 		return fmt.Errorf("%w while waiting: %w", err, d.worry)
 	}
@@ -88,9 +98,11 @@ func (r *run) encode(w *batch.Writer, n, limit int, now int64) (int, bool) {
 	}
 	for k, i := range r.index[:n] {
 		m := &d.msgs[i]
-		if w.Count() > 0 && w.Len()+batch.Size(m.Key, m.Value, m.Headers) > limit {
+		size := batch.Size(m.Key, m.Value, m.Headers)
+		if w.Count() > 0 && w.Len()+size > limit {
 			return k, false
 		}
+		d.encoded += int64(size)
 		t := now
 		if !m.Time.IsZero() {
 			t = m.Time.UnixMilli()

@@ -159,7 +159,7 @@ func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("%d messages are larger than their topics take", len(e.Index))
 }
 
-// Queued returns how many bytes wait to be acknowledged.
+// Queued returns about how many bytes wait to be acknowledged.
 func (p *Producer) Queued() int64 { return p.queued.Load() }
 
 // Close gives up on everything that is under way. Calls of Produce return
@@ -212,20 +212,18 @@ func (p *Producer) begin(ctx context.Context, d *delivery) error {
 	if err := p.room.Acquire(ctx, room); err != nil {
 		return err
 	}
-	p.queued.Add(s.bytes)
-	size := s.bytes
-	d.end = func() {
-		p.queued.Add(-size)
-		p.room.Release(room)
+	p.queued.Add(room)
+	d.held, d.release = room, func(bytes int64) {
+		p.queued.Add(-bytes)
+		p.room.Release(bytes)
 	}
 	if d.open == 0 { // all too large
-		d.end()
 		close(d.done)
 		return nil
 	}
 	err := p.enqueue(s.runs)
 	if err != nil {
-		d.end()
+		d.leave(d.held)
 	}
 	clear(s.runs)
 	return err

@@ -785,6 +785,49 @@ func TestMaxQueuedBytes(t *testing.T) {
 	}
 }
 
+// Callers that give up on a partition that takes nothing leave their room to
+// others.
+func TestRoomOfThoseWhoGaveUp(t *testing.T) {
+	e := setupFake(t, 1)
+	topic := e.topic(2)
+	var retries atomic.Int32
+	p := e.producer(e.link(), Options{Topics: []string{topic}, MaxQueuedBytes: 10_000, OnRetry: func(string, int32, error) { retries.Add(1) }})
+	e.refusing(func(_ string, part int32) *kerr.Error {
+		if part == 1 {
+			return kerr.NotEnoughReplicas
+		}
+		return nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	stuck := func() chan error {
+		done := make(chan error, 1)
+		go func() {
+			done <- p.Produce(ctx, []Message{{Topic: topic, Key: keyFor(1, 2), Value: make([]byte, 4_500)}})
+		}()
+		return done
+	}
+	first := stuck()
+	e.eventually("trouble", func() bool { return retries.Load() > 0 })
+	second := stuck()
+	e.eventually("both to have room", func() bool { return p.Queued() > 9_000 })
+	third := make(chan error, 1)
+	go func() {
+		third <- p.Produce(e.context(), []Message{{Topic: topic, Key: keyFor(0, 2), Value: make([]byte, 4_500)}})
+	}()
+	cancel()
+	for _, done := range []chan error{first, second} {
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("returned %v", err)
+		}
+	}
+	if err := <-third; err != nil {
+		t.Error(err)
+	}
+	if n := p.Queued(); n < 4_000 || n > 5_000 {
+		t.Errorf("%d bytes queued, want those of the one batch that is sent again", n)
+	}
+}
+
 // A producer that is closed lets everybody go, and nothing runs on.
 func TestClose(t *testing.T) {
 	e := setupFake(t, 1)
