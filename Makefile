@@ -8,7 +8,7 @@ FUZZTIME ?= 30s
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint integration kafka fuzz bench generate check-generated quality demo clean
+.PHONY: help build test race lint integration chaos kafka fuzz bench generate check-generated quality demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: ## gofmt, go vet and golangci-lint
 
 integration: ## the tests against a real Kafka and Redis (see scripts/integration)
 	scripts/integration
+
+chaos: ## both ways of delivery on three Kafka nodes that are killed, frozen and moved, for 20 minutes in all
+	WEIR_TEST_CHAOS=$(or $(CHAOS),10m) $(GO) test -count=1 -v -timeout 60m ./scripts/chaos
 
 kafka: ## fetch the jars of the Kafka that integration starts (needs Maven, once)
 	scripts/kafka/kafkactl fetch

@@ -109,7 +109,7 @@ func newKafka(t *testing.T, brokers []string, settings ...string) (*sinks.Kafka,
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	adm := kadm.NewClient(admin)
-	if _, err := adm.CreateTopics(ctx, 2, 1, topicConfig, c.Topics()...); err != nil {
+	if _, err := adm.CreateTopics(ctx, 2, -1, topicConfig, c.Topics()...); err != nil {
 		t.Fatal(err)
 	}
 	awaitLeaders(ctx, t, adm, c.Topics())

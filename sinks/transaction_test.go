@@ -12,7 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
@@ -27,6 +29,7 @@ type exactly struct {
 	t       *testing.T
 	brokers []string
 	admin   *kadm.Client
+	reader  *kgo.Client // the member
 	in      string
 	claim   pipeline.Claim
 	// visible returns the messages of a topic that readers of committed ones see.
@@ -47,8 +50,8 @@ func newExactly(t *testing.T, settings ...string) *exactly {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	x.admin = kadm.NewClient(cl)
-	if _, err := x.admin.CreateTopics(ctx, 3, 1, nil, x.in); err != nil {
+	x.reader, x.admin = cl, kadm.NewClient(cl)
+	if _, err := x.admin.CreateTopics(ctx, 3, -1, nil, x.in); err != nil {
 		t.Fatal(err)
 	}
 	awaitLeaders(ctx, t, x.admin, []string{x.in})
@@ -130,14 +133,22 @@ func (x *exactly) committed(partition int32) int64 {
 	x.t.Helper()
 	ctx, cancel := context.WithTimeout(x.t.Context(), 30*time.Second)
 	defer cancel()
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.Group = x.claim.Group
+	req.RequireStable = true // a transaction that is decided on is still under way for a moment
+	topic := kmsg.NewOffsetFetchRequestTopic()
+	topic.Topic, topic.Partitions = x.in, []int32{partition}
+	req.Topics = append(req.Topics, topic)
 	for {
-		offsets, err := x.admin.FetchOffsets(ctx, x.claim.Group)
+		resp, err := req.RequestWith(ctx, x.reader)
 		if err == nil {
-			o, ok := offsets.Lookup(x.in, partition)
-			if !ok {
-				return -1
+			err = kerr.ErrorForCode(resp.ErrorCode)
+		}
+		if err == nil && len(resp.Topics) == 1 {
+			p := &resp.Topics[0].Partitions[0]
+			if err = kerr.ErrorForCode(p.ErrorCode); err == nil {
+				return p.Offset
 			}
-			return o.At
 		}
 		if ctx.Err() != nil {
 			x.t.Fatal(err)

@@ -141,7 +141,7 @@ func newKillRun(t *testing.T, brokers string, delivery sinks.Delivery) *killRun 
 	}
 	t.Cleanup(k.client.Close)
 	k.admin = kadm.NewClient(k.client)
-	if _, err := k.admin.CreateTopics(t.Context(), 4, 1, nil, k.in, k.review, k.dead); err != nil {
+	if _, err := k.admin.CreateTopics(t.Context(), 4, -1, nil, k.in, k.review, k.dead); err != nil {
 		t.Fatal(err)
 	}
 	write := func(name, text string) {

@@ -120,7 +120,7 @@ func (e *env) topic(partitions int, config ...string) string {
 		cfg[config[i]] = config[i+1]
 	}
 	ctx := e.context()
-	if err := e.client.CreateTopics(ctx, NewTopic{Name: name, Partitions: partitions, Replication: 1, Config: cfg}); err != nil {
+	if err := e.client.CreateTopics(ctx, NewTopic{Name: name, Partitions: partitions, Config: cfg}); err != nil {
 		e.t.Fatal(err)
 	}
 	if e.fake == nil { // a real one takes a moment

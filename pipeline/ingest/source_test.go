@@ -70,7 +70,7 @@ func unique(prefix string) string { return fmt.Sprintf("%s-%x", prefix, rand.Int
 func (e *env) topic(partitions int) string {
 	e.t.Helper()
 	name := unique("t")
-	if err := e.client.CreateTopics(e.t.Context(), kafka.NewTopic{Name: name, Partitions: partitions, Replication: 1}); err != nil {
+	if err := e.client.CreateTopics(e.t.Context(), kafka.NewTopic{Name: name, Partitions: partitions}); err != nil {
 		e.t.Fatal(err)
 	}
 	return name
