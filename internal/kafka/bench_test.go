@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -52,7 +51,7 @@ func serveBroker() {
 }
 
 // broker starts such a process and returns its address.
-func broker(b *testing.B, what string) string {
+func broker(b testing.TB, what string) string {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), brokerProcess+"="+what)
@@ -85,66 +84,6 @@ func cpu() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// BenchmarkConsume reads messages of 300 bytes as a member of a group and drops
-// them: what a client costs before anything is done. The number to look at is
-// cpu-ns/msg, and the ratio of two of them in one run.
-func BenchmarkConsume(b *testing.B) {
-	for _, codec := range []string{"none", "lz4", "zstd"} {
-		addr := broker(b, codec)
-		b.Run("codec="+codec+"/client=weir", func(b *testing.B) {
-			c, err := NewClient(Config{Brokers: []string{addr}, ClientID: "weir"}, Options{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer c.Close()
-			var n atomic.Int64
-			begun, enough := make(chan struct{}), make(chan struct{})
-			k, err := c.NewConsumer(ConsumerOptions{
-				Group: unique("g"), Topics: []Subscription{{Topic: benchTopic}},
-				Handle: func(_ context.Context, batch *Batch) error {
-					before := n.Add(int64(len(batch.Records))) - int64(len(batch.Records))
-					if before == 0 {
-						close(begun)
-					}
-					if after := before + int64(len(batch.Records)); before < int64(b.N) && after >= int64(b.N) {
-						close(enough)
-					}
-					return nil
-				},
-				Checkpoint: func(context.Context, []Range) error { return nil },
-			})
-			if err != nil {
-				b.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(b.Context())
-			done := make(chan error, 1)
-			go func() { done <- k.Run(ctx) }()
-			<-begun
-			measure(b, &n, func() { <-enough })
-			cancel()
-			if err := <-done; err != nil {
-				b.Fatal(err)
-			}
-		})
-		b.Run("codec="+codec+"/client=franz-go", func(b *testing.B) {
-			cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumerGroup(unique("g")), kgo.ConsumeTopics(benchTopic),
-				kgo.ConsumeResetOffset(kgo.NewOffset().At(0)))
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer cl.Close()
-			var n atomic.Int64
-			n.Add(int64(cl.PollFetches(b.Context()).NumRecords()))
-			measure(b, &n, func() {
-				for n.Load() < int64(b.N) {
-					fs := cl.PollFetches(b.Context())
-					fs.EachRecord(func(*kgo.Record) { n.Add(1) })
-				}
-			})
-		})
-	}
 }
 
 // measure runs f and reports the CPU time of this process per message.

@@ -27,6 +27,10 @@ func TestMain(m *testing.M) {
 		serveBroker()
 		return
 	}
+	if os.Getenv(clientProcess) != "" {
+		serveClient()
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 
