@@ -27,7 +27,15 @@ import (
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(stageProcess) != "" {
+		if err := runStage(os.Args[1]); err != nil {
+			fmt.Println(err)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A daemon with everything on, in a world with an embedded broker and Redis:
 // what comes in goes where it belongs, the admin listener tells, a reload takes

@@ -1,0 +1,413 @@
+package app_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// What a post costs between two topics of a real Kafka, by stage and at a steady
+// rate. The cluster is the one WEIR_TEST_KAFKA names, of one broker; the posts
+// are those of the test data. What is measured runs in processes of its own
+// (see coststage_test.go): this one writes the posts and looks on.
+
+const (
+	costPosts      = 500_000
+	costPartitions = 4
+	costHits       = 100 // of so many posts one is flagged
+)
+
+// costWorld is what the processes of a benchmark share.
+type costWorld struct {
+	b      *testing.B
+	admin  *kgo.Client
+	posts  *posts
+	job    job // but for its stage
+	topics []string
+}
+
+func newCostWorld(b *testing.B) *costWorld {
+	b.Helper()
+	brokers := os.Getenv("WEIR_TEST_KAFKA")
+	if brokers == "" {
+		b.Skip("needs a real broker: set WEIR_TEST_KAFKA, or run scripts/integration -run '^$' -bench Cost ./internal/app")
+	}
+	w := &costWorld{b: b, posts: newPosts(b)}
+	w.job = job{Brokers: strings.Split(brokers, ","), Rules: b.TempDir()}
+	if len(w.job.Brokers) > 1 {
+		b.Skip("needs a cluster of one broker, which leads all partitions")
+	}
+	w.posts.writeRules(b, w.job.Rules)
+	var err error
+	w.admin, err = kgo.NewClient(kgo.SeedBrokers(w.job.Brokers...))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_, err := kadm.NewClient(w.admin).DeleteTopics(context.Background(), w.topics...)
+		if err != nil {
+			b.Error(err)
+		}
+		w.admin.Close()
+	})
+	w.job.Posts, w.job.Review, w.job.DeadLetter = w.topic(costPartitions), w.topic(costPartitions), w.topic(1)
+	return w
+}
+
+// topic makes a topic under a name nobody has.
+func (w *costWorld) topic(partitions int32) string {
+	w.b.Helper()
+	name := fmt.Sprintf("weir-cost-%x", rand.Int64())
+	if _, err := kadm.NewClient(w.admin).CreateTopic(w.b.Context(), partitions, 1, nil, name); err != nil {
+		w.b.Fatal(err)
+	}
+	w.topics = append(w.topics, name)
+	return name
+}
+
+// client returns a client that knows the topics soon after they were made.
+func (w *costWorld) client(opts ...kgo.Opt) *kgo.Client {
+	w.b.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(w.job.Brokers...), kgo.UnknownTopicRetries(-1)}, opts...)...)
+	if err != nil {
+		w.b.Fatal(err)
+	}
+	return cl
+}
+
+// fill writes the backlog.
+func (w *costWorld) fill() {
+	w.b.Helper()
+	cl := w.client(kgo.ProducerBatchMaxBytes(16<<10), kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.ProducerLinger(20*time.Millisecond), kgo.MaxBufferedRecords(50_000))
+	defer cl.Close()
+	var failed atomic.Pointer[error]
+	bytes := 0
+	now := time.Now()
+	for i := range costPosts {
+		key, value := w.posts.post(i, fmt.Sprintf("u-%07d", i*7919%1_000_000), now)
+		bytes += len(value)
+		cl.Produce(w.b.Context(), &kgo.Record{Topic: w.job.Posts, Key: key, Value: value}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				failed.Store(&err)
+			}
+		})
+	}
+	if err := cl.Flush(w.b.Context()); err != nil {
+		w.b.Fatal(err)
+	}
+	if err := failed.Load(); err != nil {
+		w.b.Fatal(*err)
+	}
+	w.b.Logf("%d posts of %d bytes, one of %d flagged, %d terms", costPosts, bytes/costPosts, costHits, len(w.posts.terms))
+}
+
+// apart starts a stage in a process of its own.
+func (w *costWorld) apart(stage string, enough int64) *apart {
+	w.b.Helper()
+	j := w.job
+	j.Stage, j.Enough, j.Evidence = stage, enough, w.b.TempDir()
+	text, err := json.Marshal(j)
+	if err != nil {
+		w.b.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(w.b.Context(), 3*time.Minute)
+	cmd := exec.CommandContext(ctx, os.Args[0], string(text))
+	cmd.Env = append(os.Environ(), stageProcess+"=1")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		w.b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		w.b.Fatal(err)
+	}
+	return &apart{b: w.b, stage: stage, cmd: cmd, in: in, out: bufio.NewReader(out), cancel: cancel}
+}
+
+// apart is a process with a stage.
+type apart struct {
+	b      *testing.B
+	stage  string
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	cancel context.CancelFunc
+}
+
+// look asks for what was used so far.
+func (a *apart) look() usage {
+	a.b.Helper()
+	if _, err := io.WriteString(a.in, "\n"); err != nil {
+		a.b.Fatal(err)
+	}
+	return a.answer()
+}
+
+// answer waits for what was used.
+func (a *apart) answer() usage {
+	a.b.Helper()
+	line, err := a.out.ReadString('\n')
+	var u usage
+	if err == nil {
+		err = json.Unmarshal([]byte(line), &u)
+	}
+	if err != nil {
+		a.b.Fatalf("%s: %v: %s", a.stage, err, line)
+	}
+	return u
+}
+
+func (a *apart) stop() {
+	a.b.Helper()
+	defer a.cancel()
+	if err := a.in.Close(); err != nil {
+		a.b.Error(err)
+	}
+	if err := a.cmd.Wait(); err != nil {
+		a.b.Errorf("%s: %v", a.stage, err)
+	}
+}
+
+// spread returns the median, the least and the greatest of some numbers.
+func spread(list []float64) (middle, low, high float64) {
+	s := slices.Sorted(slices.Values(list))
+	n := len(s)
+	return (s[(n-1)/2] + s[n/2]) / 2, s[0], s[n-1]
+}
+
+// BenchmarkCostOfBacklog works through 500,000 posts, one time with each stage
+// more than the time before; what a stage costs is the difference within a
+// round. An iteration is a round: -benchtime 5x is five. The last one is what
+// one would write first: franz-go, encoding/json, cloudflare/ahocorasick.
+func BenchmarkCostOfBacklog(b *testing.B) {
+	w := newCostWorld(b)
+	w.fill()
+	seen := make(map[string][]usage)
+	for turn := 0; b.Loop(); turn++ {
+		for i := range stages {
+			stage := stages[(i+turn)%len(stages)].name
+			p := w.apart(stage, costPosts)
+			seen[stage] = append(seen[stage], p.answer())
+			p.stop()
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	cpu := func(u usage) float64 { return float64(u.CPU) / float64(u.Records) }
+	var report strings.Builder
+	for i, s := range stages {
+		var in, more, objects, memory []float64
+		for round, u := range seen[s.name] {
+			in = append(in, cpu(u))
+			objects = append(objects, float64(u.Objects)/float64(u.Records))
+			memory = append(memory, float64(u.Memory)/(1<<20))
+			if before := stages[max(i-1, 0)].name; i > 0 && s.name != "naive" {
+				more = append(more, cpu(u)-cpu(seen[before][round]))
+			} else {
+				more = append(more, cpu(u))
+			}
+		}
+		middle, low, high := spread(in)
+		b.ReportMetric(middle, s.name+"-cpu-ns/post")
+		fmt.Fprintf(&report, "\n%-8s %6.0f ns a post (%.0f to %.0f)", s.name, middle, low, high)
+		middle, low, high = spread(more)
+		fmt.Fprintf(&report, ", the stage %.0f (%.0f to %.0f)", middle, low, high)
+		middle, _, _ = spread(objects)
+		fmt.Fprintf(&report, ", %.3f objects", middle)
+		middle, _, _ = spread(memory)
+		fmt.Fprintf(&report, ", %.0f MB", middle)
+	}
+	var ratios []float64
+	for round, u := range seen["naive"] {
+		ratios = append(ratios, cpu(u)/cpu(seen["all"][round]))
+	}
+	middle, low, high := spread(ratios)
+	b.ReportMetric(middle, "naive/all")
+	fmt.Fprintf(&report, "\nnaive / all: %.1f (%.1f to %.1f)", middle, low, high)
+	b.Log(report.String())
+}
+
+// BenchmarkCostAtRate sends posts at a steady rate to everything at its
+// defaults, for ten seconds an iteration, and reports the CPU time of a post and
+// how long it takes from the call that produces a post to a consumer of the
+// review topic. The time from producing to a plain consumer of the posts is what
+// of it is not ours.
+func BenchmarkCostAtRate(b *testing.B) {
+	for _, rate := range []int{20_000, 500} {
+		b.Run("rate="+strconv.Itoa(rate), func(b *testing.B) {
+			w := newCostWorld(b)
+			var cost, cores, batch, review, floor []float64
+			for b.Loop() {
+				p := w.apart("all", 0)
+				s := w.stream(rate)
+				s.await(b, costHits) // the group has its partitions, and everything is warm
+				s.forget()
+				from := p.look()
+				began := time.Now()
+				time.Sleep(10 * time.Second) // what is measured is this time
+				to := p.look()
+				took := time.Since(began)
+				reviewed, polled := s.end(b)
+				p.stop()
+				n := float64(to.Records - from.Records)
+				cost = append(cost, float64(to.CPU-from.CPU)/n)
+				cores = append(cores, 100*float64(to.CPU-from.CPU)/float64(took))
+				batch = append(batch, n/float64(to.Batches-from.Batches))
+				review, floor = append(review, reviewed...), append(floor, polled...)
+			}
+			b.ReportMetric(0, "ns/op")
+			middle, low, high := spread(cost)
+			b.ReportMetric(middle, "cpu-ns/post")
+			share, _, _ := spread(cores)
+			b.ReportMetric(share, "%-of-a-core")
+			size, _, _ := spread(batch)
+			b.ReportMetric(size, "posts/batch")
+			b.ReportMetric(percentile(review, 50), "p50-ms")
+			b.ReportMetric(percentile(review, 99), "p99-ms")
+			b.Logf("%.0f ns a post (%.0f to %.0f), %.1f %% of a core, %.1f posts a batch", middle, low, high, share, size)
+			b.Logf("to review: p50 %.1f, p99 %.1f, worst %.1f ms of %d; to a plain consumer: p50 %.1f, p99 %.1f ms",
+				percentile(review, 50), percentile(review, 99), percentile(review, 100), len(review), percentile(floor, 50), percentile(floor, 99))
+		})
+	}
+}
+
+// percentile returns a percentile of some numbers.
+func percentile(list []float64, p int) float64 {
+	if len(list) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(list))
+	return s[(len(s)-1)*p/100]
+}
+
+// stream is a steady stream of posts that are awaited at both ends.
+type stream struct {
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+
+	mu             sync.Mutex
+	err            error
+	review, polled []float64 // ms
+}
+
+// stream begins to send posts.
+func (w *costWorld) stream(rate int) *stream {
+	ctx, cancel := context.WithCancel(w.b.Context())
+	s := &stream{cancel: cancel}
+	// Each user's id, which is the key of both topics, tells when the post was made.
+	s.running.Go(func() { s.consume(ctx, w, w.job.Review, &s.review, 1) })
+	s.running.Go(func() { s.consume(ctx, w, w.job.Posts, &s.polled, 50) })
+	s.running.Go(func() {
+		cl := w.client(kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.SnappyCompression()))
+		defer cl.Close()
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		began := time.Now()
+		for sent := 0; ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			for want := int(time.Since(began).Seconds() * float64(rate)); sent < want; sent++ {
+				now := time.Now()
+				key, value := w.posts.post(sent, fmt.Sprintf("t-%d", now.UnixNano()), now)
+				cl.Produce(ctx, &kgo.Record{Topic: w.job.Posts, Key: key, Value: value}, func(_ *kgo.Record, err error) {
+					if err != nil && ctx.Err() == nil {
+						s.fail(err)
+					}
+				})
+			}
+		}
+	})
+	return s
+}
+
+// consume notes how long ago one of so many records was made.
+func (s *stream) consume(ctx context.Context, w *costWorld, topic string, list *[]float64, every int) {
+	cl := w.client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()), kgo.FetchMaxWait(100*time.Millisecond))
+	defer cl.Close()
+	for n := 0; ctx.Err() == nil; {
+		fs := cl.PollFetches(ctx)
+		now := time.Now().UnixNano()
+		if err := fs.Err(); err != nil && ctx.Err() == nil {
+			s.fail(err)
+			return
+		}
+		s.mu.Lock()
+		fs.EachRecord(func(r *kgo.Record) {
+			made, err := strconv.ParseInt(strings.TrimPrefix(string(r.Key), "t-"), 10, 64)
+			if n++; err == nil && n%every == 0 {
+				*list = append(*list, float64(now-made)/1e6)
+			}
+		})
+		s.mu.Unlock()
+	}
+}
+
+func (s *stream) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// await waits until so many posts have come to reviewers, at most a few seconds'
+// worth of a slow stream.
+func (s *stream) await(b *testing.B, n int) {
+	b.Helper()
+	deadline := time.Now().Add(time.Minute)
+	var begun time.Time
+	for ; ; time.Sleep(20 * time.Millisecond) {
+		s.mu.Lock()
+		got, err := len(s.review), s.err
+		s.mu.Unlock()
+		if got > 0 && begun.IsZero() {
+			begun = time.Now()
+		}
+		switch {
+		case err != nil:
+			b.Fatal(err)
+		case got >= n, !begun.IsZero() && time.Since(begun) > 3*time.Second:
+			return
+		case time.Now().After(deadline):
+			b.Fatal("nothing came to reviewers within a minute")
+		}
+	}
+}
+
+// forget begins anew.
+func (s *stream) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.review, s.polled = nil, nil
+}
+
+// end stops the stream and returns what was noted.
+func (s *stream) end(b *testing.B) (review, polled []float64) {
+	b.Helper()
+	s.cancel()
+	s.running.Wait()
+	if s.err != nil {
+		b.Fatal(s.err)
+	}
+	return s.review, s.polled
+}

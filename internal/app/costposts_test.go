@@ -1,0 +1,146 @@
+package app_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/rules"
+	"github.com/weir-moderation/weir/rules/fold"
+)
+
+// posts makes posts of real texts, 40 % Chinese, 30 % mixed, 30 % English, and
+// terms of which none is in them but where it is put.
+type posts struct {
+	terms  []string
+	titles []json.RawMessage
+	bodies []string
+	chance *rand.Rand
+}
+
+const costTerms = 10_000
+
+// newPosts reads the samples. Without them the benchmark is skipped.
+func newPosts(b *testing.B) *posts {
+	b.Helper()
+	read := func(name string) []string {
+		dir := os.Getenv("WEIR_TEST_DATA")
+		if dir == "" {
+			dir = "../../../shared/data"
+		}
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			b.Skipf("no test data (set WEIR_TEST_DATA): %v", err)
+		}
+		return strings.Split(strings.TrimSpace(string(data)), "\n")
+	}
+	p := &posts{chance: rand.New(rand.NewPCG(1, 2))}
+	zh, mixed, en := read("posts_zh_short.txt"), read("posts_mixed.txt"), read("posts_en.txt")
+	kinds := [][]string{zh, zh, zh, zh, mixed, mixed, mixed, en, en, en}
+	pick := func() string {
+		kind := kinds[p.chance.IntN(len(kinds))]
+		return kind[p.chance.IntN(len(kind))]
+	}
+	var texts []string
+	for range 50_000 {
+		body := pick()
+		if len(body) < 150 && p.chance.IntN(2) == 0 {
+			body += " " + pick()
+		}
+		p.bodies = append(p.bodies, body)
+		title := cut(pick(), 36)
+		p.titles = append(p.titles, quote(b, title))
+		texts = append(texts, title, body)
+	}
+	p.chooseTerms(b, read("patterns_mix_all.txt"), texts)
+	return p
+}
+
+// chooseTerms takes terms that are in none of the texts.
+func (p *posts) chooseTerms(b *testing.B, from, texts []string) {
+	b.Helper()
+	p.chance.Shuffle(len(from), func(i, j int) { from[i], from[j] = from[j], from[i] })
+	found := make(map[string]bool)
+	for again := true; again; {
+		p.terms = p.terms[:0]
+		same := make(map[string]bool)
+		for _, t := range from {
+			folded := fold.String(t)
+			if n := utf8.RuneCountInString(t); len(p.terms) < costTerms && !found[t] && !same[folded] && n >= 2 && n <= 60 && !strings.ContainsFunc(t, unicode.IsControl) {
+				same[folded] = true
+				p.terms = append(p.terms, t)
+			}
+		}
+		set := loadTerms(b, fstest.MapFS{"cost.yaml": &fstest.MapFile{Data: p.pack(b)}})
+		var scratch rules.Scratch
+		again = false
+		for _, t := range texts {
+			e := &event.Event{Kind: event.Post, Fields: []event.Field{{Name: []byte("text"), Text: []byte(t)}}}
+			for _, h := range set.Match(&scratch, e) {
+				again, found[h.Term] = true, true
+			}
+		}
+	}
+}
+
+// pack is a pack of one rule with the terms, looked for folded and in no other form.
+func (p *posts) pack(b *testing.B) []byte {
+	b.Helper()
+	var s strings.Builder
+	s.WriteString("pack: cost\nrules:\n  - id: cost.review\n    category: cost\n    severity: low\n    action: review\n    state: live\n    forms: [fold]\n    terms:\n")
+	for _, t := range p.terms {
+		fmt.Fprintf(&s, "      - {text: %s}\n", quote(b, t))
+	}
+	return []byte(s.String())
+}
+
+// writeRules writes the pack into a directory.
+func (p *posts) writeRules(b *testing.B, dir string) {
+	b.Helper()
+	if err := os.WriteFile(filepath.Join(dir, "cost.yaml"), p.pack(b), 0o600); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// post returns the key and the value of a post. One of costHits holds a term.
+func (p *posts) post(i int, user string, now time.Time) (key, value []byte) {
+	k := p.chance.IntN(len(p.bodies))
+	body := p.bodies[k]
+	if i%costHits == 0 {
+		body += " " + p.terms[p.chance.IntN(len(p.terms))]
+	}
+	text, _ := json.Marshal(body) // a string can always be written
+	value = fmt.Appendf(nil, `{"id":"p-%016x","kind":"post","time":%q,"user":{"id":%q,"group":"default","verified":%v},"operation":"post.create",`+
+		`"fields":{"title":%s,"body":%s},"client":{"address":"203.0.113.%d","port":%d,"device":{"id":"d-%012x","app":"ios/8.4.1"}}}`,
+		i, now.UTC().Format("2006-01-02T15:04:05.000Z"), user, i%3 == 0, p.titles[k], text, i%256, 1024+i%60_000, i)
+	return []byte(user), value
+}
+
+func quote(b *testing.B, s string) json.RawMessage {
+	b.Helper()
+	text, err := json.Marshal(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return text
+}
+
+// cut shortens a text to some bytes, or a few less.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
