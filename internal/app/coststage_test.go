@@ -11,7 +11,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,7 +39,8 @@ import (
 )
 
 // stageProcess makes this test binary a process that does the job its argument
-// describes: heaps do not mix, and CPU time is that of one stage.
+// describes: heaps do not mix, and CPU time is that of one stage. With
+// WEIR_TEST_PROFILE, a directory, it leaves a CPU profile of the stage there.
 const stageProcess = "WEIR_TEST_STAGE_PROCESS"
 
 // job is what such a process is to do.
@@ -72,6 +75,17 @@ func runStage(text string) error {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		return err
+	}
+	if dir := os.Getenv("WEIR_TEST_PROFILE"); dir != "" {
+		f, err := os.Create(filepath.Join(dir, j.Stage+".cpu"))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	m := &meter{enough: j.Enough, done: make(chan struct{})}
 	out := json.NewEncoder(os.Stdout)

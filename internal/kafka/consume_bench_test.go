@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -221,7 +223,8 @@ func consumeApart(tb testing.TB, client, addrs, topic string, env ...string) usa
 	return u
 }
 
-// serveClient is what such a process does.
+// serveClient is what such a process does. With WEIR_TEST_PROFILE, a directory, it
+// leaves a CPU profile there.
 func serveClient() {
 	addrs, topic := strings.Split(os.Args[1], ","), os.Args[2]
 	enough, err := strconv.Atoi(os.Args[3])
@@ -229,6 +232,14 @@ func serveClient() {
 		"floor": readFloor, "weir": readWeir, "franz-go": readFranz, "Reader": readReader,
 	}[os.Getenv(clientProcess)]
 	m := newMeter(int64(enough))
+	if dir := os.Getenv("WEIR_TEST_PROFILE"); err == nil && dir != "" {
+		var f *os.File
+		if f, err = os.Create(filepath.Join(dir, os.Getenv(clientProcess)+".cpu")); err == nil {
+			defer f.Close()
+			err = pprof.StartCPUProfile(f)
+			defer pprof.StopCPUProfile()
+		}
+	}
 	if err == nil {
 		err = read(context.Background(), addrs, topic, m)
 	}
