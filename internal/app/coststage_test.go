@@ -30,6 +30,7 @@ import (
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/fetch"
+	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/ingest"
@@ -389,7 +390,7 @@ func everything(ctx context.Context, j *job, m *meter) (err error) {
 	defer func() { err = errors.Join(err, client.Close()) }()
 	out := sinks.DefaultConfig()
 	out.Review, out.DeadLetter = j.Review, j.DeadLetter
-	producer := client.NewProducer(kafka.ProducerOptions{Topics: out.Topics(), MaxMessageBytes: out.MaxMessageBytes})
+	producer := client.NewProducer(produce.Options{Topics: out.Topics(), MaxMessageBytes: out.MaxMessageBytes})
 	p, err := newPipeline(j, registry,
 		pipeline.NamedSink{Name: "evidence", Sink: &sinks.Evidence{Log: log}},
 		pipeline.NamedSink{Name: "kafka", Sink: &sinks.Kafka{Config: out, Producer: producer, Origin: log.Origin()}})
