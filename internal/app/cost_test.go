@@ -90,8 +90,8 @@ func (w *costWorld) client(opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-// fill writes the backlog.
-func (w *costWorld) fill() {
+// fill writes the backlog, and says what it is.
+func (w *costWorld) fill() string {
 	w.b.Helper()
 	cl := w.client(kgo.ProducerBatchMaxBytes(16<<10), kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.ProducerLinger(20*time.Millisecond), kgo.MaxBufferedRecords(50_000))
@@ -114,7 +114,7 @@ func (w *costWorld) fill() {
 	if err := failed.Load(); err != nil {
 		w.b.Fatal(*err)
 	}
-	w.b.Logf("%d posts of %d bytes, one of %d flagged, %d terms", costPosts, bytes/costPosts, costHits, len(w.posts.terms))
+	return fmt.Sprintf("%d posts of %d bytes, one of %d flagged, %d terms", costPosts, bytes/costPosts, costHits, len(w.posts.terms))
 }
 
 // apart starts a stage in a process of its own.
@@ -201,7 +201,7 @@ func spread(list []float64) (middle, low, high float64) {
 // one would write first: franz-go, encoding/json, cloudflare/ahocorasick.
 func BenchmarkCostOfBacklog(b *testing.B) {
 	w := newCostWorld(b)
-	w.fill()
+	backlog := w.fill()
 	seen := make(map[string][]usage)
 	for turn := 0; b.Loop(); turn++ {
 		for i := range stages {
@@ -228,13 +228,13 @@ func BenchmarkCostOfBacklog(b *testing.B) {
 		}
 		middle, low, high := spread(in)
 		b.ReportMetric(middle, s.name+"-cpu-ns/post")
-		fmt.Fprintf(&report, "\n%-8s %6.0f ns a post (%.0f to %.0f)", s.name, middle, low, high)
+		fmt.Fprintf(&report, "%-8s %6.0f ns a post (%.0f to %.0f)", s.name, middle, low, high)
 		middle, low, high = spread(more)
 		fmt.Fprintf(&report, ", the stage %.0f (%.0f to %.0f)", middle, low, high)
 		middle, _, _ = spread(objects)
 		fmt.Fprintf(&report, ", %.3f objects", middle)
 		middle, _, _ = spread(memory)
-		fmt.Fprintf(&report, ", %.0f MB", middle)
+		fmt.Fprintf(&report, ", %.0f MB\n", middle)
 	}
 	var ratios []float64
 	for round, u := range seen["naive"] {
@@ -242,7 +242,7 @@ func BenchmarkCostOfBacklog(b *testing.B) {
 	}
 	middle, low, high := spread(ratios)
 	b.ReportMetric(middle, "naive/all")
-	fmt.Fprintf(&report, "\nnaive / all: %.1f (%.1f to %.1f)", middle, low, high)
+	fmt.Fprintf(&report, "naive / all: %.1f (%.1f to %.1f); %s", middle, low, high, backlog)
 	b.Log(report.String())
 }
 
@@ -252,13 +252,16 @@ func BenchmarkCostOfBacklog(b *testing.B) {
 // review topic. The time from producing to a plain consumer of the posts is what
 // of it is not ours.
 func BenchmarkCostAtRate(b *testing.B) {
-	for _, rate := range []int{20_000, 500} {
-		b.Run("rate="+strconv.Itoa(rate), func(b *testing.B) {
+	for _, c := range []struct {
+		rate  int
+		stage string
+	}{{20_000, "all"}, {500, "all"}, {20_000, "once"}, {500, "once"}} {
+		b.Run(fmt.Sprintf("rate=%d/%s", c.rate, c.stage), func(b *testing.B) {
 			w := newCostWorld(b)
 			var cost, cores, batch, review, floor []float64
 			for b.Loop() {
-				p := w.apart("all", 0)
-				s := w.stream(rate)
+				p := w.apart(c.stage, 0)
+				s := w.stream(c.rate)
 				s.await(b, costHits) // the group has its partitions, and everything is warm
 				s.forget()
 				from := p.look()
@@ -344,7 +347,8 @@ func (w *costWorld) stream(rate int) *stream {
 
 // consume notes how long ago one of so many records was made.
 func (s *stream) consume(ctx context.Context, w *costWorld, topic string, list *[]float64, every int) {
-	cl := w.client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()), kgo.FetchMaxWait(100*time.Millisecond))
+	cl := w.client(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()), kgo.FetchMaxWait(100*time.Millisecond),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	defer cl.Close()
 	for n := 0; ctx.Err() == nil; {
 		fs := cl.PollFetches(ctx)

@@ -67,7 +67,8 @@ var stages = []struct {
 	{"events", eventsOnly},   // strict decoding
 	{"match", matchOnly},     // folding and matching of all fields
 	{"booked", bookedOnly},   // the pipeline, with a sink that does nothing
-	{"all", everything},      // as the daemon is put together: evidence on the disk, then the review topic
+	{"all", atLeastOnce},     // as the daemon is put together: evidence on the disk, then the review topic
+	{"once", exactlyOnce},    // the same with the review topic and the offsets in transactions
 	{"naive", naive},         // what one would write first
 }
 
@@ -250,14 +251,17 @@ func (h handler) Checkpoint(ctx context.Context, done []pipeline.Range) error {
 	return h.checkpoint(ctx, done)
 }
 
+// newGroup returns the name of a group that nobody has.
+func newGroup() string { return fmt.Sprintf("weir-cost-%x", rand.Int64()) }
+
 // consume reads the posts with a source until there is enough.
-func consume(ctx context.Context, client *kafka.Client, j *job, h handler, registry prometheus.Registerer) error {
+func consume(ctx context.Context, client *kafka.Client, group string, j *job, h handler, o ingest.Options) error {
 	c := ingest.DefaultConfig()
-	c.Group, c.Posts = fmt.Sprintf("weir-cost-%x", rand.Int64()), j.Posts
+	c.Group, c.Posts = group, j.Posts
 	if j.Enough == 0 {
 		c.Start = kafka.Latest // the rate is what counts, and not what stands before it
 	}
-	source := ingest.NewSource(client, c, ingest.Options{Registerer: registry})
+	source := ingest.NewSource(client, c, o)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -282,7 +286,8 @@ func consumeWith(ctx context.Context, j *job, m *meter, handle func(context.Cont
 	if err != nil {
 		return err
 	}
-	return errors.Join(consume(ctx, client, j, handler{m: m, handle: handle}, prometheus.NewRegistry()), client.Close())
+	err = consume(ctx, client, newGroup(), j, handler{m: m, handle: handle}, ingest.Options{Registerer: prometheus.NewRegistry()})
+	return errors.Join(err, client.Close())
 }
 
 func recordsOnly(ctx context.Context, j *job, m *meter) error {
@@ -375,8 +380,16 @@ func bookedOnly(ctx context.Context, j *job, m *meter) error {
 	return consumeWith(ctx, j, m, p.Handle)
 }
 
+func atLeastOnce(ctx context.Context, j *job, m *meter) error {
+	return everything(ctx, j, m, sinks.AtLeastOnce)
+}
+
+func exactlyOnce(ctx context.Context, j *job, m *meter) error {
+	return everything(ctx, j, m, sinks.ExactlyOnce)
+}
+
 // everything is put together as the daemon is, less what watches for changes.
-func everything(ctx context.Context, j *job, m *meter) (err error) {
+func everything(ctx context.Context, j *job, m *meter, delivery sinks.Delivery) (err error) {
 	registry := prometheus.NewRegistry()
 	log, err := evidence.Open(evidence.Options{Dir: j.Evidence, Origin: "cost/evidence/0/1", Registerer: registry})
 	if err != nil {
@@ -388,14 +401,18 @@ func everything(ctx context.Context, j *job, m *meter) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	out := sinks.DefaultConfig()
-	out.Review, out.DeadLetter = j.Review, j.DeadLetter
-	producer := client.NewProducer(produce.Options{Topics: out.Topics(), MaxMessageBytes: out.MaxMessageBytes})
-	p, err := newPipeline(j, registry,
-		pipeline.NamedSink{Name: "evidence", Sink: &sinks.Evidence{Log: log}},
-		pipeline.NamedSink{Name: "kafka", Sink: &sinks.Kafka{Config: out, Producer: producer, Origin: log.Origin()}})
+	topics := sinks.DefaultConfig()
+	topics.Review, topics.DeadLetter, topics.Delivery = j.Review, j.DeadLetter, delivery
+	producer := client.NewProducer(produce.Options{Topics: topics.Topics(), MaxMessageBytes: topics.MaxMessageBytes})
+	ev := &sinks.Evidence{Log: log}
+	out := &sinks.Kafka{Config: topics, Producer: producer, Origin: log.Origin(), Group: newGroup()}
+	p, err := newPipeline(j, registry, pipeline.NamedSink{Name: "evidence", Sink: ev}, pipeline.NamedSink{Name: "kafka", Sink: out})
 	if err != nil {
 		return err
+	}
+	in := ingest.Options{OnGap: ev.Gap, Registerer: registry}
+	if delivery == sinks.ExactlyOnce {
+		in.Fence, in.Commit = out.Fence, out.Commit
 	}
 	run, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -403,7 +420,7 @@ func everything(ctx context.Context, j *job, m *meter) (err error) {
 	g.Go(func() error { return log.Run(run) })
 	g.Go(func() error {
 		defer cancel()
-		return consume(run, client, j, handler{m, p.Handle, p.Checkpoint}, registry)
+		return consume(run, client, out.Group, j, handler{m, p.Handle, p.Checkpoint}, in)
 	})
 	return g.Wait()
 }
@@ -422,7 +439,7 @@ func naive(ctx context.Context, j *job, m *meter) error {
 	}
 	set = nil
 	matcher := ahocorasick.NewStringMatcher(terms)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(j.Brokers...), kgo.ConsumerGroup(fmt.Sprintf("weir-cost-%x", rand.Int64())), kgo.ConsumeTopics(j.Posts),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(j.Brokers...), kgo.ConsumerGroup(newGroup()), kgo.ConsumeTopics(j.Posts),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.AutoCommitInterval(time.Second))
 	if err != nil {
 		return err
