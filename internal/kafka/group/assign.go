@@ -139,8 +139,9 @@ func (p plan) of(claims []claim) plan {
 }
 
 // assignSticky lets members keep what they hold, gives the rest to those with
-// the least, and then moves single partitions from those with the most to those
-// with the least, while they differ by two or more. Of two who claim the same
+// the least, and then moves single partitions, each from who has the most beyond
+// who has the least of those that want it, while they differ by two or more: so who
+// comes takes from the others, and none of them from another. Of two who claim the same
 // partition the one of the later generation is right.
 func assignSticky(claims []claim, counts map[string]int32) plan {
 	owner := make(map[Partition]int)
@@ -187,18 +188,26 @@ func assignSticky(claims []claim, counts map[string]int32) plan {
 			give(p, i)
 		}
 	}
-	for moved := true; moved; {
-		moved = false
-		for _, p := range slices.Backward(all) {
+	for {
+		var move Partition
+		to, most := -1, 1
+		topic, poorest := "", -1
+		for _, p := range slices.Backward(all) { // topic by topic
 			from, ok := owner[p]
 			if !ok {
 				continue
 			}
-			if to := least(p.Topic); load[from]-load[to] > 1 {
-				give(p, to)
-				moved = true
+			if poorest < 0 || p.Topic != topic {
+				topic, poorest = p.Topic, least(p.Topic)
+			}
+			if d := load[from] - load[poorest]; d > most {
+				move, to, most = p, poorest, d
 			}
 		}
+		if to < 0 {
+			break
+		}
+		give(move, to)
 	}
 	out := make(plan)
 	for _, p := range all {
