@@ -375,20 +375,25 @@ type worker struct {
 	quiet bool // commit nothing
 }
 
-// run runs a worker.
-func (c *cluster) run(o Options) *worker {
-	c.t.Helper()
+// send returns how the requests of one member get to the brokers.
+func (c *cluster) send() wire.RoundTrip {
 	tr := &kafkago.Transport{MetadataTTL: 300 * time.Millisecond, DialTimeout: 2 * time.Second, MetadataTopics: []string{}}
-	o.Send = func(ctx context.Context, limit time.Duration, m protocol.Message) (protocol.Message, error) {
+	c.t.Cleanup(tr.CloseIdleConnections)
+	return func(ctx context.Context, limit time.Duration, m protocol.Message) (protocol.Message, error) {
 		ctx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		return tr.RoundTrip(ctx, kafkago.TCP(c.addrs...), m)
 	}
+}
+
+// run runs a worker.
+func (c *cluster) run(o Options) *worker {
+	c.t.Helper()
+	o.Send = c.send()
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &worker{Member: New(o), c: c, ended: make(chan struct{}), done: make(map[Partition]int64)}
 	go func() {
 		defer close(w.ended)
-		defer tr.CloseIdleConnections()
 		w.err = w.work(ctx)
 	}()
 	w.stop = func() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -232,31 +233,33 @@ func TestForgottenWhileJoining(t *testing.T) {
 // There is never more than one commit under way: of two the older could be
 // applied last.
 func TestOneCommitAtATime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newScript(t)
-		g := s.join(New(s.options()))
-		var under, most atomic.Int32
-		s.on(kmsg.OffsetCommit, func(r kmsg.Request) (kmsg.Response, error) {
-			n := under.Add(1)
-			defer under.Add(-1)
-			most.Store(max(most.Load(), n))
-			time.Sleep(time.Second)
-			return refusal(r, 0), nil
-		})
-		var wg sync.WaitGroup
-		for i := range 4 {
-			wg.Go(func() {
+	s := newScript(t)
+	g := s.join(New(s.options()))
+	defer g.Release()
+	var under, most atomic.Int32
+	s.on(kmsg.OffsetCommit, func(r kmsg.Request) (kmsg.Response, error) {
+		n := under.Add(1)
+		defer under.Add(-1)
+		most.Store(max(most.Load(), n))
+		for range 100 {
+			runtime.Gosched()
+		}
+		return refusal(r, 0), nil
+	})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range 50 {
 				if err := g.Commit(t.Context(), map[Partition]int64{{"t", 0}: int64(i)}); err != nil {
 					t.Error(err)
 				}
-			})
-		}
-		wg.Wait()
-		if most.Load() != 1 {
-			t.Errorf("%d commits at once", most.Load())
-		}
-		g.Release()
-	})
+			}
+		})
+	}
+	wg.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d commits at once", most.Load())
+	}
 }
 
 // The partition whose commit is refused is told of, also among others that are not.
@@ -409,8 +412,9 @@ func TestCommitAndRestart(t *testing.T) {
 	if got := c.committed(); !maps.Equal(got, at) {
 		t.Fatalf("committed %v, done %v", got, at)
 	}
-	next := New(c.options())
-	next.o.Send = w.o.Send
+	o := c.options()
+	o.Send = c.send()
+	next := New(o)
 	g, err := next.Join(c.context())
 	if err != nil {
 		t.Fatal(err)
