@@ -291,7 +291,9 @@ func TestInstance(t *testing.T) {
 		o.Instance = instance
 		return e.start(e.newClient(), o)
 	}
-	a, b := run("one"), run("two")
+	a := run("one")
+	e.eventually("the first to lead", func() bool { return len(a.Partitions()) == 4 })
+	b := run("two")
 	e.eventually("both to have a share", func() bool { return len(a.Partitions()) == 2 && len(b.Partitions()) == 2 })
 	had, generations := names(b), a.Stats().Generations
 	if err := b.stop(); err != nil {
