@@ -181,7 +181,6 @@ func (w *world) drained(ctx context.Context) error {
 // outcome is what a fresh reader of committed messages finds.
 type outcome struct {
 	posted, flagged, lost, repeated int
-	ledger                          string
 }
 
 // count reads the review topic from the start.
