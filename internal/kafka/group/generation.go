@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +28,7 @@ type Generation struct {
 	topics  []string         // we asked for
 	counts  map[string]int32 // partitions of all topics of the group, if we lead
 	lease   lease
+	silent  atomic.Bool // the last heartbeat failed
 	ended   chan struct{}
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -113,7 +115,6 @@ func (g *Generation) Release() {
 // coordinator then waits for us as long as a rebalance may take.
 func (g *Generation) heartbeats(ctx context.Context) {
 	const knock = 100 * time.Millisecond // after a failure, and longer after more
-	watched := time.Now()
 	for fails := 0; ; {
 		wait := g.m.o.Heartbeat
 		if fails > 0 {
@@ -123,6 +124,7 @@ func (g *Generation) heartbeats(ctx context.Context) {
 			return
 		}
 		err := g.beat(ctx)
+		g.silent.Store(err != nil)
 		switch {
 		case err == nil:
 			if fails > 0 {
@@ -143,11 +145,17 @@ func (g *Generation) heartbeats(ctx context.Context) {
 				g.m.o.Logger.Warn("heartbeat failed; keeping the partitions and trying again", "group", g.m.o.Group, "generation", g.ID, "err", err)
 			}
 		}
-		if err == nil && time.Since(watched) >= g.m.o.Watch {
-			watched = time.Now()
-			if g.changed(ctx) {
-				g.end(nil)
-			}
+	}
+}
+
+// watch ends the generation when there is something else to give out. It has a
+// goroutine of its own: a broker that does not answer must not hold up heartbeats.
+// While the coordinator is silent it looks for nothing: nobody could join.
+func (g *Generation) watch(ctx context.Context) {
+	for sleep(ctx, g.m.o.Watch) {
+		if !g.silent.Load() && g.changed(ctx) && !g.silent.Load() {
+			g.end(nil)
+			return
 		}
 	}
 }

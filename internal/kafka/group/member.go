@@ -162,6 +162,7 @@ func (m *Member) Join(ctx context.Context) (*Generation, error) {
 	run, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.stop = stop
 	g.running.Go(func() { g.heartbeats(run) })
+	g.running.Go(func() { g.watch(run) })
 	return g, nil
 }
 

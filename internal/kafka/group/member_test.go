@@ -399,6 +399,55 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// Brokers that do not answer to who looks for changes hold up no heartbeat.
+func TestWatchHoldsUpNoHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		o := s.options()
+		var joined atomic.Bool
+		o.Topics = func(ctx context.Context) ([]string, error) {
+			if joined.Load() {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return []string{"t"}, nil
+		}
+		g := s.join(New(o))
+		joined.Store(true)
+		time.Sleep(20500 * time.Millisecond)
+		if n := s.count(kmsg.Heartbeat); n != 20 {
+			t.Errorf("%d heartbeats in 20.5 s, want 20", n)
+		}
+		g.Release()
+	})
+}
+
+// While the coordinator is away nobody can join again, so nothing that changes
+// ends a generation.
+func TestNoWatchWhileTheCoordinatorIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScript(t)
+		o := s.options()
+		var more atomic.Int32
+		o.Partitions = func(context.Context, []string) (map[string]int32, error) {
+			return map[string]int32{"t": 4 + more.Load()}, nil
+		}
+		g := s.join(New(o))
+		time.Sleep(1500 * time.Millisecond)
+		s.fail(kmsg.Heartbeat, kafkago.GroupLoadInProgress)
+		more.Store(1)
+		time.Sleep(20 * time.Second)
+		select {
+		case <-g.Ended():
+			t.Error("the generation ended")
+		default:
+		}
+		s.on(kmsg.Heartbeat, nil)
+		<-g.Ended() // now it may
+		g.Release()
+	})
+}
+
 // A member that finishes, commits and leaves is followed by one that begins right there.
 func TestCommitAndRestart(t *testing.T) {
 	c := setup(t)
