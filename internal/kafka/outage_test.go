@@ -210,7 +210,7 @@ func TestCoordinatorGoesAway(t *testing.T) {
 			})
 			e.healthy(topic)
 			c := wire.Coordinator{Send: e.client.over(e.client.control), Kind: wire.OfGroup, Name: group}
-			node, err := c.Find(e.context())
+			node, err := c.Find(e.context(), -1)
 			if err != nil {
 				t.Fatal(err)
 			}

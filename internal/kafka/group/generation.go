@@ -188,7 +188,8 @@ func (g *Generation) beat(ctx context.Context) error {
 	at := time.Now()
 	node, fresh, err := c.Node(ctx)
 	if err == nil {
-		if err = g.m.heartbeat(ctx, node, g.ID); wire.Retriable(err) {
+		err = g.m.unlessMoved(ctx, node, beatCheck, func(ctx context.Context, node int32) error { return g.m.heartbeat(ctx, node, g.ID) })
+		if wire.Retriable(err) {
 			c.Forget(node)
 		}
 	}

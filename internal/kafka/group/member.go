@@ -25,6 +25,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -197,28 +198,37 @@ func (m *Member) at(ctx context.Context, f func(ctx context.Context, node int32)
 	return err
 }
 
-// movedCheck is how often a call that may wait for a whole rebalance looks
-// whether the coordinator is still the same.
-const movedCheck = 2 * time.Second
+// How often we look whether the coordinator is still the same while a call waits
+// for it: one that may wait for a whole rebalance, and a heartbeat, which waits
+// for nothing, so that the coordinator must be slow or frozen.
+const (
+	movedCheck = 2 * time.Second
+	beatCheck  = 500 * time.Millisecond
+)
 
-// waiting is at for calls that may wait for the whole rebalance: should the
-// coordinator move meanwhile, because it froze for instance, the call is given up.
+// waiting is at for calls that may wait for the whole rebalance.
 func (m *Member) waiting(ctx context.Context, f func(ctx context.Context, node int32) error) error {
-	return m.at(ctx, func(ctx context.Context, node int32) error {
-		ctx, cancel := context.WithCancelCause(ctx)
-		defer cancel(nil)
-		go func() {
-			for sleep(ctx, movedCheck) {
-				if now, err := m.coordinator.Find(ctx); err == nil && now != node {
-					cancel(fmt.Errorf("the coordinator has moved: %w", kafkago.NotCoordinatorForGroup))
-				}
+	return m.at(ctx, func(ctx context.Context, node int32) error { return m.unlessMoved(ctx, node, movedCheck, f) })
+}
+
+// unlessMoved calls f with a coordinator. Should it move meanwhile, because its
+// broker froze for instance, the call is given up.
+func (m *Member) unlessMoved(ctx context.Context, node int32, every time.Duration, f func(ctx context.Context, node int32) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	defer cancel(nil)
+	looking.Go(func() {
+		for sleep(ctx, every) {
+			if now, err := m.coordinator.FindBeside(ctx, node); err == nil && now != node {
+				cancel(fmt.Errorf("the coordinator has moved: %w", kafkago.NotCoordinatorForGroup))
 			}
-		}()
-		if err := f(ctx, node); err != nil {
-			return cmp.Or(movedAway(ctx), err)
 		}
-		return nil
 	})
+	if err := f(ctx, node); err != nil {
+		return cmp.Or(movedAway(ctx), err)
+	}
+	return nil
 }
 
 // movedAway returns why waiting gave a call up, if it did.

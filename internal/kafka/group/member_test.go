@@ -399,6 +399,33 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// A frozen coordinator is given up soon enough that its successor, which comes
+// after 9 to 10 s, is heard before the lease ends.
+func TestFrozenCoordinator(t *testing.T) {
+	for at := 9 * time.Second; at < 10*time.Second; at += 50 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScript(t)
+			g := s.join(New(s.options()))
+			time.Sleep(1500 * time.Millisecond)
+			frozen := time.Now()
+			hang, end := silence()
+			s.on(kmsg.Heartbeat, hang)
+			s.on(kmsg.FindCoordinator, func(r kmsg.Request) (kmsg.Response, error) {
+				if time.Since(frozen) >= at {
+					s.on(kmsg.Heartbeat, nil) // it names another, which answers
+				}
+				return s.usual(r)
+			})
+			time.Sleep(time.Until(frozen.Add(12*time.Second - 500*time.Millisecond)))
+			end()
+			if age := time.Since(g.lease.contact); age > 2500*time.Millisecond {
+				t.Errorf("the successor came after %v; the last word is %v old after 11.5 s", at, age)
+			}
+			g.Release()
+		})
+	}
+}
+
 // Brokers that do not answer to who looks for changes hold up no heartbeat.
 func TestWatchHoldsUpNoHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

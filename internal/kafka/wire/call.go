@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -37,7 +38,7 @@ func (c *Call) Required(map[protocol.ApiKey]int16) bool { return true }
 // Broker says which broker to ask.
 func (c *Call) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
 	if c.Route == nil {
-		return toAny(cluster)
+		return toAnyBut(-1)(cluster)
 	}
 	return c.Route(cluster)
 }
@@ -82,14 +83,20 @@ type Route func(protocol.Cluster) (protocol.Broker, error)
 // none lets kafka-go take the connection it asks for metadata.
 var none = protocol.Broker{ID: -1}
 
-// toAny takes a broker by chance, not in turn: clients in step would each meet
-// the same dead broker for ever.
-func toAny(c protocol.Cluster) (protocol.Broker, error) {
-	if len(c.Brokers) == 0 {
-		return none, nil
+// toAnyBut takes a broker by chance, not in turn: clients in step would each meet
+// the same dead broker for ever. The one with the id is taken only if there is no
+// other.
+func toAnyBut(avoid int32) Route {
+	return func(c protocol.Cluster) (protocol.Broker, error) {
+		ids := c.BrokerIDs()
+		if others := slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return id == avoid }); len(others) > 0 {
+			ids = others
+		}
+		if len(ids) == 0 {
+			return none, nil
+		}
+		return c.Brokers[ids[rand.IntN(len(ids))]], nil
 	}
-	ids := c.BrokerIDs()
-	return c.Brokers[ids[rand.IntN(len(ids))]], nil
 }
 
 // ToBroker goes to the broker with an id.

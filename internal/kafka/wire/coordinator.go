@@ -28,15 +28,22 @@ type Coordinator struct {
 	Kind   Kind
 	Name   string // of the group, or the transactional id
 
-	node atomic.Int64 // id of the broker plus 1; 0 when it has to be found
+	node    atomic.Int64 // id of the broker plus 1; 0 when it has to be found
+	doubted atomic.Int64 // id of the broker that was forgotten last plus 1: it may hang
 }
 
-// Find asks any broker who coordinates. It remembers nothing.
+// Find asks a broker who coordinates. It remembers nothing.
 func (c *Coordinator) Find(ctx context.Context) (int32, error) {
+	return c.FindBeside(ctx, int32(c.doubted.Load()-1))
+}
+
+// FindBeside is Find without the broker to avoid, if there is another: it may be
+// frozen, and would take as long to say nothing.
+func (c *Coordinator) FindBeside(ctx context.Context, avoid int32) (int32, error) {
 	r, err := c.send(ctx, Timeout, &Call{API: FindCoordinator, Body: func(w *Writer) {
 		w.Str(c.Name)
 		w.I8(int8(c.Kind))
-	}})
+	}, Route: toAnyBut(avoid)})
 	if err != nil {
 		return -1, err
 	}
@@ -65,7 +72,11 @@ func (c *Coordinator) Node(ctx context.Context) (node int32, fresh bool, err err
 }
 
 // Forget says that a broker may not coordinate any more.
-func (c *Coordinator) Forget(node int32) { c.node.CompareAndSwap(int64(node)+1, 0) }
+func (c *Coordinator) Forget(node int32) {
+	if c.node.CompareAndSwap(int64(node)+1, 0) {
+		c.doubted.Store(int64(node) + 1)
+	}
+}
 
 // Ask sends a request to a coordinator and returns the body of its answer.
 func (c *Coordinator) Ask(ctx context.Context, node int32, limit time.Duration, q *Call) (*Reader, error) {
