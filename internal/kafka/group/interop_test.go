@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -67,6 +68,7 @@ func (c *cluster) process(name string, args ...string) (lines <-chan string, end
 	cmd := exec.Command(name, args...)
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it may be a script: the signal is for what it runs
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -86,8 +88,8 @@ func (c *cluster) process(name string, args ...string) (lines <-chan string, end
 		if !once.CompareAndSwap(false, true) {
 			return
 		}
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait() // its exit code tells of the signal
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) // fails if it has ended
+		_ = cmd.Wait()                                      // its exit code tells of the signal
 		w.Close()
 		<-read
 	}
