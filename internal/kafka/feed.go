@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -116,6 +117,9 @@ func (f *feed) findLeaders(ctx context.Context, start func(*poller)) (known bool
 			}
 			if in.leader = t.Leader(in.p.ID); in.leader < 0 {
 				known = false
+				if in.p.asking() {
+					in.p.failing(cmp.Or(t.Err, error(kafkago.LeaderNotAvailable)))
+				}
 				continue
 			}
 			if f.brokers[in.leader] == nil {
