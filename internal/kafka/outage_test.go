@@ -173,6 +173,28 @@ func (e *env) healthy(topic string) {
 	})
 }
 
+// coordinated returns the name of a group whose coordinator runs on a broker that
+// is the active controller, or is not, and that broker.
+func (e *env) coordinated(controller bool) (group string, node int32) {
+	e.t.Helper()
+	req := kmsg.NewPtrDescribeQuorumRequest()
+	rt := kmsg.NewDescribeQuorumRequestTopic()
+	rt.Topic = "__cluster_metadata"
+	rt.Partitions = append(rt.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
+	req.Topics = append(req.Topics, rt)
+	e.eventually("such a group", func() bool {
+		resp, err := req.RequestWith(e.context(), e.admin)
+		if err != nil || len(resp.Topics) == 0 {
+			return false
+		}
+		group = unique("g")
+		c := wire.Coordinator{Send: e.client.over(e.client.control), Kind: wire.OfGroup, Name: group}
+		node, err = c.Find(e.context(), -1)
+		return err == nil && (node == resp.Topics[0].Partitions[0].LeaderID) == controller
+	})
+	return group, node
+}
+
 // committedAll returns what a group has committed in six partitions.
 func (e *env) committedAll(group, topic string) []int64 {
 	at := make([]int64, 6)
@@ -196,24 +218,25 @@ func real(group, topic string, j *journal) ConsumerOptions {
 // repeated. It logs for how long they were not, for docs/performance.md.
 func TestCoordinatorGoesAway(t *testing.T) {
 	e, ctl := nodes(t)
-	for _, event := range []struct{ name, down, up string }{
-		{"SIGKILL", "kill", "up"}, {"SIGTERM", "down", "up"}, {"SIGSTOP 30 s", "pause", "resume"},
+	for _, event := range []struct {
+		name, down, up string
+		controller     bool // it is the active controller, too: another has to take over before anything else does
+	}{
+		{"SIGKILL", "kill", "up", false}, {"SIGTERM", "down", "up", false},
+		{"SIGSTOP for 30 s", "pause", "resume", false}, {"SIGSTOP for 30 s and active controller", "pause", "resume", true},
 	} {
 		t.Run(event.name, func(t *testing.T) {
 			e := e.with(t)
 			const records = 60000
-			topic, group := e.backlog(records), unique("g")
+			topic := e.backlog(records)
+			e.healthy(topic)
+			group, node := e.coordinated(event.controller)
 			j := newJournal(6, records)
 			a, b := e.start(e.client, real(group, topic, j)), e.start(e.newClient(), real(group, topic, j))
 			e.eventually("both to work", func() bool {
 				return len(a.Partitions()) == 3 && len(b.Partitions()) == 3 && slices.Min(j.progress()) > 500 && slices.Min(e.committedAll(group, topic)) > 0
 			})
 			e.healthy(topic)
-			c := wire.Coordinator{Send: e.client.over(e.client.control), Kind: wire.OfGroup, Name: group}
-			node, err := c.Find(e.context(), -1)
-			if err != nil {
-				t.Fatal(err)
-			}
 			topics, err := e.client.Topics(e.context(), topic)
 			if err != nil {
 				t.Fatal(err)
@@ -255,7 +278,7 @@ func TestCoordinatorGoesAway(t *testing.T) {
 				}
 				return true
 			})
-			t.Logf("RESULT %s of the coordinator's broker (session 15 s): longest without a batch with a living leader %v, with a dead one %v; commits after %v; new generations %d",
+			t.Logf("RESULT %s, the coordinator's broker (session 15 s): longest without a batch with a living leader %v, with a dead one %v; commits after %v; new generations %d",
 				event.name, j.gap(living).Round(10*time.Millisecond), j.gap(dead).Round(10*time.Millisecond), commits.Round(100*time.Millisecond),
 				a.Stats().Generations+b.Stats().Generations-generations)
 			if err := a.stop(); err != nil {
