@@ -26,7 +26,8 @@ type Generation struct {
 
 	m       *Member
 	topics  []string         // we asked for
-	counts  map[string]int32 // partitions of all topics of the group, if we lead
+	watched []string         // topics whose partitions we watch: all of the group's, if we lead
+	counts  map[string]int32 // their partitions when we joined
 	lease   lease
 	silent  atomic.Bool // the last heartbeat failed
 	ended   chan struct{}
@@ -161,8 +162,8 @@ func (g *Generation) watch(ctx context.Context) {
 }
 
 // changed reports whether there are other topics or partitions than the group
-// was told about. Only a join of the leader, or one that asks for other topics,
-// makes it give them out anew.
+// was told about. Only a join of the leader, or one that says something new, makes
+// it give them out anew; ours does: it says what we hold, and since when.
 func (g *Generation) changed(ctx context.Context) bool {
 	topics, err := g.m.o.Topics(ctx)
 	if err != nil {
@@ -172,10 +173,10 @@ func (g *Generation) changed(ctx context.Context) bool {
 	if !slices.Equal(topics, g.topics) {
 		return true
 	}
-	if !g.Leader {
+	if len(g.watched) == 0 {
 		return false
 	}
-	counts, err := g.m.o.Partitions(ctx, slices.Sorted(maps.Keys(g.counts)))
+	counts, err := g.m.o.Partitions(ctx, g.watched)
 	return err == nil && !maps.Equal(counts, g.counts)
 }
 

@@ -135,16 +135,27 @@ func (m *Member) Join(ctx context.Context) (*Generation, error) {
 	}
 	m.id = j.member
 	var plan plan
+	var watched []string
 	var counts map[string]int32
-	if j.leader == m.id {
+	switch {
+	case j.leader == m.id:
 		claims, err := readClaims(j.members)
 		if err != nil {
 			return nil, err
 		}
-		if counts, err = m.o.Partitions(ctx, topicsOf(claims)); err != nil {
+		watched = topicsOf(claims)
+		if counts, err = m.o.Partitions(ctx, watched); err != nil {
 			return nil, err
 		}
 		if plan, err = assign(j.assignor, claims, counts); err != nil {
+			return nil, err
+		}
+	case m.o.Instance != "":
+		// A static member that led and was restarted is not told that it leads: if it
+		// did not watch, nobody would. That this costs a needless rebalance when two
+		// watch the same is well worth it.
+		watched = topics
+		if counts, err = m.o.Partitions(ctx, watched); err != nil {
 			return nil, err
 		}
 	}
@@ -156,7 +167,7 @@ func (m *Member) Join(ctx context.Context) (*Generation, error) {
 	slices.SortFunc(own, Partition.compare)
 	g := &Generation{
 		ID: j.generation, Member: m.id, Leader: plan != nil, Assignor: j.assignor, Partitions: own,
-		m: m, topics: topics, counts: counts, ended: make(chan struct{}),
+		m: m, topics: topics, watched: watched, counts: counts, ended: make(chan struct{}),
 		lease: lease{length: m.o.Session - m.o.Margin, blind: m.o.Blind},
 	}
 	g.lease.renew(sent)

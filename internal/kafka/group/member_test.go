@@ -345,20 +345,32 @@ func TestCoordinatorMovesDuringJoin(t *testing.T) {
 }
 
 // The leader has partitions given out anew when there are more of them, or when
-// other topics are wanted; a look that fails changes nothing.
+// other topics are wanted; a look that fails changes nothing. A static member
+// looks, too: if it led before it was restarted, it is not told.
 func TestWatch(t *testing.T) {
+	topics := func(list ...string) func(context.Context) ([]string, error) {
+		return func(context.Context) ([]string, error) { return slices.Clone(list), nil }
+	}
+	counted := func(all map[string]int32) func(context.Context, []string) (map[string]int32, error) {
+		return func(_ context.Context, asked []string) (map[string]int32, error) {
+			some := make(map[string]int32)
+			for _, name := range asked {
+				if n, ok := all[name]; ok {
+					some[name] = n
+				}
+			}
+			return some, nil
+		}
+	}
 	for _, test := range []struct {
 		name   string
 		change func(o *Options)
 		want   bool
 	}{
 		{"nothing", func(*Options) {}, false},
-		{"more partitions", func(o *Options) {
-			o.Partitions = func(context.Context, []string) (map[string]int32, error) { return map[string]int32{"t": 5}, nil }
-		}, true},
-		{"another topic", func(o *Options) {
-			o.Topics = func(context.Context) ([]string, error) { return []string{"u", "t"}, nil }
-		}, true},
+		{"more partitions", func(o *Options) { o.Partitions = counted(map[string]int32{"t": 5}) }, true},
+		{"another topic", func(o *Options) { o.Topics = topics("u", "late", "t") }, true},
+		{"a topic that was not there", func(o *Options) { o.Partitions = counted(map[string]int32{"t": 4, "late": 1}) }, true},
 		{"no answer", func(o *Options) {
 			o.Topics = func(context.Context) ([]string, error) { return nil, errors.New("cut") }
 		}, false},
@@ -366,36 +378,45 @@ func TestWatch(t *testing.T) {
 			o.Partitions = func(context.Context, []string) (map[string]int32, error) { return nil, errors.New("cut") }
 		}, false},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newScript(t)
-			now := new(atomic.Pointer[Options])
-			o := s.options()
-			now.Store(&o)
-			inner := s.options()
-			inner.Topics = func(ctx context.Context) ([]string, error) { return now.Load().Topics(ctx) }
-			inner.Partitions = func(ctx context.Context, topics []string) (map[string]int32, error) {
-				return now.Load().Partitions(ctx, topics)
-			}
-			g := s.join(New(inner))
-			changed := s.options()
-			test.change(&changed)
-			now.Store(&changed)
-			time.Sleep(7 * time.Second)
-			select {
-			case <-g.Ended():
-				if !test.want {
-					t.Errorf("%s: the generation ended", test.name)
+		for _, leads := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				s := newScript(t)
+				o := s.options()
+				o.Topics, o.Partitions = topics("t", "late"), counted(map[string]int32{"t": 4})
+				var now atomic.Pointer[Options]
+				now.Store(new(o))
+				if !leads {
+					o.Instance = "one"
+					s.on(kmsg.JoinGroup, func(r kmsg.Request) (kmsg.Response, error) {
+						resp, err := s.usual(r)
+						resp.(*kmsg.JoinGroupResponse).LeaderID = "as it was called before"
+						return resp, err
+					})
 				}
-			default:
-				if test.want {
-					t.Errorf("%s: the generation goes on", test.name)
+				changed := *now.Load()
+				test.change(&changed)
+				o.Topics = func(ctx context.Context) ([]string, error) { return now.Load().Topics(ctx) }
+				o.Partitions = func(ctx context.Context, topics []string) (map[string]int32, error) {
+					return now.Load().Partitions(ctx, topics)
 				}
-			}
-			if g.Err() != nil {
-				t.Errorf("%s: %v", test.name, g.Err())
-			}
-			g.Release()
-		})
+				g := s.join(New(o))
+				if g.Leader != leads {
+					t.Errorf("leader %v", g.Leader)
+				}
+				now.Store(&changed)
+				time.Sleep(7 * time.Second)
+				ended := false
+				select {
+				case <-g.Ended():
+					ended = true
+				default:
+				}
+				if ended != test.want || g.Err() != nil {
+					t.Errorf("%s, leader %v: ended %v (%v), want %v", test.name, leads, ended, g.Err(), test.want)
+				}
+				g.Release()
+			})
+		}
 	}
 }
 
@@ -662,6 +683,30 @@ func TestStaticRestart(t *testing.T) {
 	rival.with(3)
 	rival.close()
 	a.close()
+}
+
+// A static member that led, restarted, and is not told that it leads still sees
+// to it that partitions that are added are given out.
+func TestStaticRestartWatches(t *testing.T) {
+	c := setup(t)
+	o := c.options()
+	o.Instance, o.Watch = "one", 100*time.Millisecond
+	w := c.run(o)
+	w.with(six)
+	w.close()
+	w = c.run(o)
+	w.with(six)
+	req := kmsg.NewPtrCreatePartitionsRequest()
+	req.TimeoutMillis = 5000
+	rt := kmsg.NewCreatePartitionsRequestTopic()
+	rt.Topic, rt.Count = c.topic, six+2
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(c.context(), c.admin)
+	if err != nil || resp.Topics[0].ErrorCode != 0 {
+		t.Fatal(err, resp)
+	}
+	w.with(six + 2)
+	w.close()
 }
 
 // Who drains for longer than a rebalance may take is dropped; the others go on,
