@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -40,10 +41,11 @@ type journal struct {
 	judged  [][]uint8 // how often each offset was
 	last    []time.Time
 	longest []time.Duration // without a batch
+	until   []time.Time     // when that ended
 }
 
 func newJournal(partitions, records int) *journal {
-	j := &journal{last: make([]time.Time, partitions), longest: make([]time.Duration, partitions)}
+	j := &journal{last: make([]time.Time, partitions), longest: make([]time.Duration, partitions), until: make([]time.Time, partitions)}
 	for range partitions {
 		j.judged = append(j.judged, make([]uint8, records))
 	}
@@ -64,7 +66,9 @@ func (j *journal) handle(ctx context.Context, b *Batch) error {
 
 func (j *journal) tick(p int) {
 	now := time.Now()
-	j.longest[p] = max(j.longest[p], now.Sub(j.last[p]))
+	if d := now.Sub(j.last[p]); d > j.longest[p] {
+		j.longest[p], j.until[p] = d, now
+	}
 	j.last[p] = now
 }
 
@@ -85,6 +89,14 @@ func (j *journal) gap(partitions []int32) (longest time.Duration) {
 		longest = max(longest, j.longest[p], time.Since(j.last[p]))
 	}
 	return longest
+}
+
+// when returns when the gap of a partition with the longest one ended, after a time.
+func (j *journal) when(began time.Time, partitions []int32) time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	worst := slices.MaxFunc(partitions, func(a, b int32) int { return cmp.Compare(j.longest[a], j.longest[b]) })
+	return j.until[worst].Sub(began)
 }
 
 // progress returns how far each partition has come.
@@ -189,7 +201,7 @@ func (e *env) coordinated(controller bool) (group string, node int32) {
 		}
 		group = unique("g")
 		c := wire.Coordinator{Send: e.client.over(e.client.control), Kind: wire.OfGroup, Name: group}
-		node, err = c.Find(e.context(), -1)
+		node, err = c.Find(e.context())
 		return err == nil && (node == resp.Topics[0].Partitions[0].LeaderID) == controller
 	})
 	return group, node
@@ -278,8 +290,8 @@ func TestCoordinatorGoesAway(t *testing.T) {
 				}
 				return true
 			})
-			t.Logf("RESULT %s, the coordinator's broker (session 15 s): longest without a batch with a living leader %v, with a dead one %v; commits after %v; new generations %d",
-				event.name, j.gap(living).Round(10*time.Millisecond), j.gap(dead).Round(10*time.Millisecond), commits.Round(100*time.Millisecond),
+			t.Logf("RESULT %s, the coordinator's broker (session 15 s): longest without a batch with a living leader %v (until %v), with a dead one %v; commits after %v; new generations %d",
+				event.name, j.gap(living).Round(10*time.Millisecond), j.when(began, living).Round(100*time.Millisecond), j.gap(dead).Round(10*time.Millisecond), commits.Round(100*time.Millisecond),
 				a.Stats().Generations+b.Stats().Generations-generations)
 			if err := a.stop(); err != nil {
 				t.Error(err)
