@@ -53,7 +53,7 @@ func TestLoginAtRealBroker(t *testing.T) {
 				t.Fatal(err)
 			}
 			topic := unique("t")
-			if err := c.CreateTopics(e.context(), NewTopic{Name: topic, Partitions: 1, Replication: 1}); err != nil {
+			if err := c.CreateTopics(e.context(), NewTopic{Name: topic, Partitions: 1}); err != nil {
 				t.Fatal(err)
 			}
 			p := c.NewProducer(produce.Options{Topics: []string{topic}})

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"testing"
 	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // FuzzReader gives the reader any bytes at all, as they are and with the
@@ -19,6 +21,9 @@ func FuzzReader(f *testing.F) {
 	}
 	f.Add(marked(of(0, "x"), transactional|control, 5), int64(0), int64(1), uint8(1))
 	f.Add([]byte{}, int64(0), int64(0), uint8(0))
+	for _, g := range goldens(f) {
+		f.Add(g.data, int64(0), g.End, uint8(1))
+	}
 	const limit = 1 << 16
 	inflater := NewInflater(limit)
 	f.Fuzz(func(t *testing.T, data []byte, offset, end int64, flags uint8) {
@@ -95,4 +100,53 @@ func within(b, whole []byte) bool {
 	}
 	p, q := uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(unsafe.SliceData(whole)))
 	return p >= q && p+uintptr(len(b)) <= q+uintptr(len(whole))
+}
+
+// FuzzWriter has any records written with each codec: what is read of them, by us and
+// by franz-go, is what was given.
+func FuzzWriter(f *testing.F) {
+	f.Add([]byte{}, uint8(None))
+	f.Add([]byte("\x05abcdefgh\x00\xff\x01x"), uint8(LZ4))
+	f.Add(bytes.Repeat([]byte("\x22again and again "), 50), uint8(Zstd))
+	f.Fuzz(func(t *testing.T, data []byte, codec uint8) {
+		w := Writer{Codec: []Codec{None, LZ4, Zstd}[codec%3]}
+		w.Reset()
+		// The data says what the records are: a byte how long a part is, the part, and so on.
+		part := func() []byte {
+			if len(data) == 0 || data[0] == 255 {
+				data = data[min(1, len(data)):]
+				return nil
+			}
+			n := min(int(data[0]), len(data)-1)
+			p := data[1 : 1+n : 1+n]
+			data = data[1+n:]
+			return p
+		}
+		var want []plainRecord
+		for at := int64(1_700_000_000_000); len(want) == 0 || len(data) > 0; at = at*3%2_000_000_000_000 + 1 {
+			p := plainRecord{Offset: int64(len(want)), Time: at}
+			key, value := part(), part()
+			p.Key, p.Value = text(key), text(value)
+			var headers []Header
+			for range len(key) % 3 {
+				h := Header{Key: string(part()), Value: part()}
+				headers = append(headers, h)
+				p.Headers = append(p.Headers, plainHeader{h.Key, text(h.Value)})
+			}
+			w.Add(key, value, headers, at)
+			want = append(want, p)
+		}
+		b, err := w.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := Input{Data: b, End: int64(len(want))}
+		got, corrupt, _ := readPlainly(t, in)
+		if diff := cmp.Diff(want, got); diff != "" || len(corrupt) > 0 {
+			t.Errorf("corrupt %v, records (-written +read):\n%s", corrupt, diff)
+		}
+		if diff := cmp.Diff(want, franzReads(t, in)); diff != "" {
+			t.Errorf("(-written +read by franz-go):\n%s", diff)
+		}
+	})
 }
