@@ -28,7 +28,8 @@ func TestWithFranz(t *testing.T) {
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
-					for !cl.PollFetches(context.Background()).IsClientClosed() {
+					for closed := false; !closed; {
+						closed = cl.PollFetches(context.Background()).IsClientClosed()
 					}
 				}()
 				leave = func() {

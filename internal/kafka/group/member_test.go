@@ -439,7 +439,10 @@ func TestFrozenCoordinator(t *testing.T) {
 			})
 			time.Sleep(time.Until(frozen.Add(12*time.Second - 500*time.Millisecond)))
 			end()
-			if age := time.Since(g.lease.contact); age > 2500*time.Millisecond {
+			g.lease.mu.Lock()
+			age := time.Since(g.lease.contact)
+			g.lease.mu.Unlock()
+			if age > 2500*time.Millisecond {
 				t.Errorf("the successor came after %v; the last word is %v old after 11.5 s", at, age)
 			}
 			g.Release()
