@@ -176,6 +176,28 @@ func TestAlive(t *testing.T) {
 	}
 }
 
+// A sign of life that comes when its batch is finished does not make the partition
+// look stuck.
+func TestAliveTooLate(t *testing.T) {
+	e := setup(t, 1)
+	topic, group := e.topic(1), unique("g")
+	e.produce(topic, 0, "x")
+	o := quick(group, topic)
+	alive := make(chan func(), 1)
+	o.Handle = func(_ context.Context, b *Batch) error {
+		alive <- b.alive
+		return nil
+	}
+	m := e.start(e.client, o)
+	m.reach(topic, 0, 1)
+	p := m.current().partitions[0]
+	e.eventually("the batch to be finished", func() bool { return p.next.Load() == 1 })
+	(<-alive)()
+	if silent := p.silent(time.Now().Add(time.Hour)); silent != 0 {
+		t.Errorf("no batch is in hand, and none gave a sign for %v", silent)
+	}
+}
+
 // In every generation each partition is fenced before its offset is asked for.
 // With CommitRanges nothing is committed in any other way, and a generation begins
 // where the group says: it alone knows which transactions came to pass.

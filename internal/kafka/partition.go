@@ -248,7 +248,7 @@ func (p *partition) handle(hand context.Context, b *Batch) error {
 			break
 		}
 	}
-	p.alive()
+	p.sign.Store(time.Now().UnixNano())
 	err := p.g.k.o.Handle(hand, b)
 	p.sign.Store(0)
 	switch {
@@ -273,7 +273,13 @@ func (p *partition) handle(hand context.Context, b *Batch) error {
 	return nil
 }
 
-func (p *partition) alive() { p.sign.Store(time.Now().UnixNano()) }
+// alive is a sign of life of the batch in hand. One that comes too late, when the
+// batch is finished, is none: it would stand for a batch that never ends.
+func (p *partition) alive() {
+	if last := p.sign.Load(); last != 0 {
+		p.sign.CompareAndSwap(last, time.Now().UnixNano())
+	}
+}
 
 // silent returns for how long the batch in hand has given no sign of life, 0 if
 // there is none.
