@@ -35,7 +35,7 @@ func nodes(t *testing.T) (e *env, ctl func(args ...string)) {
 	}
 }
 
-// journal is what a group did, by partition of one topic.
+// journal is what a group did, by partition of one topic, which has six.
 type journal struct {
 	mu      sync.Mutex
 	judged  [][]uint8 // how often each offset was
@@ -44,9 +44,9 @@ type journal struct {
 	until   []time.Time     // when that ended
 }
 
-func newJournal(partitions, records int) *journal {
-	j := &journal{last: make([]time.Time, partitions), longest: make([]time.Duration, partitions), until: make([]time.Time, partitions)}
-	for range partitions {
+func newJournal(records int) *journal {
+	j := &journal{last: make([]time.Time, 6), longest: make([]time.Duration, 6), until: make([]time.Time, 6)}
+	for range 6 {
 		j.judged = append(j.judged, make([]uint8, records))
 	}
 	return j
@@ -216,9 +216,9 @@ func (e *env) committedAll(group, topic string) []int64 {
 	return at
 }
 
-// real are the options as they are by default, with small batches and polls that
+// usual are the options as they are by default, with small batches and polls that
 // bring about a quarter of a second's work.
-func real(group, topic string, j *journal) ConsumerOptions {
+func usual(group, topic string, j *journal) ConsumerOptions {
 	return ConsumerOptions{
 		Group: group, Topics: []Subscription{{Topic: topic}}, BatchRecords: 50, PartitionBytes: 4096,
 		Handle: j.handle,
@@ -243,8 +243,8 @@ func TestCoordinatorGoesAway(t *testing.T) {
 			topic := e.backlog(records)
 			e.healthy(topic)
 			group, node := e.coordinated(event.controller)
-			j := newJournal(6, records)
-			a, b := e.start(e.client, real(group, topic, j)), e.start(e.newClient(), real(group, topic, j))
+			j := newJournal(records)
+			a, b := e.start(e.client, usual(group, topic, j)), e.start(e.newClient(), usual(group, topic, j))
 			e.eventually("both to work", func() bool {
 				return len(a.Partitions()) == 3 && len(b.Partitions()) == 3 && slices.Min(j.progress()) > 500 && slices.Min(e.committedAll(group, topic)) > 0
 			})
@@ -314,13 +314,13 @@ func TestMembersAndLeadersMove(t *testing.T) {
 	topic := e.backlog(records)
 	e.healthy(topic)
 	t.Run("busy", func(t *testing.T) {
-		e, group, j := e.with(t), unique("g"), newJournal(6, records)
-		a := e.start(e.client, real(group, topic, j))
+		e, group, j := e.with(t), unique("g"), newJournal(records)
+		a := e.start(e.client, usual(group, topic, j))
 		e.eventually("the first to work", func() bool { return slices.Min(j.progress()) > 500 })
 		j.from()
 		began := time.Now()
 		first := make(chan time.Duration, 1)
-		o := real(group, topic, j)
+		o := usual(group, topic, j)
 		o.Handle = func(ctx context.Context, b *Batch) error {
 			select {
 			case first <- time.Since(began):
@@ -358,18 +358,18 @@ func TestMembersAndLeadersMove(t *testing.T) {
 	t.Run("idle", func(t *testing.T) {
 		e, group := e.with(t), unique("g")
 		idle := e.topic(6)
-		j := newJournal(6, 1)
-		a := e.start(e.client, real(group, idle, j))
+		j := newJournal(1)
+		a := e.start(e.client, usual(group, idle, j))
 		e.eventually("the first to have all", func() bool { return len(a.Partitions()) == 6 })
 		began := time.Now()
-		b := e.start(e.newClient(), real(group, idle, j))
+		b := e.start(e.newClient(), usual(group, idle, j))
 		e.eventually("the second to have its share", func() bool { return len(b.Partitions()) == 3 })
 		t.Logf("RESULT second member has its partitions after %v, idle (heartbeat 1 s)", time.Since(began).Round(10*time.Millisecond))
 	})
 	t.Run("static", func(t *testing.T) {
-		e, group, j := e.with(t), unique("g"), newJournal(6, records)
+		e, group, j := e.with(t), unique("g"), newJournal(records)
 		member := func(instance string) *member {
-			o := real(group, topic, j)
+			o := usual(group, topic, j)
 			o.Instance = instance
 			return e.start(e.newClient(), o)
 		}
@@ -402,8 +402,8 @@ func TestMembersAndLeadersMove(t *testing.T) {
 		}
 	})
 	t.Run("leader", func(t *testing.T) {
-		e, group, j := e.with(t), unique("g"), newJournal(6, records)
-		a := e.start(e.client, real(group, topic, j))
+		e, group, j := e.with(t), unique("g"), newJournal(records)
+		a := e.start(e.client, usual(group, topic, j))
 		e.eventually("it to work", func() bool { return slices.Min(j.progress()) > 200 })
 		all := []int32{0, 1, 2, 3, 4, 5}
 		var worst time.Duration
