@@ -10,6 +10,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -29,7 +30,7 @@ type Committed struct {
 func (c *Client) Committed(ctx context.Context, group string) ([]Committed, error) {
 	co := &wire.Coordinator{Send: c.over(c.control), Client: c.config.ClientID, Kind: wire.OfGroup, Name: group}
 	began := time.Now()
-	again := backoff{base: 50 * time.Millisecond, ceiling: time.Second}
+	again := retry.Backoff{Base: 50 * time.Millisecond, Ceiling: time.Second}
 	for {
 		list, err := committed(ctx, co)
 		switch {
@@ -43,7 +44,7 @@ func (c *Client) Committed(ctx context.Context, group string) ([]Committed, erro
 			return nil, fmt.Errorf("ask for the committed offsets of group %s: given up after %v: %w", group, scanPatience, err)
 		}
 		// On a fresh cluster, and after a coordinator's death, there is none for a while.
-		if !pause(ctx, again.next()) {
+		if !retry.Pause(ctx, again.Next()) {
 			return nil, ctx.Err()
 		}
 	}

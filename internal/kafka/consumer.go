@@ -18,6 +18,7 @@ import (
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/fetch"
 	"github.com/weir-moderation/weir/internal/kafka/group"
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 )
 
 // Record is one record of a batch, or a record batch that cannot be read.
@@ -355,7 +356,7 @@ func (k *Consumer) partitionCounts(ctx context.Context, names []string) (map[str
 // awaitTopics waits until every topic that is named exists. The group would give
 // nobody anything of one that is missing, without a word.
 func (k *Consumer) awaitTopics(ctx context.Context) error {
-	again := backoff{base: 250 * time.Millisecond, ceiling: 2 * time.Second}
+	again := retry.Backoff{Base: 250 * time.Millisecond, Ceiling: 2 * time.Second}
 	for {
 		names, err := k.topics(ctx)
 		var topics []Topic
@@ -392,7 +393,7 @@ func (k *Consumer) awaitTopics(ctx context.Context) error {
 			k.wait("joining")
 			return nil
 		}
-		if !pause(ctx, again.next()) {
+		if !retry.Pause(ctx, again.Next()) {
 			return ctx.Err()
 		}
 	}
@@ -400,7 +401,7 @@ func (k *Consumer) awaitTopics(ctx context.Context) error {
 
 // serve goes from generation to generation.
 func (k *Consumer) serve(ctx context.Context, member *group.Member) error {
-	again := backoff{base: 100 * time.Millisecond, ceiling: time.Second}
+	again := retry.Backoff{Base: 100 * time.Millisecond, Ceiling: time.Second}
 	var before *generation
 	for ctx.Err() == nil {
 		gen, err := member.Join(ctx)
@@ -419,17 +420,17 @@ func (k *Consumer) serve(ctx context.Context, member *group.Member) error {
 			if !errors.Is(err, kafkago.RebalanceInProgress) {
 				k.wait(err.Error())
 			}
-			pause(ctx, again.next())
+			retry.Pause(ctx, again.Next())
 			continue
 		}
-		again.reset()
+		again.Reset()
 		g, err := k.begin(ctx, gen, before)
 		if err != nil {
 			gen.Release()
 			before = nil
 			if ctx.Err() == nil && gen.Err() == nil {
 				k.wait(err.Error())
-				pause(ctx, again.next())
+				retry.Pause(ctx, again.Next())
 			}
 			continue
 		}

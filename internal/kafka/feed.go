@@ -14,6 +14,7 @@ import (
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/fetch"
 	"github.com/weir-moderation/weir/internal/kafka/group"
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -71,7 +72,7 @@ func newFeed(k *Consumer, partitions []*partition) *feed {
 func (f *feed) run(ctx context.Context) {
 	var pollers sync.WaitGroup
 	defer pollers.Wait()
-	again := backoff{base: 20 * time.Millisecond, ceiling: time.Second}
+	again := retry.Backoff{Base: 20 * time.Millisecond, Ceiling: time.Second}
 	for ctx.Err() == nil {
 		known, err := f.findLeaders(ctx, func(p *poller) { pollers.Go(func() { p.run(ctx) }) })
 		for _, in := range f.order {
@@ -80,13 +81,13 @@ func (f *feed) run(ctx context.Context) {
 			}
 		}
 		if err != nil || !known {
-			pause(ctx, again.next())
+			retry.Pause(ctx, again.Next())
 			continue
 		}
-		again.reset()
+		again.Reset()
 		select {
 		case <-f.look:
-			pause(ctx, 10*time.Millisecond) // a broker that is going away says so for each of its partitions
+			retry.Pause(ctx, 10*time.Millisecond) // a broker that is going away says so for each of its partitions
 		case <-time.After(f.k.o.Watch):
 		case <-ctx.Done():
 		}
@@ -123,7 +124,7 @@ func (f *feed) findLeaders(ctx context.Context, start func(*poller)) (known bool
 				continue
 			}
 			if f.brokers[in.leader] == nil {
-				p := &poller{f: f, broker: in.leader, wake: make(chan struct{}, 1), again: backoff{base: 50 * time.Millisecond, ceiling: time.Second}}
+				p := &poller{f: f, broker: in.leader, wake: make(chan struct{}, 1), again: retry.Backoff{Base: 50 * time.Millisecond, Ceiling: time.Second}}
 				f.brokers[in.leader] = p
 				start(p)
 			}
@@ -194,7 +195,7 @@ type poller struct {
 	wake   chan struct{}
 	turn   int // where the next request begins
 	alone  int // so many requests ask for one partition only
-	again  backoff
+	again  retry.Backoff
 	parts  []fetch.PartAnswer
 }
 
@@ -237,14 +238,14 @@ func (p *poller) run(ctx context.Context) {
 				in.p.failing(err)
 			}
 			p.f.lookAgain()
-			throttle = max(throttle, p.again.next())
+			throttle = max(throttle, p.again.Next())
 		default:
-			p.again.reset()
+			p.again.Reset()
 			if n < smallPoll {
 				throttle = max(throttle, time.Until(began.Add(p.f.k.o.Pace)))
 			}
 		}
-		pause(ctx, throttle)
+		retry.Pause(ctx, throttle)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-moderation/weir/internal/kafka/group"
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 )
 
 // generation is the time between two rebalances, in which a set of partitions
@@ -18,6 +19,7 @@ type generation struct {
 	k          *Consumer
 	gen        *group.Generation
 	claim      Claim
+	born       time.Time
 	partitions []*partition
 	feed       *feed
 	kick       chan struct{} // commit now
@@ -47,6 +49,7 @@ func newGeneration(k *Consumer, gen *group.Generation, offsets map[group.Partiti
 	g := &generation{
 		k: k, gen: gen,
 		claim:  Claim{Group: k.o.Group, Generation: gen.ID, Member: gen.Member, Instance: k.o.Instance},
+		born:   time.Now(),
 		kick:   make(chan struct{}, 1),
 		tracks: make(map[*partition]*track),
 	}
@@ -79,6 +82,10 @@ func (g *generation) kept(id group.Partition) (*partition, *track) {
 	return nil, nil
 }
 
+// age returns how old the generation is, in nanoseconds, at least one. Unlike the time
+// of day it makes no steps.
+func (g *generation) age(now time.Time) int64 { return max(int64(now.Sub(g.born)), 1) }
+
 // finalTime is how long the last checkpoint and commit of a generation may take.
 // The group waits for us meanwhile: it has to fit into a rebalance, with the drain.
 const finalTime = 5 * time.Second
@@ -108,7 +115,7 @@ func (g *generation) run(ctx context.Context) error {
 		case <-poll.Done():
 		}
 		g.draining.Store(true)
-		pause(hand, g.k.o.Drain)
+		retry.Pause(hand, g.k.o.Drain)
 		letGo()
 	})
 	for _, p := range g.partitions {
@@ -140,9 +147,9 @@ func (g *generation) run(ctx context.Context) error {
 	halt()
 	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalTime)
 	defer cancel()
-	again := backoff{base: 100 * time.Millisecond, ceiling: time.Second}
+	again := retry.Backoff{Base: 100 * time.Millisecond, Ceiling: time.Second}
 	for !g.commit(final) { // the coordinator may be on its way to another broker
-		if !pause(final, again.next()) {
+		if !retry.Pause(final, again.Next()) {
 			break
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -54,7 +55,7 @@ func newJournal(records int) *journal {
 
 // handle judges a batch of 50 in 50 ms.
 func (j *journal) handle(ctx context.Context, b *Batch) error {
-	pause(ctx, 50*time.Millisecond)
+	retry.Pause(ctx, 50*time.Millisecond)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for o := b.First; o < b.Next; o++ {
@@ -277,7 +278,7 @@ func TestCoordinatorGoesAway(t *testing.T) {
 			})
 			commits := time.Since(began)
 			if event.down == "pause" { // it shall wake among those that took over
-				pause(e.context(), 30*time.Second-time.Since(began))
+				retry.Pause(e.context(), 30*time.Second-time.Since(began))
 			}
 			ctl(event.up, strconv.Itoa(int(node)))
 			e.healthy(topic)

@@ -14,6 +14,7 @@ import (
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/fetch"
 	"github.com/weir-moderation/weir/internal/kafka/group"
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -28,12 +29,12 @@ type partition struct {
 	in    <-chan portion
 
 	offset  int64 // the next to hand out; below 0 when the group has committed none
-	backoff backoff
+	backoff retry.Backoff
 
 	next, end atomic.Int64
 	stopped   atomic.Bool
 	oldest    atomic.Int64 // time of the first message that is not finished, ms since 1970, as far as known
-	sign      atomic.Int64 // the last sign of life of the batch in hand, ns since 1970; 0 for none in hand
+	sign      atomic.Int64 // age of the generation at the last sign of life of the batch in hand; 0 for none in hand
 
 	mu    sync.Mutex
 	err   error // of the last poll
@@ -45,7 +46,7 @@ func newPartition(g *generation, id group.Partition, offset int64) *partition {
 		Partition: id,
 		g:         g, start: g.k.subscription(id.Topic).Start,
 		offset:  offset,
-		backoff: backoff{base: 50 * time.Millisecond, ceiling: time.Second},
+		backoff: retry.Backoff{Base: 50 * time.Millisecond, Ceiling: time.Second},
 	}
 	if n := g.k.counts[id.Topic]; p.start == Latest && int(id.ID) >= n {
 		// The topic came, or grew, while we were running: everything in the new
@@ -87,15 +88,15 @@ func (p *partition) run(poll, hand context.Context) error {
 				return nil
 			case err != nil:
 				p.failing(err)
-				p.goOn(p.backoff.next())
+				p.goOn(p.backoff.Next())
 			}
 		}
 	}
 }
 
 // goOn has the partition polled from where it is, after a while.
-func (p *partition) goOn(pause time.Duration) {
-	p.feed.resume(p, p.offset, int32(p.g.k.o.PartitionBytes), false, time.Now().Add(pause))
+func (p *partition) goOn(after time.Duration) {
+	p.feed.resume(p, p.offset, int32(p.g.k.o.PartitionBytes), false, time.Now().Add(after))
 }
 
 // handlerError is an error of Handle or OnGap.
@@ -134,7 +135,7 @@ func (p *partition) begin(poll context.Context) bool {
 			}
 		}
 		p.failing(err)
-		if !pause(poll, p.backoff.next()) {
+		if !retry.Pause(poll, p.backoff.Next()) {
 			return false
 		}
 	}
@@ -168,7 +169,7 @@ func (p *partition) take(poll, hand context.Context, got *portion) error {
 		return nil
 	}
 	p.failing(nil)
-	p.backoff.reset()
+	p.backoff.Reset()
 	return p.deliver(poll, hand, got)
 }
 
@@ -248,7 +249,7 @@ func (p *partition) handle(hand context.Context, b *Batch) error {
 			break
 		}
 	}
-	p.sign.Store(time.Now().UnixNano())
+	p.sign.Store(p.g.age(time.Now()))
 	err := p.g.k.o.Handle(hand, b)
 	p.sign.Store(0)
 	switch {
@@ -277,7 +278,7 @@ func (p *partition) handle(hand context.Context, b *Batch) error {
 // batch is finished, is none: it would stand for a batch that never ends.
 func (p *partition) alive() {
 	if last := p.sign.Load(); last != 0 {
-		p.sign.CompareAndSwap(last, time.Now().UnixNano())
+		p.sign.CompareAndSwap(last, p.g.age(time.Now()))
 	}
 }
 
@@ -288,7 +289,7 @@ func (p *partition) silent(now time.Time) time.Duration {
 	if at == 0 {
 		return 0
 	}
-	return now.Sub(time.Unix(0, at))
+	return time.Duration(p.g.age(now) - at)
 }
 
 // outOfRange deals with an offset the leader does not have: retention took it,

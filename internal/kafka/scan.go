@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/fetch"
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -174,7 +175,7 @@ func (s *Scan) poll(ctx context.Context, r *Range, final bool, limit int32, hand
 	var throttle time.Duration
 	s.parts, throttle, err = answer.Parse(s.parts[:0])
 	if err == nil && throttle > 0 {
-		pause(ctx, min(throttle, maxThrottle))
+		retry.Pause(ctx, min(throttle, maxThrottle))
 	}
 	switch {
 	case err != nil:
@@ -211,7 +212,7 @@ func (s *Scan) poll(ctx context.Context, r *Range, final bool, limit int32, hand
 // persist tries again until it works, ctx ends, or brokers were away for too long.
 func (s *Scan) persist(ctx context.Context, try func() error) error {
 	began := time.Now()
-	again := backoff{base: 50 * time.Millisecond, ceiling: time.Second}
+	again := retry.Backoff{Base: 50 * time.Millisecond, Ceiling: time.Second}
 	for {
 		err := try()
 		if err == nil || errors.Is(err, ErrClosed) {
@@ -220,7 +221,7 @@ func (s *Scan) persist(ctx context.Context, try func() error) error {
 		if time.Since(began) > scanPatience {
 			return fmt.Errorf("given up after %v: %w", scanPatience, err)
 		}
-		if !pause(ctx, again.next()) {
+		if !retry.Pause(ctx, again.Next()) {
 			return ctx.Err()
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -415,7 +416,7 @@ func (w *worker) work(ctx context.Context) error {
 			return err
 		}
 		if err != nil {
-			sleep(ctx, 50*time.Millisecond)
+			retry.Pause(ctx, 50*time.Millisecond)
 			continue
 		}
 		err = w.generation(ctx, g)
@@ -465,7 +466,7 @@ func (w *worker) generation(ctx context.Context, g *Generation) error {
 		}
 		w.mu.Unlock()
 		_ = commit(ctx) // the last one counts
-		sleep(ctx, 5*time.Millisecond)
+		retry.Pause(ctx, 5*time.Millisecond)
 	}
 	w.mu.Lock()
 	drain := w.drain
@@ -479,7 +480,7 @@ func (w *worker) generation(ctx context.Context, g *Generation) error {
 	last, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	for commit(last) != nil && g.Err() == nil && last.Err() == nil {
-		sleep(last, 20*time.Millisecond)
+		retry.Pause(last, 20*time.Millisecond)
 	}
 	return nil
 }

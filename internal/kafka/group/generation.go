@@ -12,6 +12,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -77,7 +78,7 @@ func (g *Generation) Hold(ctx context.Context) bool {
 		if !waited {
 			g.m.o.Logger.Warn("the group's coordinator is silent; no batch is begun until it answers", "group", g.m.o.Group, "generation", g.ID)
 		}
-		sleep(ctx, look)
+		retry.Pause(ctx, look)
 	}
 }
 
@@ -121,7 +122,7 @@ func (g *Generation) heartbeats(ctx context.Context) {
 		if fails > 0 {
 			wait = min(wait, time.Duration(fails)*knock)
 		}
-		if !sleep(ctx, wait) {
+		if !retry.Pause(ctx, wait) {
 			return
 		}
 		err := g.beat(ctx)
@@ -153,7 +154,7 @@ func (g *Generation) heartbeats(ctx context.Context) {
 // goroutine of its own: a broker that does not answer must not hold up heartbeats.
 // While the coordinator is silent it looks for nothing: nobody could join.
 func (g *Generation) watch(ctx context.Context) {
-	for sleep(ctx, g.m.o.Watch) {
+	for retry.Pause(ctx, g.m.o.Watch) {
 		if !g.silent.Load() && g.changed(ctx) && !g.silent.Load() {
 			g.end(nil)
 			return
@@ -242,7 +243,7 @@ func (g *Generation) Committed(ctx context.Context) (map[Partition]int64, error)
 			return nil, err
 		default:
 		}
-		if !sleep(ctx, 50*time.Millisecond) {
+		if !retry.Pause(ctx, 50*time.Millisecond) {
 			return nil, ctx.Err()
 		}
 	}

@@ -30,6 +30,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -230,7 +231,7 @@ func (m *Member) unlessMoved(ctx context.Context, node int32, every time.Duratio
 	defer looking.Wait()
 	defer cancel(nil)
 	looking.Go(func() {
-		for sleep(ctx, every) {
+		for retry.Pause(ctx, every) {
 			if now, err := m.coordinator.FindBeside(ctx, node); err == nil && now != node {
 				cancel(fmt.Errorf("the coordinator has moved: %w", kafkago.NotCoordinatorForGroup))
 			}
@@ -257,16 +258,4 @@ func topicsOf(claims []claim) []string {
 		maps.Copy(all, c.topics)
 	}
 	return slices.Sorted(maps.Keys(all))
-}
-
-// sleep waits and reports whether it did; false means that the context ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -14,6 +14,8 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 )
 
 // All requests of a member's life, as franz-go reads them.
@@ -644,7 +646,7 @@ func TestLeasePauses(t *testing.T) {
 	c.eventually("work to stop", func() bool {
 		n := w.progress()
 		for range 20 {
-			sleep(c.context(), 5*time.Millisecond)
+			retry.Pause(c.context(), 5*time.Millisecond)
 			if w.progress() != n {
 				return false
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -144,7 +145,7 @@ func (p *Producer) sort(ctx context.Context, s *scratch, d *delivery) error {
 			return wire.ErrClosed
 		}
 		// In the beginning brokers are asked for as long as a request may take.
-		if time.Since(began) > wire.Timeout || !pause(ctx, jitter(50*time.Millisecond, 500*time.Millisecond, try)) {
+		if time.Since(began) > wire.Timeout || !retry.Pause(ctx, retry.Jitter(50*time.Millisecond, 500*time.Millisecond, try)) {
 			return err
 		}
 	}

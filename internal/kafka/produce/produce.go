@@ -19,7 +19,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -28,6 +27,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -290,7 +290,7 @@ func (p *Producer) serve(b *broker) {
 			p.working.Go(func() { p.cure(l) })
 			return true
 		}))
-		pause(p.ctx, min(throttle, maxThrottle))
+		retry.Pause(p.ctx, min(throttle, maxThrottle))
 	}
 }
 
@@ -323,7 +323,7 @@ func (p *Producer) cure(l *lane) {
 			p.o.Logger.Warn("output partition waits", "topic", l.topic, "partition", l.partition, "err", l.err)
 		}
 		if try > 0 {
-			pause(p.ctx, jitter(20*time.Millisecond, time.Second, try))
+			retry.Pause(p.ctx, retry.Jitter(20*time.Millisecond, time.Second, try))
 		}
 		if err := p.known.learn(p.ctx, p, failed); err != nil {
 			l.err = err
@@ -425,25 +425,4 @@ func (p *Producer) why(err error) error {
 		return wire.ErrClosed
 	}
 	return err
-}
-
-// jitter returns how long to wait before a try: anything up to a ceiling that
-// doubles, so that many who failed at once do not come back at once.
-func jitter(base, ceiling time.Duration, try int) time.Duration {
-	return rand.N(min(ceiling, base<<min(try, 20))) + time.Millisecond
-}
-
-// pause waits and reports whether it did; false means that the context ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -203,7 +204,7 @@ func (t *Transactor) deliver(ctx context.Context, lanes []*lane) {
 		})
 		var requests sync.WaitGroup
 		for some := range byLeader(lanes) {
-			requests.Go(func() { pause(ctx, t.p.batches(ctx, some[0].leader.Load(), t.id, some)) })
+			requests.Go(func() { retry.Pause(ctx, t.p.batches(ctx, some[0].leader.Load(), t.id, some)) })
 		}
 		requests.Wait()
 		failed := time.Now()
@@ -212,7 +213,7 @@ func (t *Transactor) deliver(ctx context.Context, lanes []*lane) {
 			continue
 		}
 		if try > 0 {
-			pause(ctx, jitter(10*time.Millisecond, time.Second, try))
+			retry.Pause(ctx, retry.Jitter(10*time.Millisecond, time.Second, try))
 		}
 		try++
 		_ = t.p.known.learn(ctx, t.p, failed) // else the leaders we know must do
@@ -396,13 +397,13 @@ func (t *Transactor) try(ctx context.Context, what string, c *wire.Coordinator, 
 			return fmt.Errorf("%s: %w: %w", what, ErrFenced, code)
 		case said && code == kafkago.ConcurrentTransactions:
 			// The one before is not quite over: a matter of milliseconds.
-			pause(ctx, jitter(2*time.Millisecond, 100*time.Millisecond, try))
+			retry.Pause(ctx, retry.Jitter(2*time.Millisecond, 100*time.Millisecond, try))
 			continue
 		case said && !passes(code):
 			return fmt.Errorf("%s: %w", what, code)
 		}
 		c.Forget(node)
-		pause(ctx, jitter(5*time.Millisecond, 500*time.Millisecond, try))
+		retry.Pause(ctx, retry.Jitter(5*time.Millisecond, 500*time.Millisecond, try))
 	}
 }
 
