@@ -203,7 +203,7 @@ func TestAsyncAPIIsWhole(t *testing.T) {
 // direction, key, headers and value, and no other is.
 func TestAsyncAPIDescribesEveryTopic(t *testing.T) {
 	a := readAsyncAPI(t)
-	in := ingest.Config{Posts: "posts", Pushes: "pushes", Consent: "consent", Outcomes: "outcomes"}
+	in := ingest.Config{Posts: ingest.Named("posts"), Pushes: ingest.Named("pushes"), Consent: ingest.Named("consent"), Outcomes: ingest.Named("outcomes")}
 	out := sinks.Config{Review: "review", Decisions: "decisions", Cleared: "cleared", Deferred: "deferred", DeadLetter: "deadletter"}
 	want := make(map[string]string)
 	for _, name := range in.Topics() {

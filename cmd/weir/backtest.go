@@ -165,11 +165,8 @@ func (c *backtestCmd) openTopic(ctx context.Context, cfg *config.Config) (*input
 	}
 	var kind event.Kind // the messages tell, unless the configuration does
 	if c.Config != "" {
-		switch c.Topic {
-		case cfg.Input.Posts:
-			kind = event.Post
-		case cfg.Input.Pushes:
-			kind = event.Push
+		if t, ok := cfg.Input.Stream(c.Topic); ok && (t.Kind == event.Post || t.Kind == event.Push) {
+			kind = t.Kind
 		}
 	}
 	in := &input{read: func(done int64) int64 { return done }}

@@ -149,7 +149,10 @@ func askLogs(ctx context.Context, cfg *config.Config) (list []partitionLog, err 
 	if err != nil {
 		return nil, err
 	}
-	topics := cfg.Input.Topics()
+	topics, err := topicsRead(ctx, client, &cfg.Input)
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range committed {
 		if !slices.Contains(topics, c.Topic) {
 			topics = append(topics, c.Topic)
@@ -173,6 +176,24 @@ func askLogs(ctx context.Context, cfg *config.Config) (list []partitionLog, err 
 		scan.Close()
 	}
 	return list, nil
+}
+
+// topicsRead returns the topics that a group reads, those its patterns match now among them.
+func topicsRead(ctx context.Context, client *kafka.Client, c *ingest.Config) ([]string, error) {
+	topics := c.Topics()
+	if len(c.Patterns()) == 0 {
+		return topics, nil
+	}
+	all, err := client.AllTopics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range all {
+		if _, ok := c.Stream(t.Name); ok && !slices.Contains(topics, t.Name) {
+			topics = append(topics, t.Name)
+		}
+	}
+	return topics, nil
 }
 
 // readEvidence reads the evidence of a group, all of one deployment.
@@ -247,7 +268,8 @@ func (r *ledgerReport) online(logs []partitionLog, late func(topic string) bool)
 // beginsLatest reports whether a new group begins a topic with the latest messages, so
 // that what was there before is not its matter.
 func beginsLatest(c *ingest.Config, topic string) bool {
-	return c.Start == kafka.Latest && (topic == c.Posts || topic == c.Pushes)
+	s, _ := c.Stream(topic)
+	return s.Start == kafka.Latest
 }
 
 // committedOf returns the offsets that must have been judged: up to the committed one,

@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weir-moderation/weir/internal/config"
@@ -19,7 +20,7 @@ func Describe(c *config.Config, f pipeline.Force) []string {
 		lines = append(lines, fmt.Sprintf("%-14s %s", what, fmt.Sprintf(format, args...)))
 	}
 	say("source", "%s, instance %s", c.Source, c.Instance)
-	say("reads", "%s as group %s from %s", strings.Join(c.Input.Topics(), ", "), c.Input.Group, strings.Join(c.Kafka.Brokers, ", "))
+	say("reads", "%s as group %s from %s", strings.Join(slices.Concat(c.Input.Topics(), c.Input.Patterns()), ", "), c.Input.Group, strings.Join(c.Kafka.Brokers, ", "))
 	say("writes", "%s", strings.Join(c.Output.Topics(), ", "))
 	from := c.Rules.Dir
 	switch {
@@ -71,7 +72,7 @@ func describePushes(say func(what, format string, args ...any), c *config.Config
 	} else {
 		say("pushes", "policy %s, digest %s", f.Policy.Version(), f.Policy.Digest())
 		say("", "at most %d pushes of a user are remembered", f.Policy.LogBound())
-		if c.Input.Consent == "" {
+		if len(c.Input.Consent) == 0 {
 			say("", "no topic of consent is read: classes that need consent are denied to users Redis does not know")
 		}
 	}

@@ -95,6 +95,8 @@ func (c *Config) problems(doc *strictyaml.Document) strictyaml.Problems {
 	add("", c.validate())
 	add("kafka", c.Kafka.Validate())
 	add("input", c.Input.Validate())
+	add("input", c.Input.Refuse(append(c.Output.Topics(), c.Rules.Receipts), "is also an output: Weir would read what it writes"))
+	add("input", c.Input.Refuse([]string{c.Rules.Topic}, "is that of the rules"))
 	add("output", c.Output.Validate())
 	add("events", c.Events.Validate())
 	add("rules", c.Rules.Validate())
@@ -126,22 +128,15 @@ func (c *Config) validate() error {
 		if c.Output.Decisions == "" {
 			errs = append(errs, errors.New("output.decisions: no topic; pushes are on (input.pushes), so name the topic of all decisions, such as weir.decisions"))
 		}
-	} else if c.Input.Consent != "" || c.Input.Outcomes != "" {
+	} else if len(c.Input.Consent) > 0 || len(c.Input.Outcomes) > 0 {
 		errs = append(errs, errors.New("input.pushes: no topic, but input.consent or input.outcomes has one; name the topic of pushes or remove the others"))
-	}
-	for _, in := range []struct{ field, topic string }{
-		{"posts", c.Input.Posts}, {"pushes", c.Input.Pushes}, {"consent", c.Input.Consent}, {"outcomes", c.Input.Outcomes},
-	} {
-		if in.topic != "" && slices.Contains(c.Output.Topics(), in.topic) {
-			errs = append(errs, fmt.Errorf("input.%s: the topic %s is also an output: Weir would read what it writes; name another topic", in.field, in.topic))
-		}
 	}
 	return errors.Join(errs...)
 }
 
 // PushesOn reports whether a topic of pushes is named; everything about pushes
 // is off until then.
-func (c *Config) PushesOn() bool { return c.Input.Pushes != "" }
+func (c *Config) PushesOn() bool { return len(c.Input.Pushes) > 0 }
 
 // resolve makes relative paths relative to the configuration's folder, so that
 // it does not matter where Weir is started.

@@ -19,6 +19,7 @@ import (
 	"github.com/weir-moderation/weir/internal/dial"
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/strictyaml"
+	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/rules"
 )
 
@@ -36,7 +37,8 @@ func TestParse(t *testing.T) {
 	want.Kafka.TLS = dial.TLS{Enabled: true, CAFile: "/etc/weir/ca.pem", CertFile: "/etc/weir/weir.pem", KeyFile: "/etc/weir/weir.key", ServerName: "kafka.example.org"}
 	want.Kafka.SASL = kafka.SASL{Mechanism: "scram-sha-512", Username: "weir", PasswordFile: "/run/secrets/kafka"}
 	want.Input.Group = "moderation"
-	want.Input.Posts, want.Input.Pushes, want.Input.Consent, want.Input.Outcomes = "city.posts", "city.pushes", "city.consent", "city.outcomes"
+	want.Input.Posts = ingest.Topics{{Topic: "city.posts"}, {Topic: "city.comments"}, {Pattern: `city\.forum\..+`}}
+	want.Input.Pushes, want.Input.Consent, want.Input.Outcomes = ingest.Named("city.pushes"), ingest.Named("city.consent"), ingest.Named("city.outcomes")
 	want.Input.Start, want.Input.OnGap, want.Input.ReadUncommitted = kafka.Latest, kafka.GapStop, true
 	want.Input.SessionTimeout, want.Input.RebalanceTimeout, want.Input.DrainTimeout = 20*time.Second, time.Minute, 8*time.Second
 	want.Input.MaxWait, want.Input.Pace = time.Second, 50*time.Millisecond
@@ -191,6 +193,12 @@ func TestRefusals(t *testing.T) {
 		{"consent without pushes", "input:\n  consent: c\n", []string{"1:1: input.pushes: no topic, but input.consent or input.outcomes has one"}},
 		{"a topic that comes in and goes out", "input:\n  posts: a\noutput:\n  review: a\n", []string{"2:10: input.posts: the topic a is also an output"}},
 		{"a default topic that comes in and goes out", "input: {posts: weir.deadletter}\n", []string{"1:16: input.posts: the topic weir.deadletter is also an output"}},
+		{"a topic named twice", "input:\n  posts:\n    - a\n    - topic: b\n    - topic: a\n", []string{"5:7: input.posts[2]: the same topic as posts[0]; name it once"}},
+		{"a pattern of outputs", "input: {posts: [{pattern: 'weir.*'}]}\n", []string{"1:18: input.posts[0]: the pattern matches the topic weir.review, which is also an output", "1:18: input.posts[0]: the pattern matches the topic weir.deadletter, which is also an output"}},
+		{"a pattern of rules", "rules: {topic: r, receipts: s}\ninput: {pushes: [{pattern: 'r|s'}]}\n" + pushes, []string{"2:19: input.pushes[0]: the pattern matches the topic s, which is also an output", "2:19: input.pushes[0]: the pattern matches the topic r, which is that of the rules"}},
+		{"a pattern that cannot be read", "input:\n  posts:\n    - pattern: 'a('\n", []string{"3:16: input.posts[0].pattern: error parsing regexp: missing closing ): `a(`; write a regular expression"}},
+		{"a mapping for topics", "input:\n  posts: {topic: a}\n", []string{"2:11: input.posts: is a mapping; give a text (in quotes if it has a colon) or a list"}},
+		{"an unknown name of a topic", "input:\n  posts: [{topics: a}]\n", []string{"2:12: input.posts[0].topics: unknown name; did you mean \"topic\"?", "2:12: input.posts[0]: neither a topic nor a pattern"}},
 		{"a deferred topic that comes in again", "input: {pushes: d}\n" + pushes, []string{"1:17: input.pushes: the topic d is also an output"}},
 
 		// What could not be read is not blamed a second time for the default that stands in its place.

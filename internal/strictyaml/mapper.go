@@ -45,6 +45,9 @@ func (m *mapper) value(n *node, v reflect.Value, path string) {
 		// A list that can also be read from one word is, unless it is given as a list, and
 		// so is a mapping.
 		case v.Kind() == reflect.Slice && n.kind == list:
+		case v.Kind() == reflect.Slice && (n.kind == mapping || n.kind == null):
+			m.want(n, path, "a text (in quotes if it has a colon) or a list")
+			return
 		case v.Kind() == reflect.Struct && len(m.fieldsOf(v.Type()).names) > 0:
 			m.either(n, v, u, path)
 			return

@@ -151,8 +151,8 @@ func TestWordOrList(t *testing.T) {
 		"paint: [red, 1]\n":     `a.yaml:1:14: paint[1]: unknown colour "1"; known are red, blue`,
 		"paint: [[red]]\n":      `a.yaml:1:9: paint[0]: is a list; give a text`,
 		"paint: 12\n":           `a.yaml:1:8: paint: unknown colour "12"; known are red, blue`,
-		"paint: {red: 1}\n":     `a.yaml:1:9: paint: is a mapping; give a text, in quotes if it has a colon`,
-		"paint:\n":              `a.yaml:1:1: paint: is empty; give a text or take the line out`,
+		"paint: {red: 1}\n":     `a.yaml:1:9: paint: is a mapping; give a text (in quotes if it has a colon) or a list`,
+		"paint:\n":              `a.yaml:1:1: paint: is empty; give a text (in quotes if it has a colon) or a list or take the line out`,
 	} {
 		_, err := Decode("a.yaml", []byte(src), new(wall))
 		if err == nil {

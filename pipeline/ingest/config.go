@@ -6,21 +6,19 @@ import (
 	"time"
 
 	"github.com/weir-moderation/weir/internal/kafka"
-	"github.com/weir-moderation/weir/pipeline/event"
 )
 
-// Config says what to read from Kafka, and as whom (section "input"). An empty
-// topic is not read.
+// Config says what to read from Kafka, and as whom (section "input").
 type Config struct {
 	Group string `yaml:"group"` // consumer group; all processes of a deployment share it
 	// GroupInstance makes this process a static member of the group, if it is not
 	// empty: when it ends and is back within SessionTimeout, no partition moves.
 	// Each process needs its own.
 	GroupInstance string `yaml:"group_instance"`
-	Posts         string `yaml:"posts"`    // topic of posts
-	Pushes        string `yaml:"pushes"`   // topic of pushes
-	Consent       string `yaml:"consent"`  // topic of consent changes, compacted
-	Outcomes      string `yaml:"outcomes"` // topic of push outcomes
+	Posts         Topics `yaml:"posts"`
+	Pushes        Topics `yaml:"pushes"`
+	Consent       Topics `yaml:"consent"`  // consent changes, compacted
+	Outcomes      Topics `yaml:"outcomes"` // push outcomes
 
 	// Start is where a new group begins with posts and pushes: earliest or
 	// latest. Consent and outcomes are always read from the earliest message: a
@@ -56,7 +54,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Group:            "weir",
-		Posts:            "weir.posts",
+		Posts:            Named("weir.posts"),
 		Start:            kafka.Earliest,
 		OnGap:            kafka.GapEarliest,
 		SessionTimeout:   15 * time.Second,
@@ -68,39 +66,6 @@ func DefaultConfig() Config {
 	}
 }
 
-// stream is a topic with what it carries.
-type stream struct {
-	field string
-	topic string
-	kind  event.Kind
-	start kafka.Start
-}
-
-// streams returns the topics to read.
-func (c *Config) streams() []stream {
-	var list []stream
-	for _, s := range [...]stream{
-		{"posts", c.Posts, event.Post, c.Start},
-		{"pushes", c.Pushes, event.Push, c.Start},
-		{"consent", c.Consent, event.Consent, kafka.Earliest},
-		{"outcomes", c.Outcomes, event.Outcome, kafka.Earliest},
-	} {
-		if s.topic != "" {
-			list = append(list, s)
-		}
-	}
-	return list
-}
-
-// Topics returns the names of all topics that are read.
-func (c *Config) Topics() []string {
-	var names []string
-	for _, s := range c.streams() {
-		names = append(names, s.topic)
-	}
-	return names
-}
-
 // Validate reports what is wrong with the section, each error beginning with
 // the field's name.
 func (c *Config) Validate() error {
@@ -109,20 +74,7 @@ func (c *Config) Validate() error {
 	if c.Group == "" {
 		bad("group: empty; name the consumer group, such as weir")
 	}
-	list := c.streams()
-	if len(list) == 0 {
-		bad("posts: no topic, and neither pushes nor consent nor outcomes has one; name at least one topic to read")
-	}
-	for i, s := range list {
-		if !kafka.IsTopicName(s.topic) {
-			bad("%s: not a topic name; use 1 to 249 of the characters a-z A-Z 0-9 . _ -", s.field)
-		}
-		for _, before := range list[:i] {
-			if before.topic == s.topic {
-				bad("%s: the same topic as %s; each kind of event needs its own", s.field, before.field)
-			}
-		}
-	}
+	errs = append(errs, c.validate()...)
 	if c.Start != kafka.Earliest && c.Start != kafka.Latest {
 		bad("start: %q is not known; use earliest or latest", c.Start)
 	}

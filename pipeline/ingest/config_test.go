@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/weir-moderation/weir/internal/kafka"
-	"github.com/weir-moderation/weir/pipeline/event"
 )
 
 // Every mistake in the section is told at once, with the field and what would
@@ -23,9 +22,14 @@ func TestConfigValidate(t *testing.T) {
 		want   []string
 	}{
 		{"no group", func(c *Config) { c.Group = "" }, []string{"group: empty; name the consumer group"}},
-		{"nothing to read", func(c *Config) { c.Posts = "" }, []string{"posts: no topic"}},
-		{"names", func(c *Config) { c.Posts, c.Pushes, c.Consent = "a b", "..", strings.Repeat("x", 250) }, []string{"posts: not a topic name", "pushes: not a topic name", "consent: not a topic name"}},
+		{"nothing to read", func(c *Config) { c.Posts = nil }, []string{"posts: no topic"}},
+		{"names", func(c *Config) { c.Posts, c.Pushes, c.Consent = Named("a b"), Named(".."), Named(strings.Repeat("x", 250)) }, []string{"posts: not a topic name", "pushes: not a topic name", "consent: not a topic name"}},
 		{"one topic for two", func(c *Config) { c.Pushes = c.Posts }, []string{"pushes: the same topic as posts"}},
+		{"one topic twice", func(c *Config) { c.Posts = Named("a", "b", "a") }, []string{"posts[2]: the same topic as posts[0]; name it once"}},
+		{"one pattern twice", func(c *Config) { c.Pushes = Topics{{Pattern: "a+"}, {Pattern: "a+"}} }, []string{"pushes[1]: the same topic as pushes[0]; name it once"}},
+		{"topic and pattern", func(c *Config) { c.Posts = Topics{{Topic: "a", Pattern: "b"}} }, []string{"posts[0]: a topic and a pattern; give one of them"}},
+		{"neither", func(c *Config) { c.Posts = Topics{{}} }, []string{"posts[0]: neither a topic nor a pattern; give one of them"}},
+		{"a pattern that is none", func(c *Config) { c.Posts = Topics{{Pattern: "a)|(b"}} }, []string{"posts[0].pattern: error parsing regexp: unexpected ): `a)|(b`; write a regular expression as RE2"}},
 		{"start", func(c *Config) { c.Start = "newest" }, []string{`start: "newest" is not known; use earliest or latest`}},
 		{"gap", func(c *Config) { c.OnGap = "ignore" }, []string{`on_gap: "ignore" is not known; use earliest or stop`}},
 		{"session", func(c *Config) { c.SessionTimeout = 5 * time.Second }, []string{"session_timeout: 5s; use 6s up to 30m0s"}},
@@ -64,17 +68,38 @@ func TestConfigValidate(t *testing.T) {
 	}
 }
 
-// A group that begins with the latest post still learns every user's consent.
-func TestConsentBeginsAtTheBeginning(t *testing.T) {
-	c := Config{Posts: "p", Pushes: "q", Consent: "c", Outcomes: "o", Start: kafka.Latest}
-	want := []stream{
-		{"posts", "p", event.Post, kafka.Latest}, {"pushes", "q", event.Push, kafka.Latest},
-		{"consent", "c", event.Consent, kafka.Earliest}, {"outcomes", "o", event.Outcome, kafka.Earliest},
+// A group that begins with the latest post still learns every user's consent. A
+// topic is what the entry that names it says, else the first pattern that matches
+// its whole name.
+func TestStream(t *testing.T) {
+	c := Config{
+		Posts:  Topics{{Topic: "p"}, {Pattern: `(city|town)\..*`}, {Pattern: "x|xy"}},
+		Pushes: Topics{{Topic: "city.pushes"}, {Pattern: `city\..*|n`}}, Consent: Named("c"), Outcomes: Named("o"),
+		Start: kafka.Latest,
 	}
-	if got := c.streams(); !slices.Equal(got, want) {
-		t.Errorf("streams %v", got)
+	if err := c.validate(); err != nil {
+		t.Fatal(err)
 	}
-	if got := c.Topics(); !slices.Equal(got, []string{"p", "q", "c", "o"}) {
+	for topic, want := range map[string]string{
+		"p": "post latest", "city.posts": "post latest", "city.pushes": "push latest", "n": "push latest", "xy": "post latest",
+		"c": "consent earliest", "o": "outcome earliest",
+		"town": "", "a.town.posts": "", "pp": "", "city": "", "xyz": "", "": "",
+	} {
+		s, ok := c.Stream(topic)
+		if got := strings.TrimSpace(s.Kind.String() + " " + string(s.Start)); ok != (want != "") || got != want {
+			t.Errorf("%s is %s", topic, got)
+		}
+		// The consumer comes to the same.
+		if at := slices.IndexFunc(c.subscriptions(), func(k kafka.Subscription) bool {
+			return k.Topic == topic && topic != "" || k.Pattern != nil && k.Pattern.MatchString(topic)
+		}); at >= 0 != ok {
+			t.Errorf("%s: subscription %d", topic, at)
+		}
+	}
+	if got := c.Topics(); !slices.Equal(got, []string{"p", "city.pushes", "c", "o"}) {
 		t.Errorf("topics %v", got)
+	}
+	if got := c.Patterns(); !slices.Equal(got, []string{`/(city|town)\..*/`, "/x|xy/", `/city\..*|n/`}) {
+		t.Errorf("patterns %v", got)
 	}
 }

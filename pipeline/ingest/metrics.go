@@ -18,7 +18,7 @@ type metrics struct {
 // fates of a record that was fetched.
 var fates = [...]string{"delivered", "corrupt", "skipped"}
 
-func newMetrics(reg prometheus.Registerer, consumer *kafka.Consumer, list []stream) *metrics {
+func newMetrics(reg prometheus.Registerer, consumer *kafka.Consumer, list []Stream) *metrics {
 	if reg == nil {
 		reg = prometheus.NewRegistry()
 	}
@@ -35,10 +35,10 @@ func newMetrics(reg prometheus.Registerer, consumer *kafka.Consumer, list []stre
 	for _, s := range list {
 		var row [3]prometheus.Counter
 		for i, f := range fates {
-			row[i] = records.WithLabelValues(s.kind.String(), f)
+			row[i] = records.WithLabelValues(s.Kind.String(), f)
 		}
-		m.records[s.kind] = &row
-		m.gaps[s.kind] = gaps.WithLabelValues(s.kind.String())
+		m.records[s.Kind] = &row
+		m.gaps[s.Kind] = gaps.WithLabelValues(s.Kind.String())
 	}
 	if consumer != nil {
 		reg.MustRegister(newState(consumer))

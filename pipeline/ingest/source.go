@@ -28,7 +28,8 @@ import (
 type Source struct {
 	consumer *kafka.Consumer
 	err      error // why there is no consumer
-	kinds    map[string]event.Kind
+	config   Config
+	streams  sync.Map         // by the topic's name, *Stream: what was looked up before
 	handler  pipeline.Handler // while Run runs
 	slabs    sync.Pool        // *slab
 	claimed  bool             // batches bear their claim
@@ -53,9 +54,8 @@ type Options struct {
 
 // NewSource returns a source. It joins its group when Run is called.
 func NewSource(client *kafka.Client, c Config, o Options) *Source {
-	s := &Source{kinds: make(map[string]event.Kind), onGap: o.OnGap}
+	s := &Source{config: c, onGap: o.OnGap}
 	s.slabs.New = func() any { return &slab{names: make(map[string]string)} }
-	list := c.streams()
 	options := kafka.ConsumerOptions{
 		Group:           c.Group,
 		Instance:        c.GroupInstance,
@@ -79,14 +79,11 @@ func NewSource(client *kafka.Client, c Config, o Options) *Source {
 			return mine(o.Commit(ctx, pipeline.Claim(c), rangesOf(done)))
 		}
 	}
-	for _, t := range list {
-		s.kinds[t.topic] = t.kind
-		options.Topics = append(options.Topics, kafka.Subscription{Topic: t.topic, Start: t.start})
-	}
 	if s.err = c.Validate(); s.err == nil {
+		options.Topics = c.subscriptions()
 		s.consumer, s.err = client.NewConsumer(options)
 	}
-	s.metrics = newMetrics(o.Registerer, s.consumer, list)
+	s.metrics = newMetrics(o.Registerer, s.consumer, c.streams())
 	return s
 }
 
@@ -118,15 +115,33 @@ func (s *Source) Partitions() []kafka.PartitionState {
 	return s.consumer.Partitions()
 }
 
+// stream looks up what a topic carries. New ones appear while we run, by
+// patterns; each is looked up once.
+func (s *Source) stream(topic string) (*Stream, error) {
+	if known, ok := s.streams.Load(topic); ok {
+		return known.(*Stream), nil
+	}
+	t, ok := s.config.Stream(topic)
+	if !ok {
+		// The member that leads the group reads other topics than we do.
+		return nil, fmt.Errorf("the group gave us the topic %s, which the section input does not name; give all members of the group the same topics", topic)
+	}
+	s.streams.Store(topic, &t)
+	return &t, nil
+}
+
 // handle hands a batch on.
 func (s *Source) handle(ctx context.Context, b *kafka.Batch) error {
+	stream, err := s.stream(b.Topic)
+	if err != nil {
+		return err
+	}
 	l := s.slabs.Get().(*slab)
 	defer func() {
 		l.reset()
 		s.slabs.Put(l)
 	}()
-	kind := s.kinds[b.Topic]
-	corrupt := l.fill(b, kind)
+	corrupt := l.fill(b, stream.Kind)
 	if s.claimed {
 		claim := pipeline.Claim(b.Claim)
 		l.batch.Claim = &claim
@@ -135,7 +150,7 @@ func (s *Source) handle(ctx context.Context, b *kafka.Batch) error {
 	if err := s.handler.Handle(ctx, &l.batch); err != nil {
 		return mine(err)
 	}
-	s.metrics.fetched(kind, len(b.Records)-corrupt, corrupt, b.Skipped)
+	s.metrics.fetched(stream.Kind, len(b.Records)-corrupt, corrupt, b.Skipped)
 	return nil
 }
 
@@ -167,12 +182,16 @@ func rangesOf(done []kafka.Range) []pipeline.Range {
 // gap counts messages that were deleted before they were read and has them
 // recorded. The consumer logs where.
 func (s *Source) gap(ctx context.Context, g kafka.Gap) error {
+	stream, err := s.stream(g.Topic)
+	if err != nil {
+		return err
+	}
 	if s.onGap != nil {
 		if err := s.onGap(ctx, pipeline.Range(g)); err != nil {
 			return err
 		}
 	}
-	s.metrics.gap(s.kinds[g.Topic], g.Next-g.First)
+	s.metrics.gap(stream.Kind, g.Next-g.First)
 	return nil
 }
 

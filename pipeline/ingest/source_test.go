@@ -117,7 +117,7 @@ func (e *env) committed(group, topic string, partition int32) int64 {
 // quick returns settings for tests that do not want to wait.
 func quick(posts string) Config {
 	c := DefaultConfig()
-	c.Group, c.Posts = unique("g"), posts
+	c.Group, c.Posts = unique("g"), Named(posts)
 	c.MaxWait, c.Pace = 50*time.Millisecond, time.Millisecond
 	return c
 }
@@ -222,16 +222,16 @@ func start(t *testing.T, s *Source, h pipeline.Handler) (stop func()) {
 func TestBatches(t *testing.T) {
 	e := setup(t)
 	c := quick(e.topic(1))
-	c.Pushes, c.Consent, c.Outcomes = e.topic(1), e.topic(1), e.topic(1)
+	c.Pushes, c.Consent, c.Outcomes = Named(e.topic(1)), Named(e.topic(1)), Named(e.topic(1))
 	at := time.UnixMilli(1_700_000_000_123)
 	headers := []kgo.RecordHeader{{Key: "ce_id", Value: []byte("1")}, {Key: "null"}, {Key: "empty", Value: []byte{}}, {Key: "ce_id", Value: []byte("2")}}
 	e.produce(
-		&kgo.Record{Topic: c.Posts, Key: []byte("user"), Value: []byte("post"), Headers: headers, Timestamp: at},
-		&kgo.Record{Topic: c.Posts, Timestamp: at},
-		&kgo.Record{Topic: c.Posts, Key: []byte{}, Value: []byte{}, Headers: headers[:1], Timestamp: at},
-		&kgo.Record{Topic: c.Pushes, Value: []byte("push"), Timestamp: at},
-		&kgo.Record{Topic: c.Consent, Value: []byte("consent"), Timestamp: at},
-		&kgo.Record{Topic: c.Outcomes, Value: []byte("outcome"), Timestamp: at},
+		&kgo.Record{Topic: c.Posts[0].Topic, Key: []byte("user"), Value: []byte("post"), Headers: headers, Timestamp: at},
+		&kgo.Record{Topic: c.Posts[0].Topic, Timestamp: at},
+		&kgo.Record{Topic: c.Posts[0].Topic, Key: []byte{}, Value: []byte{}, Headers: headers[:1], Timestamp: at},
+		&kgo.Record{Topic: c.Pushes[0].Topic, Value: []byte("push"), Timestamp: at},
+		&kgo.Record{Topic: c.Consent[0].Topic, Value: []byte("consent"), Timestamp: at},
+		&kgo.Record{Topic: c.Outcomes[0].Topic, Value: []byte("outcome"), Timestamp: at},
 	)
 	h := &collect{more: make(chan struct{}, 1)}
 	s := NewSource(e.client, c, Options{})
@@ -270,9 +270,43 @@ func TestBatches(t *testing.T) {
 		t.Errorf("ready after it was stopped: %v", err)
 	}
 	// It may run again.
-	e.produce(&kgo.Record{Topic: c.Pushes, Value: []byte("again")})
+	e.produce(&kgo.Record{Topic: c.Pushes[0].Topic, Value: []byte("again")})
 	start(t, s, h)
 	h.await(t, "a message after the second start", func() bool { return len(h.records(event.Push)) == 2 })
+}
+
+// Several topics carry one kind of event, also such as match a pattern.
+func TestTopics(t *testing.T) {
+	e := setup(t)
+	a, b, push := e.topic(1), e.topic(2), e.topic(1)
+	c := quick(a)
+	c.Posts = append(c.Posts, Topic{Pattern: b[:len(b)-3] + "..."})
+	// What a pattern matches too is read for what names it.
+	c.Pushes = Topics{{Pattern: a}, {Topic: push}}
+	e.produce(
+		&kgo.Record{Topic: a, Value: []byte("1")},
+		&kgo.Record{Topic: b, Value: []byte("2")},
+		&kgo.Record{Topic: b, Partition: 1, Value: []byte("3")},
+		&kgo.Record{Topic: push, Key: []byte("u"), Value: []byte("4")},
+	)
+	h := &collect{more: make(chan struct{}, 1)}
+	start(t, NewSource(e.client, c, Options{}), h)
+	h.await(t, "all messages", func() bool { return len(h.records(event.Post))+len(h.records(event.Push)) == 4 })
+	if posts := len(h.records(event.Post)); posts != 3 {
+		t.Errorf("%d posts", posts)
+	}
+}
+
+// A topic that only another member of the group reads is not taken for anything.
+func TestForeignTopic(t *testing.T) {
+	s := NewSource(nil, DefaultConfig(), Options{})
+	const want = "the group gave us the topic other, which the section input does not name"
+	if err := s.handle(t.Context(), &kafka.Batch{Topic: "other"}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("a batch: %v", err)
+	}
+	if err := s.gap(t.Context(), kafka.Gap{Topic: "other"}); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("a gap: %v", err)
+	}
 }
 
 // The books agree with what happened: delivered, skipped and corrupt records,
@@ -289,16 +323,16 @@ func TestMetrics(t *testing.T) {
 	}
 	defer tx.Close()
 	for range 3 {
-		e.produce(&kgo.Record{Topic: c.Posts, Value: []byte("lost")})
+		e.produce(&kgo.Record{Topic: c.Posts[0].Topic, Value: []byte("lost")})
 	}
-	if err := e.fake.DeleteRecords(c.Posts, 0, 3); err != nil {
+	if err := e.fake.DeleteRecords(c.Posts[0].Topic, 0, 3); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(tx.BeginTransaction(), tx.ProduceSync(t.Context(), &kgo.Record{Topic: c.Posts, Value: []byte("aborted")}).FirstErr(),
+	if err := errors.Join(tx.BeginTransaction(), tx.ProduceSync(t.Context(), &kgo.Record{Topic: c.Posts[0].Topic, Value: []byte("aborted")}).FirstErr(),
 		tx.EndTransaction(t.Context(), kgo.TryAbort)); err != nil {
 		t.Fatal(err)
 	}
-	e.produce(&kgo.Record{Topic: c.Posts, Value: []byte("good")})
+	e.produce(&kgo.Record{Topic: c.Posts[0].Topic, Value: []byte("good")})
 	old := kversion.V2_8_0() // commits by name; newer ones by the topic's id
 	cl, err := kgo.NewClient(kgo.SeedBrokers(e.fake.ListenAddrs()...), kgo.MaxVersions(old))
 	if err != nil {
@@ -308,7 +342,7 @@ func TestMetrics(t *testing.T) {
 	commit := kmsg.NewPtrOffsetCommitRequest()
 	commit.Group, commit.Generation = c.Group, -1
 	ct := kmsg.NewOffsetCommitRequestTopic()
-	ct.Topic = c.Posts
+	ct.Topic = c.Posts[0].Topic
 	ct.Partitions = append(ct.Partitions, kmsg.NewOffsetCommitRequestTopicPartition())
 	commit.Topics = append(commit.Topics, ct)
 	if resp, err := commit.RequestWith(t.Context(), cl); err != nil || resp.Topics[0].Partitions[0].ErrorCode != 0 {
@@ -389,7 +423,7 @@ weir_stopped_partitions 0
 # HELP weir_consumer_lag_messages Messages of a partition that are not handled yet.
 # TYPE weir_consumer_lag_messages gauge
 weir_consumer_lag_messages{partition="0",topic=%q} 0
-`, c.Posts))
+`, c.Posts[0].Topic))
 	if problems, err := testutil.GatherAndLint(reg); err != nil || len(problems) > 0 {
 		t.Errorf("promlint: %v, %v", problems, err)
 	}
