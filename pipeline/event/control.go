@@ -115,9 +115,14 @@ func (d *Decoder) outcome(at int, e *Event) {
 			d.common(i, e)
 		}
 	}
+	d.completeOutcome(e)
+}
+
+// completeOutcome looks whether an outcome has all it needs.
+func (d *Decoder) completeOutcome(e *Event) {
 	d.needed("user.id", e.User.ID)
-	d.needed("push_id", o.PushID)
-	d.needed("result", o.Result)
+	d.needed("push_id", e.Outcome.PushID)
+	d.needed("result", e.Outcome.Result)
 }
 
 // halt reads an order to stop or to resume.

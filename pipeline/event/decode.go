@@ -10,6 +10,10 @@ import (
 
 // A Decoder reads messages into events. It belongs to one goroutine.
 type Decoder struct {
+	// Format says how the messages are written that are read from now on; nil: as
+	// docs/schemas says. It must be of the kind that is read.
+	Format *Format
+
 	config Config
 	json   strictjson.Parser
 
@@ -70,6 +74,17 @@ func (d *Decoder) decode(kind Kind, headers []Header, value []byte, e *Event) {
 	if d.fault != nil {
 		return
 	}
+	if f := d.Format; f != nil && f.confluent {
+		var size int
+		if value, size = d.unwrap(value); d.fault != nil {
+			return
+		}
+		defer func() {
+			if d.fault != nil && d.fault.Offset > 0 {
+				d.fault.Offset += size
+			}
+		}()
+	}
 	if d.scan(value); d.fault != nil {
 		return
 	}
@@ -80,10 +95,29 @@ func (d *Decoder) decode(kind Kind, headers []Header, value []byte, e *Event) {
 	if d.fault != nil {
 		return
 	}
+	if f := d.Format; f != nil && kind == 0 {
+		kind = f.kind
+	}
 	e.ID, e.Time = attrs.id, attrs.time
 	if e.Kind = d.kindOf(kind, &attrs, at); d.fault != nil {
 		return
 	}
+	switch f := d.Format; {
+	case f != nil && f.kind != e.Kind:
+		panic("event: a format of another kind")
+	case f != nil && f.mapped:
+		d.mapped(f, at, e)
+	default:
+		d.read(at, e)
+	}
+	d.needed("id", e.ID)
+	if e.Time.IsZero() {
+		d.fail(Missing, "time", -1)
+	}
+}
+
+// read reads the object at tokens[at] as docs/schemas has it.
+func (d *Decoder) read(at int, e *Event) {
 	switch e.Kind {
 	case Post:
 		d.post(at, e)
@@ -97,10 +131,6 @@ func (d *Decoder) decode(kind Kind, headers []Header, value []byte, e *Event) {
 		d.halt(at, e)
 	default:
 		panic("event: no such kind")
-	}
-	d.needed("id", e.ID)
-	if e.Time.IsZero() {
-		d.fail(Missing, "time", -1)
 	}
 }
 
@@ -217,11 +247,7 @@ func (d *Decoder) push(at int, e *Event) {
 			d.posted(i, e)
 		}
 	}
-	d.complete(e, "push.send")
-	// Clause: push-ad
-	// A push without a class is refused: service and marketing are never mixed up.
-	d.needed("class", p.Class)
-	d.needed("channel", p.Channel)
+	d.completePush(e)
 }
 
 // posted reads a member that posts and pushes have.
@@ -255,6 +281,15 @@ func (d *Decoder) complete(e *Event, operation string) {
 		e.Operation = d.text.take(len(operation))
 		copy(e.Operation, operation)
 	}
+}
+
+// completePush does the same for what only pushes need, too.
+func (d *Decoder) completePush(e *Event) {
+	d.complete(e, "push.send")
+	// Clause: push-ad
+	// A push without a class is refused: service and marketing are never mixed up.
+	d.needed("class", e.Push.Class)
+	d.needed("channel", e.Push.Channel)
 }
 
 // common reads a member that every kind has.

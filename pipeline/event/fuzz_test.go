@@ -63,7 +63,7 @@ func FuzzDecode(f *testing.F) {
 		for _, h := range headers {
 			blocks = append(blocks, h.Value)
 		}
-		for _, s := range slices(&e) {
+		for _, s := range wordsOf(&e) {
 			if !utf8.Valid(s) || len(s) != cap(s) {
 				t.Fatalf("%q: %q is not UTF-8, or can grow", value, s)
 			}
@@ -79,8 +79,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// slices returns everything of e that is bytes.
-func slices(e *Event) [][]byte {
+// wordsOf returns everything of e that is bytes.
+func wordsOf(e *Event) [][]byte {
 	all := [][]byte{
 		e.ID, e.User.ID, e.User.Group, e.Operation,
 		e.Client.Address, e.Client.Device.Model, e.Client.Device.OS, e.Client.Device.ID, e.Client.Device.App, e.Server.Address,

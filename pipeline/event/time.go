@@ -65,6 +65,41 @@ func parseTime(b []byte) (time.Time, bool) {
 	return t, true
 }
 
+// parseUnix reads a time as a number: of seconds since 1970, with up to nine digits
+// of a fraction, or from 100,000,000,000 on of whole milliseconds. So many seconds
+// will have passed in the year 5138, so many milliseconds in March 1973.
+func parseUnix(b []byte) (time.Time, bool) {
+	const (
+		millis = 100_000_000_000
+		last   = 253_402_300_799_999 // milliseconds, in the year 9999
+	)
+	n, i := int64(0), 0
+	for ; i < len(b) && isDigit(b[i]); i++ {
+		if n = 10*n + int64(b[i]-'0'); n > last {
+			return time.Time{}, false
+		}
+	}
+	switch {
+	case i == 0: // a sign
+		return time.Time{}, false
+	case i == len(b) && n >= millis:
+		return time.UnixMilli(n).UTC(), true
+	case i == len(b):
+		return time.Unix(n, 0).UTC(), true
+	case n >= millis || b[i] != '.' || len(b)-i > 10:
+		return time.Time{}, false
+	}
+	nanos, unit := int64(0), int64(1_000_000_000)
+	for _, c := range b[i+1:] {
+		if !isDigit(c) {
+			return time.Time{}, false // an exponent
+		}
+		unit /= 10
+		nanos += unit * int64(c-'0')
+	}
+	return time.Unix(n, nanos).UTC(), true
+}
+
 // two reads two digits.
 func two(b []byte) int { return 10*int(b[0]-'0') + int(b[1]-'0') }
 
