@@ -174,6 +174,7 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 		p.workers.Put(w)
 	}()
 	w.alive = b.Alive
+	w.judge.Reads(b.Format)
 	w.counts.Fetched = int64(len(b.Records)) + b.Skipped
 	w.counts.add(Skipped, b.Skipped)
 
@@ -257,6 +258,7 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		// it in a state that breaks us. The old judge is kept alive by the
 		// verdicts that borrow from it.
 		w.judge = p.newJudge()
+		w.judge.Reads(b.Format)
 		if v, err = w.judge.Judge(force.Rules, b.Kind, r.Headers, r.Value, e); err != nil {
 			if _, ok := errors.AsType[*panicError](err); ok {
 				p.panicked(err, b, r)

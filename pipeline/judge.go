@@ -22,6 +22,10 @@ func NewJudge(c event.Config) *Judge {
 	return &Judge{decoder: event.NewDecoder(c)}
 }
 
+// Reads says how the messages are written that come from now on; nil: as
+// docs/schemas says.
+func (j *Judge) Reads(f *event.Format) { j.decoder.Format = f }
+
 // Judge decodes one message into e and judges its content under the rule set.
 // Kind is what the message's topic carries, 0 where the message itself must
 // tell. The verdict borrows the message's bytes until Reset. An error is an

@@ -77,7 +77,8 @@ const MaxHeaders = 128
 // Batch is what one fetch gave for one partition: the offsets First up to and
 // not including Next.
 type Batch struct {
-	Kind        event.Kind // what the topic carries
+	Kind        event.Kind    // what the topic carries
+	Format      *event.Format // how its messages are written; nil: as docs/schemas says
 	Topic       string
 	Partition   int32
 	First, Next int64

@@ -163,10 +163,10 @@ func (c *backtestCmd) openTopic(ctx context.Context, cfg *config.Config) (*input
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	var kind event.Kind // the messages tell, unless the configuration does
+	var of ingest.Stream // the messages tell, unless the configuration does
 	if c.Config != "" {
 		if t, ok := cfg.Input.Stream(c.Topic); ok && (t.Kind == event.Post || t.Kind == event.Push) {
-			kind = t.Kind
+			of = t
 		}
 	}
 	in := &input{read: func(done int64) int64 { return done }}
@@ -179,11 +179,11 @@ func (c *backtestCmd) openTopic(ctx context.Context, cfg *config.Config) (*input
 	}
 	in.feed = func(ctx context.Context, add func(*backtest.Message) error) error {
 		m := new(backtest.Message)
-		return ingest.Replay(ctx, scan, kind, func(b *pipeline.Batch) error {
+		return ingest.Replay(ctx, scan, of, func(b *pipeline.Batch) error {
 			for i := range b.Records {
 				r := &b.Records[i]
 				*m = backtest.Message{Place: backtest.Place{Topic: b.Topic, Partition: b.Partition, Offset: r.Offset},
-					Kind: kind, Headers: r.Headers, Value: r.Value, Corrupt: r.Corrupt}
+					Kind: b.Kind, Format: b.Format, Headers: r.Headers, Value: r.Value, Corrupt: r.Corrupt}
 				if err := add(m); err != nil {
 					return err
 				}

@@ -22,7 +22,8 @@ import (
 // Message is one message to be judged.
 type Message struct {
 	Place   Place
-	Kind    event.Kind // what its topic carries; 0 where the message itself must tell
+	Kind    event.Kind    // what its topic carries; 0 where the message itself must tell
+	Format  *event.Format // how it is written; nil: as docs/schemas says
 	Headers []event.Header
 	Value   []byte // nil for none
 	// Corrupt, if not empty, says why this is no message; see pipeline.Record.

@@ -96,6 +96,7 @@ func (w *worker) match(m *Message, e *event.Event) (err error) {
 			err = errPanic
 		}
 	}()
+	w.decoder.Format = m.Format
 	if err := w.decoder.Decode(m.Kind, m.Headers, m.Value, e); err != nil {
 		return err
 	}

@@ -23,7 +23,9 @@ func TestConfigValidate(t *testing.T) {
 	}{
 		{"no group", func(c *Config) { c.Group = "" }, []string{"group: empty; name the consumer group"}},
 		{"nothing to read", func(c *Config) { c.Posts = nil }, []string{"posts: no topic"}},
-		{"names", func(c *Config) { c.Posts, c.Pushes, c.Consent = Named("a b"), Named(".."), Named(strings.Repeat("x", 250)) }, []string{"posts: not a topic name", "pushes: not a topic name", "consent: not a topic name"}},
+		{"names", func(c *Config) {
+			c.Posts, c.Pushes, c.Consent = Named("a b"), Named(".."), Named(strings.Repeat("x", 250))
+		}, []string{"posts: not a topic name", "pushes: not a topic name", "consent: not a topic name"}},
 		{"one topic for two", func(c *Config) { c.Pushes = c.Posts }, []string{"pushes: the same topic as posts"}},
 		{"one topic twice", func(c *Config) { c.Posts = Named("a", "b", "a") }, []string{"posts[2]: the same topic as posts[0]; name it once"}},
 		{"one pattern twice", func(c *Config) { c.Pushes = Topics{{Pattern: "a+"}, {Pattern: "a+"}} }, []string{"pushes[1]: the same topic as pushes[0]; name it once"}},

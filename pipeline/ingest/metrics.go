@@ -13,6 +13,7 @@ import (
 type metrics struct {
 	records map[event.Kind]*[3]prometheus.Counter // in the order of fates
 	gaps    map[event.Kind]prometheus.Counter
+	unkeyed map[event.Kind]prometheus.Counter // of pushes
 }
 
 // fates of a record that was fetched.
@@ -22,7 +23,7 @@ func newMetrics(reg prometheus.Registerer, consumer *kafka.Consumer, list []Stre
 	if reg == nil {
 		reg = prometheus.NewRegistry()
 	}
-	m := &metrics{records: make(map[event.Kind]*[3]prometheus.Counter), gaps: make(map[event.Kind]prometheus.Counter)}
+	m := &metrics{records: make(map[event.Kind]*[3]prometheus.Counter), gaps: make(map[event.Kind]prometheus.Counter), unkeyed: make(map[event.Kind]prometheus.Counter)}
 	records := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "weir_fetched_records_total",
 		Help: "Records read from Kafka: delivered to the pipeline, corrupt (a record batch that cannot be read, delivered as one record), or skipped (control records and aborted transactions).",
@@ -31,7 +32,11 @@ func newMetrics(reg prometheus.Registerer, consumer *kafka.Consumer, list []Stre
 		Name: "weir_gap_records_total",
 		Help: "Offsets that Kafka's retention deleted before they were read.",
 	}, []string{"stream"})
-	reg.MustRegister(records, gaps)
+	unkeyed := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "weir_unkeyed_records_total",
+		Help: "Pushes read that have no key, so that those of one user may be in several partitions.",
+	}, []string{"stream"})
+	reg.MustRegister(records, gaps, unkeyed)
 	for _, s := range list {
 		var row [3]prometheus.Counter
 		for i, f := range fates {
@@ -39,6 +44,9 @@ func newMetrics(reg prometheus.Registerer, consumer *kafka.Consumer, list []Stre
 		}
 		m.records[s.Kind] = &row
 		m.gaps[s.Kind] = gaps.WithLabelValues(s.Kind.String())
+		if s.Kind == event.Push {
+			m.unkeyed[s.Kind] = unkeyed.WithLabelValues(s.Kind.String())
+		}
 	}
 	if consumer != nil {
 		reg.MustRegister(newState(consumer))

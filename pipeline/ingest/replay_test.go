@@ -30,8 +30,8 @@ func TestReplay(t *testing.T) {
 	}
 	defer s.Close()
 	var got []string
-	err = Replay(t.Context(), s, event.Push, func(b *pipeline.Batch) error {
-		if b.Kind != event.Push || b.Topic != topic {
+	err = Replay(t.Context(), s, Stream{Kind: event.Push, Topic: Topic{Layout: event.Layout{Envelope: event.EnvelopeConfluent}}}, func(b *pipeline.Batch) error {
+		if b.Kind != event.Push || b.Format == nil || b.Topic != topic {
 			t.Errorf("a batch of %v from %s", b.Kind, b.Topic)
 		}
 		for _, r := range b.Records {

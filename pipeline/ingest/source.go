@@ -35,6 +35,7 @@ type Source struct {
 	claimed  bool             // batches bear their claim
 	onGap    func(ctx context.Context, gap pipeline.Range) error
 	metrics  *metrics
+	log      *slog.Logger
 }
 
 // Options are the surroundings of a Source.
@@ -54,7 +55,10 @@ type Options struct {
 
 // NewSource returns a source. It joins its group when Run is called.
 func NewSource(client *kafka.Client, c Config, o Options) *Source {
-	s := &Source{config: c, onGap: o.OnGap}
+	s := &Source{config: c, onGap: o.OnGap, log: o.Logger}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
 	s.slabs.New = func() any { return &slab{names: make(map[string]string)} }
 	options := kafka.ConsumerOptions{
 		Group:           c.Group,
@@ -115,19 +119,30 @@ func (s *Source) Partitions() []kafka.PartitionState {
 	return s.consumer.Partitions()
 }
 
+// stream is a topic that is read.
+type stream struct {
+	kind    event.Kind
+	format  *event.Format
+	unkeyed sync.Once // it was said that messages have no key
+}
+
 // stream looks up what a topic carries. New ones appear while we run, by
 // patterns; each is looked up once.
-func (s *Source) stream(topic string) (*Stream, error) {
+func (s *Source) stream(topic string) (*stream, error) {
 	if known, ok := s.streams.Load(topic); ok {
-		return known.(*Stream), nil
+		return known.(*stream), nil
 	}
 	t, ok := s.config.Stream(topic)
 	if !ok {
 		// The member that leads the group reads other topics than we do.
 		return nil, fmt.Errorf("the group gave us the topic %s, which the section input does not name; give all members of the group the same topics", topic)
 	}
-	s.streams.Store(topic, &t)
-	return &t, nil
+	format, err := t.Topic.Format(t.Kind)
+	if err != nil {
+		return nil, err // Validate has found none
+	}
+	known, _ := s.streams.LoadOrStore(topic, &stream{kind: t.Kind, format: format})
+	return known.(*stream), nil
 }
 
 // handle hands a batch on.
@@ -141,7 +156,7 @@ func (s *Source) handle(ctx context.Context, b *kafka.Batch) error {
 		l.reset()
 		s.slabs.Put(l)
 	}()
-	corrupt := l.fill(b, stream.Kind)
+	corrupt := l.fill(b, stream.kind, stream.format)
 	if s.claimed {
 		claim := pipeline.Claim(b.Claim)
 		l.batch.Claim = &claim
@@ -150,8 +165,31 @@ func (s *Source) handle(ctx context.Context, b *kafka.Batch) error {
 	if err := s.handler.Handle(ctx, &l.batch); err != nil {
 		return mine(err)
 	}
-	s.metrics.fetched(stream.Kind, len(b.Records)-corrupt, corrupt, b.Skipped)
+	if stream.kind == event.Push {
+		s.unkeyed(stream, &l.batch)
+	}
+	s.metrics.fetched(stream.kind, len(b.Records)-corrupt, corrupt, b.Skipped)
 	return nil
+}
+
+// unkeyed counts pushes without a key and says so once for each topic. They are
+// judged all the same: what is allowed is exact, but who comes first is not.
+func (s *Source) unkeyed(of *stream, b *pipeline.Batch) {
+	n := 0
+	for i := range b.Records {
+		// Some clients spread empty keys over all partitions, as if there were none.
+		if r := &b.Records[i]; len(r.Key) == 0 && r.Corrupt == "" {
+			n++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	s.metrics.unkeyed[of.kind].Add(float64(n))
+	of.unkeyed.Do(func() {
+		s.log.Warn("pushes come without a key: two partitions may decide about one user at once, and in another order than they were sent; produce them with the user's id as key",
+			"topic", b.Topic, "partition", b.Partition)
+	})
 }
 
 // transactionPace is the least pace where each batch that leaves something behind
@@ -191,7 +229,7 @@ func (s *Source) gap(ctx context.Context, g kafka.Gap) error {
 			return err
 		}
 	}
-	s.metrics.gap(stream.Kind, g.Next-g.First)
+	s.metrics.gap(stream.kind, g.Next-g.First)
 	return nil
 }
 
@@ -213,7 +251,7 @@ const maxPooled = 32 << 10
 
 // fill makes the pipeline's batch of the consumer's and returns how many
 // records of it are corrupt.
-func (l *slab) fill(b *kafka.Batch, kind event.Kind) int {
+func (l *slab) fill(b *kafka.Batch, kind event.Kind, format *event.Format) int {
 	records := l.batch.Records[:0]
 	corrupt := 0
 	for i := range b.Records {
@@ -240,7 +278,7 @@ func (l *slab) fill(b *kafka.Batch, kind event.Kind) int {
 		records = append(records, r)
 	}
 	l.batch = pipeline.Batch{
-		Kind: kind, Topic: b.Topic, Partition: b.Partition,
+		Kind: kind, Format: format, Topic: b.Topic, Partition: b.Partition,
 		First: b.First, Next: b.Next, Records: records, Skipped: b.Skipped,
 	}
 	return corrupt

@@ -1,9 +1,11 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -294,6 +296,45 @@ func TestTopics(t *testing.T) {
 	h.await(t, "all messages", func() bool { return len(h.records(event.Post))+len(h.records(event.Push)) == 4 })
 	if posts := len(h.records(event.Post)); posts != 3 {
 		t.Errorf("%d posts", posts)
+	}
+}
+
+// Pushes without a key are handed on like others, and counted; each topic that has
+// some is named once.
+func TestUnkeyed(t *testing.T) {
+	e := setup(t)
+	c := quick(e.topic(1))
+	c.Pushes = Named(e.topic(1), e.topic(1), e.topic(1))
+	unkeyed, keyed, empty := c.Pushes[0].Topic, c.Pushes[1].Topic, c.Pushes[2].Topic
+	e.produce(
+		&kgo.Record{Topic: c.Posts[0].Topic, Value: []byte("1")},
+		&kgo.Record{Topic: unkeyed, Value: []byte("2")},
+		&kgo.Record{Topic: unkeyed, Value: []byte("3"), Key: []byte("u")},
+		&kgo.Record{Topic: keyed, Value: []byte("4"), Key: []byte("u")},
+		&kgo.Record{Topic: empty, Value: []byte("5"), Key: []byte{}},
+	)
+	var log bytes.Buffer
+	reg := prometheus.NewPedanticRegistry()
+	h := &collect{more: make(chan struct{}, 1)}
+	s := NewSource(e.client, c, Options{Registerer: reg, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	stop := start(t, s, h)
+	h.await(t, "all pushes", func() bool { return len(h.records(event.Push)) == 4 })
+	e.produce(&kgo.Record{Topic: unkeyed, Value: []byte("6")})
+	h.await(t, "one more, all posts and the offsets behind them", func() bool {
+		return len(h.records(event.Push)) == 5 && len(h.records(event.Post)) == 1 && e.committed(c.Group, unkeyed, 0) == 3
+	})
+	stop()
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP weir_unkeyed_records_total Pushes read that have no key, so that those of one user may be in several partitions.
+# TYPE weir_unkeyed_records_total counter
+weir_unkeyed_records_total{stream="push"} 3
+`), "weir_unkeyed_records_total"); err != nil {
+		t.Error(err)
+	}
+	for topic, want := range map[string]int{unkeyed: 1, empty: 1, keyed: 0, c.Posts[0].Topic: 0} {
+		if got := strings.Count(log.String(), "produce them with the user's id as key\" topic="+topic); got != want {
+			t.Errorf("%s is named %d times, want %d: %s", topic, got, want, &log)
+		}
 	}
 }
 

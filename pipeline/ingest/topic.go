@@ -20,6 +20,8 @@ type Topics []Topic
 type Topic struct {
 	Topic   string `yaml:"topic"`
 	Pattern string `yaml:"pattern"` // instead of Topic, a regular expression (RE2)
+	// Layout says how the messages are written, if not as docs/schemas says.
+	event.Layout
 }
 
 // Named are topics of which there is nothing to say but their names.
@@ -187,12 +189,16 @@ func (c *Config) validate() (errs []error) {
 		switch {
 		case s.Topic.Topic != "" && s.Topic.Pattern != "":
 			bad("%s: a topic and a pattern; give one of them", s.field)
-		case s.Topic == (Topic{}):
+		case s.Topic.Topic == "" && s.Topic.Pattern == "":
 			bad("%s: neither a topic nor a pattern; give one of them", s.field)
 		case s.Topic.Pattern == "" && !kafka.IsTopicName(s.Topic.Topic):
 			bad("%s: not a topic name; use 1 to 249 of the characters a-z A-Z 0-9 . _ -", s.field)
 		case unread != nil:
 			bad("%s.pattern: %w; write a regular expression as RE2 knows them, such as posts\\..+", s.field, unread)
+		}
+		_, err := s.Topic.Format(s.Kind)
+		for _, e := range each(err) {
+			bad("%s.%w", s.field, e)
 		}
 		for _, before := range list[:i] {
 			switch {
@@ -205,4 +211,15 @@ func (c *Config) validate() (errs []error) {
 		}
 	}
 	return errs
+}
+
+// each returns the errors that were joined.
+func each(err error) []error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
 }
