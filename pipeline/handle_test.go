@@ -118,6 +118,48 @@ func TestWrongCodecBecomesADeadLetter(t *testing.T) {
 	}
 }
 
+// A batch is read as its topic is written, and the next one as its own is; what is
+// kept of a message is all of it as it came.
+func TestBatchesAreReadAsTheyAreWritten(t *testing.T) {
+	layout := event.Layout{Envelope: event.EnvelopeConfluent, Map: &event.Mapping{
+		ID: event.Place{Pointer: "/n"}, Time: event.Place{Pointer: "/at"}, User: event.UserPlaces{ID: event.Place{Pointer: "/by"}},
+		Fields: map[string]event.Place{"body": {Pointer: "/text"}},
+	}}
+	format, err := layout.Format(event.Post)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const envelope = "\x00\x00\x00\x00\x01"
+	b := batchOf(envelope+`{"n":7,"at":1795509000,"by":"u","text":"a forbiddenstuff"}`, post("a", "forbiddenstuff"), envelope+`{}`)
+	b.Format = format
+	s := new(kept)
+	p := newPipeline(t, s)
+	for _, b := range []*pipeline.Batch{b, batchOf(post("b", "forbiddenstuff"))} {
+		if err := p.Handle(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{`7 body 2-16 ` + string(b.Records[0].Value), `b text 0-14 ` + post("b", "forbiddenstuff"), "no-envelope", "missing"}
+	if diff := cmp.Diff(want, append(s.verdicts, s.dead...)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// kept is a sink that notes what verdicts are about.
+type kept struct{ verdicts, dead []string }
+
+func (k *kept) Write(_ context.Context, out *pipeline.Output) error {
+	for i := range out.Verdicts {
+		v := &out.Verdicts[i]
+		f, h := v.Event.Fields[0], v.Hits[0]
+		k.verdicts = append(k.verdicts, fmt.Sprintf("%s %s %d-%d %s", v.Event.ID, f.Name, h.Start, h.End, v.Record.Value))
+	}
+	for i := range out.DeadLetters {
+		k.dead = append(k.dead, string(out.DeadLetters[i].Reason))
+	}
+	return nil
+}
+
 // The strongest live rule decides; a shadow rule leaves a trace and changes nothing.
 func TestStrongestLiveRuleDecides(t *testing.T) {
 	judge := pipeline.NewJudge(event.DefaultConfig())

@@ -199,6 +199,14 @@ func TestRefusals(t *testing.T) {
 		{"a pattern that cannot be read", "input:\n  posts:\n    - pattern: 'a('\n", []string{"3:16: input.posts[0].pattern: error parsing regexp: missing closing ): `a(`; write a regular expression"}},
 		{"a mapping for topics", "input:\n  posts: {topic: a}\n", []string{"2:11: input.posts: is a mapping; give a text (in quotes if it has a colon) or a list"}},
 		{"an unknown name of a topic", "input:\n  posts: [{topics: a}]\n", []string{"2:12: input.posts[0].topics: unknown name; did you mean \"topic\"?", "2:12: input.posts[0]: neither a topic nor a pattern"}},
+		{"an envelope that is not known", "input:\n  posts:\n    - topic: a\n      envelope: avro\n", []string{`4:17: input.posts[0].envelope: "avro" is not known; use none or confluent`}},
+		{"a map of consent", "input:\n  pushes: p\n  consent:\n    - topic: x\n      map: {id: /id}\n" + pushes, []string{"5:7: input.consent[0].map: the kind consent cannot be mapped; write it as docs/schemas/consent.json says"}},
+		{"a map that lacks something", "input:\n  posts:\n    - topic: a\n      map:\n        id: /id\n        fields: {b: /u/b}\n    - b\n", []string{"4:7: input.posts[0].map.user.id: missing; the kind post needs it"}},
+		{"a pointer that is none", "input:\n  posts:\n    - pattern: a.*\n      map:\n        user: author\n        fields:\n          b: {pointer: /x}\n", []string{
+			`5:15: input.posts[0].map.user.id: "author" is not a JSON Pointer; write it like /author/uid`,
+			`7:11: input.posts[0].map.fields.b: "" is not a JSON Pointer`,
+			`7:15: input.posts[0].map.fields.b.pointer: unknown name; known here: const`,
+		}},
 		{"a deferred topic that comes in again", "input: {pushes: d}\n" + pushes, []string{"1:17: input.pushes: the topic d is also an output"}},
 
 		// What could not be read is not blamed a second time for the default that stands in its place.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -188,7 +189,10 @@ func (f *Format) compile(m *Mapping) (errs []error) {
 		bad("fields", "missing; name each text that is to be judged, such as {body: /text}")
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Fields)) {
-		path := fmt.Sprintf("fields[%q]", name)
+		path := "fields." + name
+		if !plainName.MatchString(name) {
+			path = fmt.Sprintf("fields[%q]", name)
+		}
 		switch p := m.Fields[name]; {
 		case name == "" || len(name) > 64 || hasControl([]byte(name)):
 			bad(path, "not a name; use 1 to 64 bytes")
@@ -203,6 +207,9 @@ func (f *Format) compile(m *Mapping) (errs []error) {
 	}
 	return errs
 }
+
+// plainName matches names that stand in paths without quotes.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 // point puts a pointer into the tree.
 func (f *Format) point(path, pointer string, to target, bad func(path, format string, args ...any)) {
