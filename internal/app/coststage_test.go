@@ -257,7 +257,7 @@ func newGroup() string { return fmt.Sprintf("weir-cost-%x", rand.Int64()) }
 // consume reads the posts with a source until there is enough.
 func consume(ctx context.Context, client *kafka.Client, group string, j *job, h handler, o ingest.Options) error {
 	c := ingest.DefaultConfig()
-	c.Group, c.Posts = group, j.Posts
+	c.Group, c.Posts = group, ingest.Named(j.Posts)
 	if j.Enough == 0 {
 		c.Start = kafka.Latest // the rate is what counts, and not what stands before it
 	}
