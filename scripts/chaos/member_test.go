@@ -44,7 +44,9 @@ func (m *member) kill() error {
 	if err := m.signal(syscall.SIGKILL); err != nil {
 		return fmt.Errorf("%s ended by itself: %w", m.name, err)
 	}
-	<-m.exited
+	if err := <-m.exited; err == nil {
+		return fmt.Errorf("%s ended by itself just before it was killed", m.name)
+	}
 	return nil
 }
 
