@@ -80,7 +80,11 @@ func chaos(t *testing.T, w *world, length time.Duration, r *rand.Rand, delivery 
 		}
 		losses += e.losses
 		rest(posting, time.Duration(5+r.IntN(6))*time.Second)
-		t.Logf("%4.0f s  %-26s longest silence %5.1f s", time.Since(began).Seconds(), what, w.silences.take().Seconds())
+		if silence := w.silences.take(); posting.Err() == nil {
+			t.Logf("%4.0f s  %-26s longest silence %5.1f s", time.Since(began).Seconds(), what, silence.Seconds())
+		} else {
+			t.Logf("%4.0f s  %-26s and nobody posts any more", time.Since(began).Seconds(), what)
+		}
 		for _, m := range w.members {
 			if err := m.alive(); err != nil {
 				t.Fatal(err)
