@@ -69,7 +69,9 @@ type Options struct {
 	Heartbeat time.Duration // 1 s
 	Watch     time.Duration // 5 s: how often to look for topics and partitions that were added
 	// Margin is how long before the end of the session we stop taking batches if
-	// the coordinator is silent; a fifth of Session. It must cover the longest batch.
+	// the coordinator is silent; 1 s, and at most a fifth of Session. It should cover
+	// the usual batch: of one that takes longer, another may begin with the messages
+	// meanwhile. The longer it is, the sooner an outage of the coordinator is felt.
 	Margin time.Duration
 	// Blind is the longest we go on past the session on evidence that no
 	// coordinator runs; 30 s.
@@ -94,7 +96,7 @@ func New(o Options) *Member {
 	o.Rebalance = cmp.Or(o.Rebalance, 30*time.Second)
 	o.Heartbeat = cmp.Or(o.Heartbeat, time.Second)
 	o.Watch = cmp.Or(o.Watch, 5*time.Second)
-	o.Margin = cmp.Or(o.Margin, o.Session/5)
+	o.Margin = cmp.Or(o.Margin, min(time.Second, o.Session/5))
 	o.Blind = cmp.Or(o.Blind, 30*time.Second)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
