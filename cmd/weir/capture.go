@@ -15,11 +15,13 @@ import (
 	"github.com/weir-moderation/weir/internal/strictyaml"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
 type captureCmd struct {
+	Config string `help:"The configuration of the daemon: evidence holds messages as they came, and input may say of their topic how they are written (docs/inputs.md)." placeholder:"FILE" type:"path"`
 	Events string `help:"The events that were judged, one JSON object a line: for verdicts without texts, as weir judge writes them." placeholder:"FILE" type:"path"`
 	File   string `arg:"" optional:"" help:"The verdicts; without it stdin is read." type:"path"`
 }
@@ -32,6 +34,13 @@ func (captureCmd) Help() string {
 // Run captures verdicts.
 func (c *captureCmd) Run(ctx context.Context, s streams) error {
 	k := capture{cases: make(map[string]int), left: make(map[string]*leftOut), decoder: event.NewDecoder(event.DefaultConfig())}
+	if c.Config != "" {
+		cfg, err := loadConfig(c.Config)
+		if err != nil {
+			return err
+		}
+		k.input = &cfg.Input
+	}
 	if c.Events != "" {
 		if err := k.readEvents(c.Events); err != nil {
 			return fmt.Errorf("read events: %w", err)
@@ -64,6 +73,7 @@ func (c *captureCmd) Run(ctx context.Context, s streams) error {
 // capture makes cases of verdicts.
 type capture struct {
 	decoder *event.Decoder
+	input   *ingest.Config    // nil if nothing is known of topics
 	events  map[string][]byte // of --events by kind and id; nil where two of one id differ
 
 	list   [][]byte       // cases as they are written, in the order in which they came
@@ -107,7 +117,10 @@ type verdictLine struct {
 		Text string `json:"text"`
 	} `json:"fields"`
 	FieldsOmitted bool `json:"fields_omitted"`
-	Original      struct {
+	Origin        struct {
+		Topic string `json:"topic"`
+	} `json:"origin"`
+	Original struct {
 		Bytes int    `json:"bytes"`
 		Value []byte `json:"value"`
 	} `json:"original"`
@@ -242,6 +255,8 @@ func (k *capture) event(v *verdictLine) (*event.Event, *captureError) {
 // decode reads the original of an evidence record, which is kept without the headers that it came
 // with: of a CloudEvent the event may be inside it, or id and time may have been beside it.
 func (k *capture) decode(kind event.Kind, v *verdictLine, e *event.Event) bool {
+	k.decoder.Format = k.format(kind, v)
+	defer func() { k.decoder.Format = nil }()
 	header := func(key, value string) event.Header { return event.Header{Key: key, Value: []byte(value)} }
 	for _, headers := range [][]event.Header{
 		nil,
@@ -253,6 +268,19 @@ func (k *capture) decode(kind event.Kind, v *verdictLine, e *event.Event) bool {
 		}
 	}
 	return false
+}
+
+// format says how the message of a verdict is written, nil if as docs/schemas says.
+func (k *capture) format(kind event.Kind, v *verdictLine) *event.Format {
+	if k.input == nil {
+		return nil
+	}
+	s, ok := k.input.Stream(v.Origin.Topic)
+	if !ok || s.Kind != kind {
+		return nil
+	}
+	f, _ := s.Topic.Format(kind) // the configuration has been validated
+	return f
 }
 
 // testCase is the verdict as a case.
