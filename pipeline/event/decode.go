@@ -24,9 +24,10 @@ type Decoder struct {
 	grants      slab[Grant]
 
 	// Of the message in hand.
-	data   []byte
-	tokens []strictjson.Token
-	fault  *Error // the first one; it ends every loop over tokens
+	data     []byte
+	tokens   []strictjson.Token
+	fault    *Error // the first one; it ends every loop over tokens
+	envelope int    // how many bytes stand before data
 }
 
 // NewDecoder returns a Decoder with the limits of c; a limit of 0 stands for
@@ -59,10 +60,13 @@ func (d *Decoder) Reset() {
 // from the attributes unless it has its own, which must agree.
 func (d *Decoder) Decode(kind Kind, headers []Header, value []byte, e *Event) error {
 	*e = Event{}
-	d.fault = nil
+	d.fault, d.envelope = nil, 0
 	d.decode(kind, headers, value, e)
 	d.data, d.tokens = nil, nil
 	if d.fault != nil {
+		if d.fault.Offset > 0 {
+			d.fault.Offset += d.envelope
+		}
 		*e = Event{}
 		return d.fault
 	}
@@ -74,16 +78,10 @@ func (d *Decoder) decode(kind Kind, headers []Header, value []byte, e *Event) {
 	if d.fault != nil {
 		return
 	}
-	if f := d.Format; f != nil && f.confluent {
-		var size int
-		if value, size = d.unwrap(value); d.fault != nil {
+	if d.Format != nil && d.Format.confluent {
+		if value = d.unwrap(value); d.fault != nil {
 			return
 		}
-		defer func() {
-			if d.fault != nil && d.fault.Offset > 0 {
-				d.fault.Offset += size
-			}
-		}()
 	}
 	if d.scan(value); d.fault != nil {
 		return
@@ -107,30 +105,22 @@ func (d *Decoder) decode(kind Kind, headers []Header, value []byte, e *Event) {
 		panic("event: a format of another kind")
 	case f != nil && f.mapped:
 		d.mapped(f, at, e)
+	case e.Kind == Post:
+		d.post(at, e)
+	case e.Kind == Push:
+		d.push(at, e)
+	case e.Kind == Consent:
+		d.consent(at, e)
+	case e.Kind == Outcome:
+		d.outcome(at, e)
+	case e.Kind == Halt:
+		d.halt(at, e)
 	default:
-		d.read(at, e)
+		panic("event: no such kind")
 	}
 	d.needed("id", e.ID)
 	if e.Time.IsZero() {
 		d.fail(Missing, "time", -1)
-	}
-}
-
-// read reads the object at tokens[at] as docs/schemas has it.
-func (d *Decoder) read(at int, e *Event) {
-	switch e.Kind {
-	case Post:
-		d.post(at, e)
-	case Push:
-		d.push(at, e)
-	case Consent:
-		d.consent(at, e)
-	case Outcome:
-		d.outcome(at, e)
-	case Halt:
-		d.halt(at, e)
-	default:
-		panic("event: no such kind")
 	}
 }
 

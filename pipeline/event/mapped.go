@@ -119,19 +119,19 @@ func (e *Event) flag(m member) *bool {
 	return &e.Push.Personalised
 }
 
-// unwrap returns the JSON behind the envelope, and how many bytes that is.
-func (d *Decoder) unwrap(value []byte) (json []byte, size int) {
+// unwrap returns the JSON behind the envelope.
+func (d *Decoder) unwrap(value []byte) []byte {
 	const number, guid = 1 + 4, 1 + 16
 	switch {
 	case len(value) == 0: // has a reason of its own
 	case value[0] == 0 && len(value) >= number:
-		size = number
+		d.envelope = number
 	case value[0] == 1 && len(value) >= guid:
-		size = guid
+		d.envelope = guid
 	default:
 		d.fail(NoEnvelope, "", -1)
 	}
-	return value[size:], size
+	return value[d.envelope:]
 }
 
 // mapped reads the object at tokens[at] as the format says.
