@@ -152,15 +152,15 @@ func places() map[pipeline.Reason][]string {
 }
 
 // Every reason for which a message cannot be decoded is tried by a story, but
-// for those of headers, which a line on stdin does not have.
+// for those of headers and of envelopes, which a line on stdin does not have.
 func TestEveryDecodeReasonHasAStory(t *testing.T) {
 	story, err := os.ReadFile("testdata/script/judge_dead_letter.txtar")
 	if err != nil {
 		t.Fatal(err)
 	}
-	ofHeaders := []event.Reason{event.Encoding, event.SpecVersion, event.Mismatch}
+	ofTopics := []event.Reason{event.Encoding, event.NoEnvelope, event.SpecVersion, event.Mismatch}
 	for _, r := range event.Reasons() {
-		if told := bytes.Contains(story, fmt.Appendf(nil, `"reason":%q`, r)); told == slices.Contains(ofHeaders, r) {
+		if told := bytes.Contains(story, fmt.Appendf(nil, `"reason":%q`, r)); told == slices.Contains(ofTopics, r) {
 			t.Errorf("reason %s: in judge_dead_letter.txtar %t, want %t", r, told, !told)
 		}
 	}
