@@ -190,7 +190,7 @@ func TestRefusals(t *testing.T) {
 		{"no forms", rule("{id: p.a, category: fraud, state: live, terms: [ab], forms: []}"),
 			`p.yaml:3:58: rules[0].forms: is empty; name forms, write all for every one, or take the line out for those that hold otherwise`},
 		{"forms left open", rule(good + "    terms: [ab]\n    forms:"),
-			`p.yaml:7:5: rules[0].forms: is empty; give a text or take the line out`},
+			`p.yaml:7:5: rules[0].forms: is empty; give a text (in quotes if it has a colon) or a list or take the line out`},
 		{"a number for a form", rule("{id: p.a, category: fraud, state: live, terms: [ab], forms: [1]}"),
 			`p.yaml:3:66: rules[0].forms[0]: 1 is a number here; if it is meant as a text, write "1"`},
 		{"id of another pack", rule("{id: gambling.a, category: fraud, state: live, terms: [ab]}"),
