@@ -37,6 +37,7 @@ type track struct {
 	done      []Range // finished, not yet checkpointed
 	open      bool    // ranges are with Checkpoint
 	ready     int64   // may be committed: all before it is checkpointed
+	moved     int64   // where reading went on behind what is not checkpointed yet
 	committed int64
 	settled   []chan struct{} // closed when ready is committed
 }
@@ -58,7 +59,7 @@ func newGeneration(k *Consumer, gen *group.Generation, offsets map[group.Partiti
 		t := &track{ready: max(offset, -1), committed: max(offset, -1)}
 		if p, old := before.kept(id); p != nil && gen.Follows(before.gen) && p.offset > offset {
 			offset = p.offset
-			t = &track{done: old.done, ready: old.ready, committed: old.committed}
+			t = &track{done: old.done, ready: old.ready, moved: old.moved, committed: old.committed}
 		}
 		p := newPartition(g, id, offset)
 		g.partitions = append(g.partitions, p)
@@ -248,7 +249,7 @@ func appendRange(list []Range, r Range) []Range {
 
 // move notes that reading goes on at an offset although nothing up to it was
 // handled: where a group begins, or behind a gap. The channel is closed when
-// that is committed.
+// that is committed, if nothing stood before it.
 func (g *generation) move(p *partition, offset int64) <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -257,7 +258,9 @@ func (g *generation) move(p *partition, offset int64) <-chan struct{} {
 	if len(t.done) == 0 && !t.open {
 		t.ready = max(t.ready, offset)
 		t.settled = append(t.settled, settled)
-	} // else it must not overtake what waits for its checkpoint; the next batch carries it
+	} else { // it must not overtake what waits for its checkpoint, and goes with it
+		t.moved = max(t.moved, offset)
+	}
 	select {
 	case g.kick <- struct{}{}:
 	default:
@@ -364,6 +367,9 @@ func (g *generation) cover(done []Range) {
 		t.open = false
 		for _, r := range p.of(done) { // ascending within a partition
 			t.ready = r.Next
+		}
+		if len(t.done) == 0 { // else that stands behind the move, or before it
+			t.ready = max(t.ready, t.moved)
 		}
 	}
 }

@@ -378,6 +378,17 @@ func TestMoveDoesNotOvertake(t *testing.T) {
 	check("after the commit", 0)
 	g.move(p, 30)
 	check("after a move", 30)
+	g.settle(map[group.Partition]int64{id: 30})
+
+	// Behind what waits for its checkpoint it goes with that, though nothing comes any more.
+	g.finish(p, 30, 35)
+	done = g.take()
+	g.finish(p, 35, 36)
+	g.move(p, 50)
+	g.cover(done)
+	check("while the last range before it waits", 35)
+	g.cover(g.take())
+	check("when that is checkpointed", 50)
 }
 
 // A member that is stopped while it waits for the others of its group to join
