@@ -529,6 +529,9 @@ func (k *Consumer) Ready() error {
 		return fmt.Errorf("group %s: no partitions assigned: %s", k.o.Group, why)
 	}
 	var errs []error
+	if g.gen.Paused() {
+		errs = append(errs, fmt.Errorf("group %s: its coordinator is silent; no batch is begun until it answers", k.o.Group))
+	}
 	for _, p := range g.partitions {
 		if err := p.trouble(time.Now()); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", p, err))

@@ -391,6 +391,22 @@ func TestMoveDoesNotOvertake(t *testing.T) {
 	check("when that is checkpointed", 50)
 }
 
+// Whoever may begin no batch because the coordinator is silent is not ready, and says why.
+func TestReadyTellsOfASilentCoordinator(t *testing.T) {
+	e := setupFake(t, 1)
+	o := quick("g", "t")
+	o.Handle = func(context.Context, *Batch) error { return nil }
+	o.Checkpoint = func(context.Context, []Range) error { return nil }
+	k, err := e.client.NewConsumer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.enter(newGeneration(k, new(group.Generation), nil, nil)) // nothing was ever heard in it
+	if err := k.Ready(); err == nil || !strings.Contains(err.Error(), "group g: its coordinator is silent") {
+		t.Errorf("%v", err)
+	}
+}
+
 // A member that is stopped while it waits for the others of its group to join
 // does not wait as long as they may take.
 func TestStopWhileJoining(t *testing.T) {

@@ -82,6 +82,10 @@ func (g *Generation) Hold(ctx context.Context) bool {
 	}
 }
 
+// Paused reports whether the coordinator has been silent for so long that no batch
+// is begun.
+func (g *Generation) Paused() bool { return !g.lease.holds() }
+
 // end says that the partitions have to be given back; with an error, that they
 // are not ours any more.
 func (g *Generation) end(err error) {
