@@ -53,6 +53,7 @@ type portion struct {
 	fetch.PartAnswer
 	answer *fetch.Answer // who holds it must release it; nil if there is nothing to hold
 	offset int64         // that was asked for
+	ahead  int64         // where the feed has gone on; -1 if only a closer look tells where that is
 	final  bool
 	large  *wire.TooLargeError // the answer was not taken
 }
@@ -373,9 +374,10 @@ func (f *feed) deliver(in *intake, got portion) {
 		return
 	default:
 		next, ok := batch.End(got.Data, got.offset)
-		if in.next = next; !ok || got.final {
-			in.held = true // only a closer look tells where it goes on
+		if got.ahead = next; !ok || got.final {
+			in.held, got.ahead = true, -1
 		}
+		in.next = next
 		got.answer.Hold()
 	}
 	in.full = true

@@ -204,7 +204,6 @@ func (p *partition) deliver(poll, hand context.Context, got *portion) error {
 		Data: got.Data, Offset: p.offset, End: end, Final: got.final,
 		Committed: !k.o.ReadUncommitted, Aborted: got.Aborted,
 	})
-	ahead, foreseen := batch.End(got.Data, p.offset)
 	from := p.offset
 	for poll.Err() == nil && d.reader.Read(&d.chunk) && p.g.gen.Hold(poll) {
 		c := &d.chunk
@@ -234,7 +233,7 @@ func (p *partition) deliver(poll, hand context.Context, got *portion) error {
 		limit = min(max(more, limit), k.o.MaxBatchBytes)
 	case p.offset == from:
 		return fmt.Errorf("the broker answered with nothing from offset %d on", from)
-	case foreseen && p.offset == ahead && !got.final:
+	case p.offset == got.ahead:
 		return nil // it is polled further already
 	}
 	p.feed.resume(p, p.offset, int32(limit), more > 0, time.Time{})
