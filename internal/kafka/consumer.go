@@ -91,8 +91,7 @@ func (s *Subscription) covers(topic string) bool {
 	if s.Pattern == nil {
 		return s.Topic == topic
 	}
-	at := s.Pattern.FindStringIndex(topic)
-	return at != nil && at[0] == 0 && at[1] == len(topic)
+	return s.Pattern.MatchString(topic)
 }
 
 // ConsumerOptions say what a Consumer reads and how. A zero value of a duration
@@ -180,6 +179,9 @@ func (o *ConsumerOptions) fill() error {
 			errs = append(errs, fmt.Errorf("topic %s is named twice", s.Topic))
 		}
 		seen[s.Topic] = true
+		if s.Pattern != nil {
+			s.Pattern = regexp.MustCompile(`\A(?:` + s.Pattern.String() + `)\z`) // it has been compiled before
+		}
 	}
 	o.Gap = cmp.Or(o.Gap, GapEarliest)
 	if o.Gap != GapEarliest && o.Gap != GapStop {
@@ -412,7 +414,7 @@ func (k *Consumer) serve(ctx context.Context, member *group.Member) error {
 			}
 			return nil
 		case group.Fenced(err):
-			return fmt.Errorf("group %s: another process has joined as instance %q; give each its own (%w)", k.o.Group, k.o.Instance, err)
+			return k.fenced(err)
 		case errors.Is(err, ErrClosed):
 			return err
 		case err != nil:
@@ -444,13 +446,18 @@ func (k *Consumer) serve(ctx context.Context, member *group.Member) error {
 		case err != nil:
 			return err
 		case group.Fenced(gen.Err()):
-			return fmt.Errorf("group %s: another process has joined as instance %q; give each its own (%w)", k.o.Group, k.o.Instance, gen.Err())
+			return k.fenced(gen.Err())
 		}
 		if ctx.Err() == nil {
 			k.wait("rebalancing")
 		}
 	}
 	return nil
+}
+
+// fenced says why a member cannot come back.
+func (k *Consumer) fenced(err error) error {
+	return fmt.Errorf("group %s: another process has joined as instance %q; give each its own (%w)", k.o.Group, k.o.Instance, err)
 }
 
 // begin fences the partitions of a generation, if there is something to fence,
