@@ -86,14 +86,13 @@ func (t *Transactor) Fence(ctx context.Context) error {
 	}
 	defer t.done()
 	t.by, t.lanes = nil, make(map[*lane]*lane)
-	err := t.try(ctx, "fence transactional id "+t.id, t.home, func(route wire.Route) error {
+	return t.try(ctx, "fence transactional id "+t.id, t.home, func(route wire.Route) error {
 		x, err := t.p.initialize(ctx, wire.Timeout, t.id, int32(t.timeout.Milliseconds()), route)
 		if err == nil {
 			t.by = x
 		}
 		return err
 	})
-	return err
 }
 
 // Transaction is what becomes visible together or not at all.

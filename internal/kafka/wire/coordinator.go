@@ -93,10 +93,6 @@ func (c *Coordinator) send(ctx context.Context, limit time.Duration, q *Call) (*
 	return &Reader{B: m.(*Answer).Body}, nil
 }
 
-// concurrentTransactions says that the transaction before this one is not over
-// everywhere yet. kafka-go has no name for it.
-const concurrentTransactions = kafkago.Error(51)
-
 // Retriable reports whether the same request may succeed if it is sent again, to
 // whoever is in charge then. Errors of the network and deadlines are among it.
 func Retriable(err error) bool {
@@ -112,5 +108,5 @@ var retriable = []kafkago.Error{
 	kafkago.BrokerNotAvailable, kafkago.RequestTimedOut, kafkago.NetworkException,
 	kafkago.UnknownTopicOrPartition, kafkago.LeaderNotAvailable, kafkago.NotLeaderForPartition,
 	kafkago.NotEnoughReplicas, kafkago.NotEnoughReplicasAfterAppend, kafkago.KafkaStorageError,
-	kafkago.UnstableOffsetCommit, concurrentTransactions,
+	kafkago.UnstableOffsetCommit, kafkago.ConcurrentTransactions,
 }
