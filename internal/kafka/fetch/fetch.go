@@ -116,28 +116,13 @@ func (r *Request) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	w.Bool(r.Committed) // isolation level
 	w.I32(0)            // no session
 	w.I32(-1)           // nor one to begin
-	topics := 0
-	for i := range r.Parts {
-		if i == 0 || r.Parts[i].Topic != r.Parts[i-1].Topic {
-			topics++
-		}
-	}
-	w.I32(int32(topics))
-	for i := 0; i < len(r.Parts); {
-		n := i
-		for n < len(r.Parts) && r.Parts[n].Topic == r.Parts[i].Topic {
-			n++
-		}
-		w.Str(r.Parts[i].Topic)
-		w.I32(int32(n - i))
-		for ; i < n; i++ {
-			w.I32(r.Parts[i].Partition)
-			w.I32(-1) // leader epoch: any
-			w.I64(r.Parts[i].Offset)
-			w.I64(-1) // log start offset: for replicas
-			w.I32(r.Parts[i].MaxBytes)
-		}
-	}
+	w.ByTopic(len(r.Parts), func(i int) string { return r.Parts[i].Topic }, func(i int) {
+		w.I32(r.Parts[i].Partition)
+		w.I32(-1) // leader epoch: any
+		w.I64(r.Parts[i].Offset)
+		w.I64(-1) // log start offset: for replicas
+		w.I32(r.Parts[i].MaxBytes)
+	})
 	w.I32(0)  // no partitions to forget
 	w.Str("") // no rack
 

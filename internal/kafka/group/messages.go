@@ -231,16 +231,11 @@ func group(list []Partition) []topic {
 
 // writeTopics writes partitions by topic, each with what each adds.
 func writeTopics(w *wire.Writer, list []Partition, each func(p Partition)) {
-	byTopic := group(list)
-	w.Len(len(byTopic))
-	for _, t := range byTopic {
-		w.Str(t.topic)
-		w.Len(len(t.ids))
-		for _, id := range t.ids {
-			w.I32(id)
-			each(Partition{t.topic, id})
-		}
-	}
+	list = slices.SortedFunc(slices.Values(list), Partition.compare)
+	w.ByTopic(len(list), func(i int) string { return list[i].Topic }, func(i int) {
+		w.I32(list[i].ID)
+		each(list[i])
+	})
 }
 
 // readTopics reads what writeTopics wrote with nothing added.

@@ -49,41 +49,26 @@ func (q *request) encode(client, transaction string, leader int32) {
 	w.StrOrNull(transaction)
 	w.I16(-1) // all replicas in sync
 	w.I32(int32(brokerTimeout.Milliseconds()))
-	w.Len(topicsOf(lanes))
-	for i := 0; i < len(lanes); {
-		n := i
-		for n < len(lanes) && lanes[n].topic == lanes[i].topic {
-			n++
+	w.ByTopic(len(lanes), topicOf(lanes), func(i int) {
+		x := lanes[i].parcel
+		b := x.bytes
+		w.I32(lanes[i].partition)
+		if len(b) < largePart {
+			w.Bytes(b)
+			return
 		}
-		w.Str(lanes[i].topic)
-		w.Len(n - i)
-		for ; i < n; i++ {
-			x := lanes[i].parcel
-			b := x.bytes
-			w.I32(lanes[i].partition)
-			if len(b) < largePart {
-				w.Bytes(b)
-				continue
-			}
-			w.Len(len(b))
-			q.pieces = append(q.pieces, piece{len(w.B), b, !x.lent})
-			q.size += len(b)
-		}
-	}
+		w.Len(len(b))
+		q.pieces = append(q.pieces, piece{len(w.B), b, !x.lent})
+		q.size += len(b)
+	})
 	q.size += len(w.B)
 	binary.BigEndian.PutUint32(w.B, uint32(q.size-4))
 	q.cut()
 }
 
-// topicsOf counts the topics of lanes sorted by rank.
-func topicsOf(lanes []*lane) int {
-	n := 0
-	for i := range lanes {
-		if i == 0 || lanes[i].topic != lanes[i-1].topic {
-			n++
-		}
-	}
-	return n
+// topicOf returns how to find the topic of one of some lanes.
+func topicOf(lanes []*lane) func(i int) string {
+	return func(i int) string { return lanes[i].topic }
 }
 
 // ApiKey is what kafka-go picks the answer's type by; it has no use here.

@@ -246,18 +246,7 @@ func (t *Transactor) add(ctx context.Context, by *identity, lanes []*lane) error
 	return t.try(ctx, "add partitions to transaction", t.home, func(route wire.Route) error {
 		r, err := t.ask(ctx, wire.AddPartitionsToTxn, route, func(w *wire.Writer) {
 			t.sign(w, by)
-			w.Len(topicsOf(lanes))
-			for i := 0; i < len(lanes); {
-				n := i
-				for n < len(lanes) && lanes[n].topic == lanes[i].topic {
-					n++
-				}
-				w.Str(lanes[i].topic)
-				w.Len(n - i)
-				for ; i < n; i++ {
-					w.I32(lanes[i].partition)
-				}
-			}
+			w.ByTopic(len(lanes), topicOf(lanes), func(i int) { w.I32(lanes[i].partition) })
 		})
 		if err != nil {
 			return err

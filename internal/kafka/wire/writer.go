@@ -48,6 +48,29 @@ func (w *Writer) Bool(v bool) {
 // Len writes the length of an array.
 func (w *Writer) Len(n int) { w.I32(int32(n)) }
 
+// ByTopic writes an array of topics, each with an array of its n items in all:
+// those of one topic stand together, and each is written by item.
+func (w *Writer) ByTopic(n int, topic func(i int) string, item func(i int)) {
+	topics := 0
+	for i := range n {
+		if i == 0 || topic(i) != topic(i-1) {
+			topics++
+		}
+	}
+	w.Len(topics)
+	for i := 0; i < n; {
+		end := i
+		for end < n && topic(end) == topic(i) {
+			end++
+		}
+		w.Str(topic(i))
+		w.Len(end - i)
+		for ; i < end; i++ {
+			item(i)
+		}
+	}
+}
+
 // Str writes a string with its length in front.
 func (w *Writer) Str(s string) {
 	w.I16(int16(len(s)))
