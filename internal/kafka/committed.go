@@ -10,6 +10,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/weir-moderation/weir/internal/kafka/group"
 	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
@@ -66,28 +67,12 @@ func committed(ctx context.Context, co *wire.Coordinator) ([]Committed, error) {
 		return nil, err
 	}
 	var list []Committed
-	note := func(e error) {
-		if err == nil {
-			err = e
-		}
-	}
 	r.I32() // throttle
-	r.CompactEach(func() {
-		topic := r.CompactStr()
-		r.CompactEach(func() {
-			x := Committed{topic, r.I32(), r.I64()}
-			r.I32() // leader epoch
-			r.CompactStr()
-			note(r.Code())
-			r.Tags()
-			if x.Offset >= 0 {
-				list = append(list, x)
-			}
-		})
-		r.Tags()
+	err = group.ReadOffsets(r, func(p group.Partition, offset int64) {
+		if offset >= 0 {
+			list = append(list, Committed{p.Topic, p.ID, offset})
+		}
 	})
-	note(r.Code())
-	note(r.Err)
 	slices.SortFunc(list, func(a, b Committed) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})

@@ -183,6 +183,18 @@ func (m *Member) offsetFetch(ctx context.Context, node int32, want []Partition) 
 		return nil, err
 	}
 	offsets := make(map[Partition]int64, len(want))
+	err = ReadOffsets(r, func(p Partition, offset int64) { offsets[p] = offset })
+	for _, p := range want {
+		if _, ok := offsets[p]; !ok && err == nil {
+			err = fmt.Errorf("%s: the coordinator did not answer about %s", wire.OffsetFetch.Name, p)
+		}
+	}
+	return offsets, err
+}
+
+// ReadOffsets reads what is committed from an answer to OffsetFetch, behind its
+// throttle time, -1 where nothing is. It returns the first error there is.
+func ReadOffsets(r *wire.Reader, each func(p Partition, offset int64)) (err error) {
 	note := func(e error) {
 		if err == nil {
 			err = e
@@ -192,7 +204,7 @@ func (m *Member) offsetFetch(ctx context.Context, node int32, want []Partition) 
 		topic := r.CompactStr()
 		r.CompactEach(func() {
 			p := Partition{topic, r.I32()}
-			offsets[p] = r.I64()
+			each(p, r.I64())
 			r.I32() // leader epoch
 			r.CompactStr()
 			note(r.Code())
@@ -201,12 +213,8 @@ func (m *Member) offsetFetch(ctx context.Context, node int32, want []Partition) 
 		r.Tags()
 	})
 	note(r.Code())
-	for _, p := range want {
-		if _, ok := offsets[p]; !ok && err == nil {
-			err = fmt.Errorf("%s: the coordinator did not answer about %s", wire.OffsetFetch.Name, p)
-		}
-	}
-	return offsets, err
+	note(r.Err)
+	return err
 }
 
 // topic is some partitions of one topic.
