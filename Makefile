@@ -3,7 +3,6 @@
 # Empty outside a tagged checkout: then weir version says what the Go tool recorded of the build.
 VERSION ?= $(shell git describe --tags --dirty 2>/dev/null)
 GO      ?= go
-FUZZTIME ?= 30s
 
 export CGO_ENABLED ?= 0
 
@@ -36,8 +35,8 @@ chaos: ## both ways of delivery on three Kafka nodes that are killed, frozen and
 kafka: ## fetch the jars of the Kafka that integration starts (needs Maven, once)
 	scripts/kafka/kafkactl fetch
 
-fuzz: ## every fuzz target for FUZZTIME (30s) each
-	scripts/fuzz $(FUZZTIME)
+fuzz: ## every fuzz target for FUZZ (500000x) inputs each
+	scripts/fuzz $(FUZZ)
 
 bench: ## all benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
