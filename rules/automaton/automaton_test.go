@@ -163,7 +163,7 @@ func checkWalk(t *testing.T, a *Automaton, patterns []Pattern, text []byte, sc *
 var alphabets = [][]string{
 	{"a", "b"}, {"a", "b", "c", " "}, {"中", "国", "人"}, {"哈"}, {"a", "B", " ", ".", "\x00"},
 	{"中", "國", "a", "é", "\u200B"}, {"😀", "中", "a", "\U000E0041"}, {"a", "\xff", "\xe4\xb8", "中"},
-	{"ﬁ", "f", "i", "㍿", "株", "式"}, {"𠮷", "中", "０", "0", "\uFFFD"},
+	{"ﬁ", "f", "i", "㍿", "株", "式"}, {"𠮷", "中", "０", "0", "\uFFFD"}, {"\U000F0001", "中", "a", "\U000E20A2", "\U0010FFFF"},
 }
 
 func randomWord(r *rand.Rand, letters []string, n int) string {

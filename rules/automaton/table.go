@@ -13,18 +13,18 @@ import (
 type table struct {
 	flat      *[flatRunes]uint32 // of the basic plane
 	index     []uint16           // page of each pageRunes characters above it
-	pages     []uint32           // pages of so many; page 0 is all zero
+	pages     []uint32           // pages of so many; page 0 is all zero, page 1 all separators
 	expanded  []uint32           // symbols of the characters that fold to several
 	codeRunes []rune             // character of each code
 }
 
 const (
-	pageBits   = 6 // few characters of a page differ from page 0: larger pages waste more, smaller ones need a larger index
-	pageRunes  = 1 << pageBits
-	special    = 1 << 31
-	dropped    = special
-	countBits  = 5       // of an expansion: its length, below its place in expanded
-	endOfIndex = 0xE1000 // above: private use
+	pageBits  = 6 // few characters of a page differ from page 0: larger pages waste more, smaller ones need a larger index
+	pageRunes = 1 << pageBits
+	special   = 1 << 31
+	dropped   = special
+	countBits = 5       // of an expansion: its length, below its place in expanded
+	private   = 0xE1000 // from here on: private use, or not assigned
 )
 
 func tokenRune(r rune) bool { return fold.ClassOf(r) == fold.Token }
@@ -32,8 +32,14 @@ func tokenRune(r rune) bool { return fold.ClassOf(r) == fold.Token }
 // build fills the table for the characters of the patterns and the marked ones.
 func (t *table) build(alpha *alphabet, marked string) {
 	t.flat = new([flatRunes]uint32)
-	t.index = make([]uint16, (endOfIndex-flatRunes)>>pageBits)
-	t.pages = make([]uint32, pageRunes)
+	t.index = make([]uint16, (utf8.MaxRune+1-flatRunes)>>pageBits)
+	t.pages = make([]uint32, 2*pageRunes)
+	for i := range t.pages[pageRunes:] {
+		t.pages[pageRunes+i] = separatorBit
+	}
+	for i := (private - flatRunes) >> pageBits; i < len(t.index); i++ {
+		t.index[i] = 1
+	}
 	t.codeRunes = slices.Clone(alpha.runes)
 	folded := func(r rune) uint32 { // r is folded
 		var s uint32
@@ -89,13 +95,13 @@ func (t *table) set(r rune, v uint32) {
 		t.flat[r] = v
 		return
 	}
-	if r >= endOfIndex || v == 0 {
+	if v == t.valueOf(r) {
 		return
 	}
 	page := &t.index[(r-flatRunes)>>pageBits]
-	if *page == 0 {
+	if shared := int(*page); shared < 2 {
 		*page = uint16(len(t.pages) >> pageBits)
-		t.pages = append(t.pages, make([]uint32, pageRunes)...)
+		t.pages = append(t.pages, t.pages[shared<<pageBits:][:pageRunes]...)
 	}
 	t.pages[int(*page)<<pageBits|int(r&(pageRunes-1))] = v
 }
@@ -111,13 +117,10 @@ func (t *table) value(p []byte) (uint32, int) {
 
 // valueOf returns the table value of a character.
 func (t *table) valueOf(r rune) uint32 {
-	switch {
-	case r < flatRunes:
+	if r < flatRunes {
 		return t.flat[r]
-	case r < endOfIndex:
-		return t.pages[int(t.index[(r-flatRunes)>>pageBits])<<pageBits|int(r&(pageRunes-1))]
 	}
-	return separatorBit // private use
+	return t.pages[int(t.index[(r-flatRunes)>>pageBits])<<pageBits|int(r&(pageRunes-1))]
 }
 
 func (t *table) memory() int {
