@@ -26,6 +26,7 @@ type cli struct {
 	Check      checkCmd      `cmd:"" help:"Say what is wrong with a configuration, its rules and its push policy, without starting anything."`
 	Judge      judgeCmd      `cmd:"" help:"Judge events, one JSON object a line, and write a verdict a line."`
 	Rules      rulesCmd      `cmd:"" help:"Work on rules."`
+	Push       pushCmd       `cmd:"" help:"Work on the push policy, and on what it decided."`
 	Bench      benchCmd      `cmd:"" help:"Measure on this machine."`
 	DeadLetter deadLetterCmd `cmd:"" name:"deadletter" help:"Look at messages that could not be judged, and replay them."`
 	Evidence   evidenceCmd   `cmd:"" help:"Look at evidence."`

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"github.com/weir-moderation/weir/internal/app"
+	"github.com/weir-moderation/weir/internal/config"
+	"github.com/weir-moderation/weir/pipeline/push"
+)
+
+type pushCmd struct {
+	Lint pushLintCmd `cmd:"" help:"Say what is wrong with a push policy, and what is allowed and hardly meant."`
+}
+
+// policyFlags say which push policy is meant.
+type policyFlags struct {
+	Policy string `help:"The policy file; without it the policy in the binary." placeholder:"FILE" type:"path" xor:"policy"`
+	Config string `help:"Take the policy from this configuration file." placeholder:"FILE" type:"path" xor:"policy"`
+}
+
+// read returns the configuration that names the policy.
+func (f *policyFlags) read() (*config.Config, error) {
+	if f.Config != "" {
+		return loadConfig(f.Config)
+	}
+	cfg := config.Default()
+	cfg.Push.Policy = f.Policy
+	return &cfg, nil
+}
+
+// load compiles the policy as the daemon would.
+func (f *policyFlags) load() (*config.Config, *push.Policy, error) {
+	cfg, err := f.read()
+	if err != nil {
+		return nil, nil, err
+	}
+	policy, err := app.LoadPolicy(&cfg.Push)
+	return cfg, policy, err
+}
