@@ -115,8 +115,8 @@ func TestDecision(t *testing.T) {
 	}, pairs(r)); diff != "" {
 		t.Errorf("headers, -want +got:\n%s", diff)
 	}
-	limit := func(id, from string, most float64) any {
-		return map[string]any{"id": id, "from": from, "count": 0., "max": most}
+	limit := func(by push.Bound, id, from string, most float64) any {
+		return map[string]any{"id": id, "from": from, "count": 0., "max": most, "by": string(by)}
 	}
 	want := map[string]any{
 		"id": v.ID.String(), "event_id": "push-1", "kind": "push", "action": "pass", "decision": "allow", "reason": "none",
@@ -133,8 +133,9 @@ func TestDecision(t *testing.T) {
 				"group":   "default", "group_source": "event", "zone": "Asia/Shanghai", "zone_source": "profile",
 				"local_time": "2026-11-24T12:00:00+08:00", "quiet": []any{"22:00-08:00", "23:00-07:00"},
 				"limits": []any{
-					limit("mkt-hour", "2026-11-24T03:00:01Z", 1), limit("mkt-day", "2026-11-23T16:00:00Z", 2),
-					limit("mkt-week", "2026-11-17T04:00:01Z", 8), limit("user-daily", "2026-11-23T16:00:00Z", 5),
+					limit(push.ByPolicy, "mkt-hour", "2026-11-24T03:00:01Z", 1), limit(push.ByPolicy, "mkt-day", "2026-11-23T16:00:00Z", 2),
+					limit(push.ByPolicy, "mkt-week", "2026-11-17T04:00:01Z", 8), limit(push.ByPreset, "vendor-cn-2026/app-day", "2026-11-23T16:00:00Z", 2),
+					limit(push.ByUser, "user-daily", "2026-11-23T16:00:00Z", 5),
 				},
 			},
 		},

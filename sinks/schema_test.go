@@ -112,6 +112,8 @@ func TestSchemasKnowEveryWord(t *testing.T) {
 		string(push.ConsentWithdrawn), string(push.ConsentUnknown)}, enum(t, decision, "consent", "properties", "state"))
 	same("sources of a group", []string{string(push.GroupFromPolicy), string(push.GroupFromEvent), string(push.GroupFromProfile), string(push.GroupFromBoth)},
 		enum(t, decision, "group_source"))
+	same("who sets limits", []string{string(push.ByPolicy), string(push.ByPreset), string(push.ByUser)},
+		enum(t, decision, "limits", "items", "properties", "by"))
 	same("sources of a zone", []string{string(push.ZoneFromProfile), string(push.ZoneFromPolicy)}, enum(t, decision, "zone_source"))
 }
 

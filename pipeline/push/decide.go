@@ -268,7 +268,7 @@ func (d *decider) consume() *SendLog {
 	reached, free := false, int64(0)
 	use := func(l *limit) {
 		from, n := d.count(l)
-		d.Limits = append(d.Limits, LimitUse{ID: l.id, From: time.Unix(from, 0).UTC(), Count: n, Max: l.max})
+		d.Limits = append(d.Limits, LimitUse{ID: l.id, From: time.Unix(from, 0).UTC(), Count: n, Max: l.max, By: l.by})
 		if n < l.max {
 			return
 		}
@@ -286,7 +286,7 @@ func (d *decider) consume() *SendLog {
 		}
 	}
 	if d.profile.DailyMax != NoDailyMax && d.policy.userDaily {
-		use(&limit{id: limitUserDaily, tags: ^tagSet(0), days: 1, max: int(d.profile.DailyMax)})
+		use(&limit{id: limitUserDaily, tags: ^tagSet(0), days: 1, max: int(d.profile.DailyMax), by: ByUser})
 	}
 	if reached {
 		d.full(free)

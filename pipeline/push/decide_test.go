@@ -149,11 +149,11 @@ func TestDecisionCarriesItsInputs(t *testing.T) {
 	"quiet": ["20:00-08:00", "21:00-08:00", "13:00-14:00"],
 	"deadline": "2026-11-25T04:00:00Z",
 	"limits": [
-		{"id": "mkt-hour", "from": "2026-11-24T03:00:01Z", "count": 0, "max": 1},
-		{"id": "mkt-day", "from": "2026-11-23T16:00:00Z", "count": 0, "max": 1},
-		{"id": "mkt-week", "from": "2026-11-17T04:00:01Z", "count": 1, "max": 3},
-		{"id": "sms-2day", "from": "2026-11-22T16:00:00Z", "count": 0, "max": 1},
-		{"id": "user-daily", "from": "2026-11-23T16:00:00Z", "count": 1, "max": 4}
+		{"id": "mkt-hour", "from": "2026-11-24T03:00:01Z", "count": 0, "max": 1, "by": "policy"},
+		{"id": "mkt-day", "from": "2026-11-23T16:00:00Z", "count": 0, "max": 1, "by": "policy"},
+		{"id": "mkt-week", "from": "2026-11-17T04:00:01Z", "count": 1, "max": 3, "by": "policy"},
+		{"id": "sms-2day", "from": "2026-11-22T16:00:00Z", "count": 0, "max": 1, "by": "policy"},
+		{"id": "user-daily", "from": "2026-11-23T16:00:00Z", "count": 1, "max": 4, "by": "user"}
 	],
 	"log_size": 2
 }`

@@ -8,8 +8,7 @@ import (
 
 // policyFile is a policy as it is written. configs/push.yaml explains each name.
 //
-// Keys for what does not exist yet (on_outage, local_ratio, presets, durability,
-// marketing_words) are unknown names here and refused as such: a policy must
+// Keys for what does not exist yet (on_outage, local_ratio, durability) are unknown names here and refused as such: a policy must
 // never promise what nobody does.
 type policyFile struct {
 	Policy       string                `yaml:"policy,required"`
@@ -19,6 +18,7 @@ type policyFile struct {
 	Channels     []string              `yaml:"channels,required"`
 	Codes        codesFile             `yaml:"codes"`
 	Groups       map[string]*groupFile `yaml:"groups,required"`
+	Presets      []presetUse           `yaml:"presets"`
 	UserMayLower []string              `yaml:"user_may_lower"`
 	Deadline     deadlineFile          `yaml:"deadline"`
 }

@@ -147,7 +147,7 @@ func over(base, l limitFile) limitFile {
 }
 
 func (c *compiler) limit(f *limitFile, at string) (l limit, ok bool) {
-	l = limit{id: f.ID, path: at}
+	l = limit{id: f.ID, path: at, by: ByPolicy}
 	before := len(c.problems)
 	switch {
 	case f.Max == nil:

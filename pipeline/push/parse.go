@@ -50,6 +50,7 @@ func (c *compiler) compile() *Policy {
 	c.channels()
 	c.settings()
 	groups := c.groupsInOrder()
+	c.presets(groups)
 	sound := slices.DeleteFunc(slices.Clone(groups), func(g *group) bool { return c.broken(g.name) || c.broken(groupDefault) })
 	for _, g := range sound {
 		if g.name != groupDefault {

@@ -120,6 +120,8 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		{"popup]", "tv]\ncodes: {channels: {tv: 5}}"},
 		{"{class: marketing, when: personalised}", "{class: marketing, when: always}"},
 		{"daily_total, ", ""},
+		{"presets: [vendor-cn-2026]", "presets: [vendor-cn-2026-news]"},
+		{"presets: [vendor-cn-2026]", ""},
 		{"max_age: 24h", "max_age: 12h"},
 		{"required_for: [content, ", "required_for: ["},
 	} {

@@ -79,6 +79,7 @@ type limit struct {
 	rolling int64 // seconds; or
 	days    int64 // calendar days, today included
 	max     int
+	by      Bound
 	path    string // in the file, for messages
 }
 

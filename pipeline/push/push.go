@@ -214,7 +214,18 @@ type LimitUse struct {
 	From  time.Time `json:"from"`  // the first second of the window
 	Count int       `json:"count"` // allowed in it before this push
 	Max   int       `json:"max"`
+	By    Bound     `json:"by"`
 }
+
+// Bound tells who set a limit.
+type Bound string
+
+// Who sets limits.
+const (
+	ByPolicy Bound = "policy" // the policy file itself
+	ByPreset Bound = "preset" // a preset that it names; the limit's id begins with the preset's name
+	ByUser   Bound = "user"
+)
 
 // Flags are what an auditor should see about a decision beside its reason.
 type Flags uint8
