@@ -337,13 +337,15 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 	for _, i := range w.pushes {
 		v := &w.out.Verdicts[i]
 		v.Policy = force.Policy.Digest()
+		r := push.NewRequest(v.Event)
+		r.Categories = categoriesOf(v.Hits)
 		if v.Action != rules.Pass {
-			d := push.DenyContent(now, force.Policy)
+			d := push.DenyContent(now, force.Policy, &r)
 			v.Decision = &d
 			p.metrics.decision(&d)
 			continue
 		}
-		reqs = append(reqs, push.NewRequest(v.Event))
+		reqs = append(reqs, r)
 		asked = append(asked, i)
 	}
 	if len(reqs) == 0 {
@@ -366,6 +368,17 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 		p.metrics.decision(&decisions[k])
 	}
 	return nil
+}
+
+// categoriesOf returns the categories of the rules that were hit, each once.
+func categoriesOf(hits []rules.Hit) []string {
+	var list []string
+	for i := range hits {
+		if c := hits[i].Rule.Category; !slices.Contains(list, c) {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 // apply makes consent changes and push outcomes effective in Redis. Both are

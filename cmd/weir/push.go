@@ -33,5 +33,8 @@ func (f *policyFlags) load() (*config.Config, *push.Policy, error) {
 		return nil, nil, err
 	}
 	policy, err := app.LoadPolicy(&cfg.Push)
+	if err == nil {
+		err = app.CheckPolicy(cfg, policy)
+	}
 	return cfg, policy, err
 }

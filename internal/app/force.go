@@ -41,7 +41,7 @@ func LoadTopicForce(ctx context.Context, c *config.Config) (force pipeline.Force
 // LoadPolicyOnly is LoadForce without rules, which are elsewhere.
 func LoadPolicyOnly(c *config.Config) (force pipeline.Force, err error) {
 	if c.PushesOn() {
-		force.Policy, err = LoadPolicy(&c.Push)
+		force.Policy, err = provenPolicy(c)
 	}
 	return force, err
 }
@@ -57,13 +57,35 @@ func loadForce(c *config.Config, open func() (*RuleSet, error)) (*inForce, error
 		}
 	}
 	if c.PushesOn() {
-		f.Policy, errs[1] = LoadPolicy(&c.Push)
+		f.Policy, errs[1] = provenPolicy(c)
 	}
 	// Both, so that whoever made two mistakes sees two.
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}
 	return &f, nil
+}
+
+// provenPolicy is LoadPolicy and CheckPolicy.
+func provenPolicy(c *config.Config) (*push.Policy, error) {
+	p, err := LoadPolicy(&c.Push)
+	if err != nil {
+		return nil, err
+	}
+	if err := CheckPolicy(c, p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// CheckPolicy refuses a policy that does not fit what else a configuration names:
+// the categories of rules that it looks for must be in the register.
+func CheckPolicy(c *config.Config, p *push.Policy) error {
+	register, _, err := loadRegister(&c.Rules)
+	if err != nil {
+		return nil //nolint:nilerr // it is said where the rules are loaded
+	}
+	return p.CheckCategories(register.Codes())
 }
 
 // LoadPolicy builds the push policy a configuration names, or the shipped one.

@@ -59,6 +59,7 @@ func (d *decider) decide() *SendLog {
 		d.say(Deny, ReasonUnknownClass)
 		return nil
 	}
+	d.Flags |= d.policy.doubt(d.request)
 	d.findView()
 	cancelled, allowed := d.log.find(d.request.Mark, d.tag)
 	switch d.setDeadline(); {
@@ -89,6 +90,21 @@ func (d *decider) decide() *SendLog {
 		return d.consume()
 	}
 	return nil
+}
+
+// doubt tells whether the text of a push is what its class should not hold.
+//
+// Clause: push-ad
+// Marketing words in a push of another class are flagged by the categories that the policy names; the flag stands in the decision whatever it is, and denies nothing by itself.
+func (p *Policy) doubt(r *Request) Flags {
+	if len(r.Categories) == 0 {
+		return 0
+	}
+	k := p.classes[string(r.Class)]
+	if k != nil && slices.ContainsFunc(r.Categories, func(c string) bool { return slices.Contains(k.marketing, c) }) {
+		return ClassDoubtful
+	}
+	return 0
 }
 
 // known finds the push's class and channel in the policy.

@@ -29,6 +29,14 @@ type classFile struct {
 	Count   bool        `yaml:"count,required"`
 	Label   labelRule   `yaml:"label"`
 	OnCap   capRule     `yaml:"on_cap"`
+
+	MarketingWords wordsFile `yaml:"marketing_words"`
+}
+
+// wordsFile says what happens to a push of a class that should hold no
+// advertising and does, by the categories of the rules that its text hit.
+type wordsFile struct {
+	Flag []string `yaml:"flag,required"`
 }
 
 type codesFile struct {

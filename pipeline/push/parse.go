@@ -23,6 +23,7 @@ func ParsePolicy(file string, src []byte) (*Policy, error) {
 	if c.doc = doc; !doc.Has("") {
 		return nil, c.problems
 	}
+	c.policy.doc = doc
 	p := c.compile()
 	if len(c.problems) > 0 {
 		c.problems.Sort()
@@ -156,10 +157,25 @@ func (c *compiler) classes() {
 		if !k.counted && f.OnCap != "" && c.doc.Has(at+".count") {
 			c.bad(at+".on_cap", "the class is not counted, so it never reaches a cap; take the line out")
 		}
+		k.marketing = c.words(f.MarketingWords.Flag, at+".marketing_words.flag")
 		if k.onCap == "" {
 			k.onCap = capDrop
 		}
 	}
+}
+
+// words returns the categories of rules whose hits make a class doubtful.
+// Whether there are such categories [Policy.CheckCategories] sees.
+func (c *compiler) words(categories []string, at string) []string {
+	if len(categories) == 0 && c.doc.Has(at) {
+		c.bad(at, "is empty; name the categories of rules that find advertising, such as unlabelled-advertising, or take marketing_words out")
+	}
+	for i, name := range categories {
+		if slices.Contains(categories[:i], name) {
+			c.bad(fmt.Sprintf("%s[%d]", at, i), "%s is named twice; keep one", name)
+		}
+	}
+	return categories
 }
 
 func (c *compiler) channels() {

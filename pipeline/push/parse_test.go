@@ -100,6 +100,7 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		{`quiet: "21:00-08:00"`, `quiet: '21:00-08:00'`},
 		{"user_may_lower: [daily_total, quiet]", "user_may_lower: [quiet, daily_total]"},
 		{", on_cap: drop", ""},
+		{"[unlabelled-advertising, misleading-advertising]", "[misleading-advertising, unlabelled-advertising]"},
 	} {
 		if replaced(c[0], c[1]) != base {
 			t.Errorf("%q instead of %q says the same, but gives another digest", c[1], c[0])
@@ -120,6 +121,7 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		{"popup]", "tv]\ncodes: {channels: {tv: 5}}"},
 		{"{class: marketing, when: personalised}", "{class: marketing, when: always}"},
 		{"daily_total, ", ""},
+		{"{flag: [unlabelled-advertising, misleading-advertising]}", "{flag: [unlabelled-advertising]}"},
 		{"presets: [vendor-cn-2026]", "presets: [vendor-cn-2026-news]"},
 		{"presets: [vendor-cn-2026]", ""},
 		{"max_age: 24h", "max_age: 12h"},
@@ -130,6 +132,33 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 			t.Errorf("%q instead of %q gives the digest of %s", c[1], c[0], other)
 		}
 		digests[d] = c[1]
+	}
+}
+
+// A policy that looks for rules of a category nobody knows is refused by whoever
+// knows them all.
+func TestCategoriesMustBeKnown(t *testing.T) {
+	p, err := ParsePolicy("p.yaml", []byte(`
+policy: push
+version: "1"
+default_zone: UTC
+classes:
+  a: {consent: none, quiet: ignore, count: false, marketing_words: {flag: [fraud, advertisin]}}
+  b: {consent: none, quiet: ignore, count: false, marketing_words: {flag: [weather]}}
+channels: [app]
+codes: {classes: {a: 4, b: 5}}
+groups: {default: {}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.CheckCategories([]string{"fraud", "advertisin", "weather"}); err != nil {
+		t.Error(err)
+	}
+	want := `p.yaml:6:83: classes.a.marketing_words.flag[1]: unknown category "advertisin"; did you mean "advertising"?
+p.yaml:7:76: classes.b.marketing_words.flag[0]: unknown category "weather"; name one of the register of categories, such as unlabelled-advertising`
+	if err := p.CheckCategories([]string{"fraud", "advertising"}); err == nil || err.Error() != want {
+		t.Errorf("%v\nwant\n%s", err, want)
 	}
 }
 

@@ -1,9 +1,13 @@
 package push
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/weir-moderation/weir/internal/strictyaml"
 )
 
 // The groups that need no words: default is for everybody nobody knows anything
@@ -27,6 +31,7 @@ const maxCodes = 8
 // Policy is a compiled policy file. It does not change and may be used by any
 // number of goroutines.
 type Policy struct {
+	doc     *strictyaml.Document // for messages
 	version string
 	digest  string
 	zone    string
@@ -60,6 +65,8 @@ type class struct {
 	counted bool
 	label   bool
 	onCap   capRule
+
+	marketing []string // categories of rules, as written; a push of the class that hits one is doubtful
 }
 
 // group is one group of users, what it extends resolved.
@@ -146,6 +153,30 @@ func (p *Policy) Digest() string { return p.digest }
 
 // LogBound returns how many entries a user's send log can have at most.
 func (p *Policy) LogBound() int { return p.bound }
+
+// CheckCategories refuses a policy that names a category of rules nobody knows:
+// its marketing_words would never see anything. The error, if any, is a
+// strictyaml.Problems.
+func (p *Policy) CheckCategories(known []string) error {
+	var problems strictyaml.Problems
+	for _, name := range slices.Sorted(maps.Keys(p.classes)) {
+		for i, category := range p.classes[name].marketing {
+			if slices.Contains(known, category) {
+				continue
+			}
+			hint := "name one of the register of categories, such as unlabelled-advertising"
+			if near, ok := strictyaml.Nearest(category, known); ok {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			problems = append(problems, p.doc.Problem(fmt.Sprintf("%s.marketing_words.flag[%d]", path("classes", name), i), "unknown category %q; %s", category, hint))
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	problems.Sort()
+	return problems
+}
 
 // finish derives from the parsed parts what decisions need at hand.
 func (p *Policy) finish(groups []*group) {

@@ -109,6 +109,9 @@ type Request struct {
 	Time                                    time.Time
 	Expires                                 time.Time // zero for none
 
+	// Categories are those of the rules that its text hit, in force or in shadow.
+	Categories []string
+
 	// Mark is the push's id as send logs hold it: eight bytes of a keyed hash.
 	// Store sets it; who calls Decide without one sets any number that no other
 	// push of the user has.
@@ -242,12 +245,14 @@ const (
 	ProfileUnreadable
 	// LogUnreadable: the record in Redis is damaged; counted pushes wait.
 	LogUnreadable
+	// ClassDoubtful: its text hit a rule of a category that pushes of its class should not, such as advertising in a service message.
+	ClassDoubtful
 )
 
 // Words returns the set flags by name.
 func (f Flags) Words() []string {
 	words := []string{}
-	for i, w := range [...]string{"group-conflict", "group-unknown", "zone-defaulted", "profile-unreadable", "log-unreadable"} {
+	for i, w := range [...]string{"group-conflict", "group-unknown", "zone-defaulted", "profile-unreadable", "log-unreadable", "class-doubtful"} {
 		if f>>i&1 != 0 {
 			words = append(words, w)
 		}
@@ -260,6 +265,6 @@ func (f Flags) MarshalJSON() ([]byte, error) { return json.Marshal(f.Words()) }
 
 // DenyContent is the decision on a push whose content was hit: nothing else was
 // asked about it, and it consumes nothing.
-func DenyContent(now time.Time, p *Policy) Decision {
-	return Decision{Decision: Deny, Reason: ReasonContent, At: now.UTC().Truncate(time.Second), PolicyVersion: p.version}
+func DenyContent(now time.Time, p *Policy, r *Request) Decision {
+	return Decision{Decision: Deny, Reason: ReasonContent, At: now.UTC().Truncate(time.Second), PolicyVersion: p.version, Flags: p.doubt(r)}
 }
