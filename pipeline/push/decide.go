@@ -302,7 +302,8 @@ func (d *decider) consume() *SendLog {
 		}
 	}
 	if d.profile.DailyMax != NoDailyMax && d.policy.userDaily {
-		use(&limit{id: limitUserDaily, tags: ^tagSet(0), days: 1, max: int(d.profile.DailyMax), by: ByUser})
+		l := dailyLimit(d.profile.DailyMax)
+		use(&l)
 	}
 	if reached {
 		d.full(free)
@@ -316,6 +317,11 @@ func (d *decider) consume() *SendLog {
 	}
 	d.allow(false)
 	return next
+}
+
+// dailyLimit is the limit that a user has set.
+func dailyLimit(most uint16) limit {
+	return limit{id: limitUserDaily, tags: ^tagSet(0), days: 1, max: int(most), by: ByUser}
 }
 
 const never = 1 << 62
@@ -335,12 +341,16 @@ func (d *decider) full(free int64) {
 
 // count returns the first second of the limit's window and how many pushes count in it.
 func (d *decider) count(l *limit) (from int64, n int) {
-	if l.days > 0 {
-		from = d.place.dayStart(d.now, l.days-1)
-	} else {
-		from = d.now - l.rolling + 1
-	}
+	from = d.windowStart(l, d.now)
 	return from, d.countFrom(l, from)
+}
+
+// windowStart returns the first second of the window that ends at a time.
+func (d *decider) windowStart(l *limit, t int64) int64 {
+	if l.days > 0 {
+		return d.place.dayStart(t, l.days-1)
+	}
+	return t - l.rolling + 1
 }
 
 func (d *decider) countFrom(l *limit, from int64) int {

@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
+	"slices"
+	"time"
 )
 
 // ErrRecord is what the error of a record is that cannot be read.
@@ -45,6 +48,9 @@ type Entry struct {
 	State state
 	Mark  uint64
 }
+
+// unixTime returns a time as entries have it.
+func unixTime(t time.Time) uint32 { return uint32(min(max(t.Unix(), 0), math.MaxUint32)) }
 
 // Tag is a class and a channel by their codes.
 type Tag uint8
@@ -158,6 +164,23 @@ func (l *SendLog) with(e Entry, keep *[numTags]int64) *SendLog {
 	}
 	longer.Entries = append(longer.Entries, e)
 	return longer
+}
+
+// insert puts an entry at its time and reports whether there was room for it. As
+// with does, it drops what no window can see any more.
+func (l *SendLog) insert(e Entry, now int64, keep *[numTags]int64) bool {
+	l.Entries = slices.DeleteFunc(l.Entries, func(old Entry) bool { return int64(old.At) <= now-keep[old.Tag] })
+	for len(l.Entries) >= maxEntries {
+		if !l.forget() {
+			return false
+		}
+	}
+	i := len(l.Entries)
+	for i > 0 && l.Entries[i-1].At > e.At {
+		i--
+	}
+	l.Entries = slices.Insert(l.Entries, i, e)
+	return true
 }
 
 // forget drops the oldest refunded entry. What it is for is lost with it: that
