@@ -34,6 +34,8 @@ type normalClass struct {
 	Consent, Counted, Label bool
 	Quiet                   quietRule
 	OnCap                   capRule
+	OnOutage                outageRule
+	LocalRatio              float64
 	Marketing               []string `json:",omitempty"`
 }
 
@@ -54,7 +56,7 @@ type normalLimit struct {
 func (p *Policy) sum(groups []*group) (string, error) {
 	n := normal{Form: 1, Version: p.version, Zone: p.zone, UserQuiet: p.userQuiet, UserDaily: p.userDaily, MaxAge: p.maxAge}
 	for _, c := range p.classes {
-		n.Classes = append(n.Classes, normalClass{normalName{c.name, c.code}, c.consent, c.counted, c.label, c.quiet, c.onCap, slices.Sorted(slices.Values(c.marketing))})
+		n.Classes = append(n.Classes, normalClass{normalName{c.name, c.code}, c.consent, c.counted, c.label, c.quiet, c.onCap, c.onOutage, c.localRatio, slices.Sorted(slices.Values(c.marketing))})
 	}
 	slices.SortFunc(n.Classes, func(a, b normalClass) int { return cmp.Compare(a.Code, b.Code) })
 	for name, code := range p.channels {

@@ -8,8 +8,8 @@ import (
 
 // policyFile is a policy as it is written. configs/push.yaml explains each name.
 //
-// Keys for what does not exist yet (on_outage, local_ratio, durability) are unknown names here and refused as such: a policy must
-// never promise what nobody does.
+// A key for what does not exist yet is an unknown name here and refused as such: a
+// policy must never promise what nobody does.
 type policyFile struct {
 	Policy       string                `yaml:"policy,required"`
 	Version      string                `yaml:"version,required"`
@@ -29,6 +29,9 @@ type classFile struct {
 	Count   bool        `yaml:"count,required"`
 	Label   labelRule   `yaml:"label"`
 	OnCap   capRule     `yaml:"on_cap"`
+
+	OnOutage   outageRule `yaml:"on_outage"`
+	LocalRatio *float64   `yaml:"local_ratio"`
 
 	MarketingWords wordsFile `yaml:"marketing_words"`
 }
@@ -77,6 +80,7 @@ type (
 	labelRule   string
 	capRule     string
 	whenRule    string
+	outageRule  string
 )
 
 // The words of a policy.
@@ -92,6 +96,10 @@ const (
 	capDefer        capRule     = "defer"
 	whenAlways      whenRule    = "always"
 	whenPersonal    whenRule    = "personalised"
+	outageHold      outageRule  = "hold"
+	outageLocal     outageRule  = "local"
+	outageOpen      outageRule  = "open"
+	outageDeny      outageRule  = "deny"
 
 	lowerDaily = "daily_total"
 	lowerQuiet = "quiet"
@@ -116,3 +124,6 @@ func (r *quietRule) UnmarshalText(b []byte) error {
 func (r *labelRule) UnmarshalText(b []byte) error { return oneOf(r, b, labelNone, labelRequired) }
 func (r *capRule) UnmarshalText(b []byte) error   { return oneOf(r, b, capDrop, capDefer) }
 func (r *whenRule) UnmarshalText(b []byte) error  { return oneOf(r, b, whenAlways, whenPersonal) }
+func (r *outageRule) UnmarshalText(b []byte) error {
+	return oneOf(r, b, outageHold, outageLocal, outageOpen, outageDeny)
+}

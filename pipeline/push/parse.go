@@ -161,6 +161,42 @@ func (c *compiler) classes() {
 		if k.onCap == "" {
 			k.onCap = capDrop
 		}
+		c.outage(k, f, at)
+	}
+}
+
+// outage compiles what becomes of a class while Redis is away. Where the file
+// says nothing, only what nobody counts, nobody must agree to and nothing delays
+// goes on.
+//
+// Clause: push-breach
+// A policy that would send without limit, or what a user may have refused, while Redis is away does not compile.
+func (c *compiler) outage(k *class, f *classFile, at string) {
+	k.onOutage = f.OnOutage
+	switch {
+	case !c.doc.Has(at+".consent") || !c.doc.Has(at+".count"):
+		return // said already
+	case f.OnOutage == "" && !k.consent && !k.counted && k.quiet == quietIgnore:
+		k.onOutage = outageOpen
+	case f.OnOutage == "":
+		k.onOutage = outageHold
+	case k.consent && (f.OnOutage == outageOpen || f.OnOutage == outageLocal):
+		c.bad(at+".on_outage", "%s for a class that needs consent would send to users who have withdrawn it meanwhile; write hold or deny", f.OnOutage)
+	case k.counted && f.OnOutage == outageOpen:
+		c.bad(at+".on_outage", "open for a counted class would exceed its limits without bound; write local or hold")
+	case !k.counted && f.OnOutage == outageLocal:
+		c.bad(at+".on_outage", "the class is not counted, so there is nothing to count locally; write open or hold")
+	}
+	switch r := f.LocalRatio; {
+	case f.OnOutage == outageLocal && r == nil:
+		c.bad(at, "local_ratio is missing; say what part of each limit a user may use of whom this instance remembers nothing, such as 0.5")
+	case r == nil:
+	case f.OnOutage != outageLocal:
+		c.bad(at+".local_ratio", "is only for on_outage: local; take the line out")
+	case *r <= 0 || *r > 1:
+		c.bad(at+".local_ratio", "%v is no part of a limit; write more than 0 and at most 1, such as 0.5", *r)
+	default:
+		k.localRatio = *r
 	}
 }
 

@@ -101,6 +101,8 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		{"user_may_lower: [daily_total, quiet]", "user_may_lower: [quiet, daily_total]"},
 		{", on_cap: drop", ""},
 		{"[unlabelled-advertising, misleading-advertising]", "[misleading-advertising, unlabelled-advertising]"},
+		{"count: false, on_outage: open", "count: false"},
+		{"count: true, on_outage: hold", "count: true"},
 	} {
 		if replaced(c[0], c[1]) != base {
 			t.Errorf("%q instead of %q says the same, but gives another digest", c[1], c[0])
@@ -116,6 +118,8 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		{"quiet: defer", "quiet: deny"},
 		{"label: required, ", ""},
 		{"on_cap: drop", "on_cap: defer"},
+		{"on_outage: open", "on_outage: deny"},
+		{"local_ratio: 0.5", "local_ratio: 0.25"},
 		{`"20:00-08:00"`, `"19:00-08:00"`},
 		{"popup]", "tv]\ncodes: {channels: {tv: 4}}"},
 		{"popup]", "tv]\ncodes: {channels: {tv: 5}}"},
@@ -159,6 +163,22 @@ groups: {default: {}}
 p.yaml:7:76: classes.b.marketing_words.flag[0]: unknown category "weather"; name one of the register of categories, such as unlabelled-advertising`
 	if err := p.CheckCategories([]string{"fraud", "advertising"}); err == nil || err.Error() != want {
 		t.Errorf("%v\nwant\n%s", err, want)
+	}
+}
+
+// Without on_outage a class goes on only if nobody counts it, nobody must agree to
+// it and nothing delays it.
+func TestOutageDefaults(t *testing.T) {
+	for file, want := range map[string]map[string]outageRule{
+		shippedPolicy:              {"security": outageOpen, "service": outageLocal, "content": outageHold, "marketing": outageHold},
+		"testdata/model.good.yaml": {"security": outageOpen, "service": outageHold, "content": outageHold, "news": outageHold},
+	} {
+		p := loadPolicy(t, file)
+		for name, rule := range want {
+			if got := p.classes[name].onOutage; got != rule {
+				t.Errorf("%s: class %s is %q while Redis is away, want %q", file, name, got, rule)
+			}
+		}
 	}
 }
 

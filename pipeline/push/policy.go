@@ -66,7 +66,9 @@ type class struct {
 	label   bool
 	onCap   capRule
 
-	marketing []string // categories of rules, as written; a push of the class that hits one is doubtful
+	marketing  []string // categories of rules, as written; a push of the class that hits one is doubtful
+	onOutage   outageRule
+	localRatio float64 // of outageLocal: what part of each cap a user may use of whom nothing is remembered
 }
 
 // group is one group of users, what it extends resolved.

@@ -128,7 +128,7 @@ func TestBreachIsOfTheWindowsOfThePush(t *testing.T) {
 	}
 	// Half an hour before the first: in its hour there are two, in the whole day three.
 	got := counts(reapply(t, s, p, at(25), allowedAt("u", "0", "content", at(-0.5))))
-	if want := "entered 1 known 0 left 0 mkt-hour 2 of 1 mkt-day 3 of 2"; got != want {
+	if want := "entered 1 known 0 left 0 mkt-hour 2 of 1 mkt-day 3 of 2 vendor-cn-2026/app-day 3 of 2"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
