@@ -21,18 +21,23 @@ const holdFor = 15 * time.Minute
 // denied when consent was withdrawn in the meantime and deferred when rest hours
 // have begun. What it does not do twice is consume.
 func Decide(now time.Time, p *Policy, prof *Profile, log *SendLog, r *Request) (Decision, *SendLog) {
-	d := decider{policy: p, profile: prof, log: log, request: r, now: now.Unix()}
 	if prof == nil {
-		d.profile = &Profile{DailyMax: NoDailyMax}
+		prof = &Profile{DailyMax: NoDailyMax}
 	}
 	if log == nil {
-		d.log = &SendLog{}
+		log = &SendLog{}
 	}
-	d.At = time.Unix(d.now, 0).UTC()
-	d.PolicyVersion = p.version
-	d.LogSize = len(d.log.Entries)
+	d := newDecider(now, p, prof, log, r)
 	next := d.decide()
 	return d.Decision, next
+}
+
+func newDecider(now time.Time, p *Policy, prof *Profile, log *SendLog, r *Request) decider {
+	d := decider{policy: p, profile: prof, log: log, request: r, now: now.Unix()}
+	d.At = time.Unix(d.now, 0).UTC()
+	d.PolicyVersion = p.version
+	d.LogSize = len(log.Entries)
+	return d
 }
 
 // decider is one decision in the making.
@@ -43,6 +48,7 @@ type decider struct {
 	log     *SendLog
 	request *Request
 	now     int64
+	outage  *outage // nil while Redis is there
 
 	class *class
 	tag   Tag
@@ -67,7 +73,7 @@ func (d *decider) decide() *SendLog {
 		d.say(Deny, ReasonCancelled)
 	case d.expired(d.now):
 		d.say(Deny, ReasonExpired)
-	case d.view.forbidden.has(d.tag), d.request.Personalised && d.view.personalised.has(d.tag):
+	case d.forbidden():
 		// Clause: push-group
 		// What a group must not be sent, or not by profiling, is denied whatever the user agreed to.
 		d.say(Deny, ReasonGroup)
@@ -75,7 +81,7 @@ func (d *decider) decide() *SendLog {
 		// Clause: push-ad
 		// Advertising without the label its user sees is denied; every push must name one class of the policy.
 		d.say(Deny, ReasonUnlabelledAd)
-	case !d.agreed(), !d.awake():
+	case d.outage != nil && !d.goesOn(), !d.agreed(), !d.awake():
 		// They have said why.
 	case !d.class.counted:
 		d.allow(false)
@@ -105,6 +111,11 @@ func (p *Policy) doubt(r *Request) Flags {
 		return ClassDoubtful
 	}
 	return 0
+}
+
+// forbidden reports whether the view forbids the push.
+func (d *decider) forbidden() bool {
+	return d.view.forbidden.has(d.tag) || d.request.Personalised && d.view.personalised.has(d.tag)
 }
 
 // known finds the push's class and channel in the policy.
@@ -248,6 +259,8 @@ func (d *decider) awake() bool {
 	// To defer a push beyond its deadline would promise what cannot be kept.
 	if d.class.quiet == quietDefer && ends && !d.expired(end) {
 		d.say(Defer, ReasonQuietHours)
+	} else if d.stranger() {
+		d.wait() // it may be no rest time where they are
 	} else {
 		d.say(Deny, ReasonQuietHours)
 	}
@@ -255,9 +268,10 @@ func (d *decider) awake() bool {
 }
 
 // hold makes the push wait because a record cannot be read.
-func (d *decider) hold(r Reason) {
+func (d *decider) hold(r Reason) { d.holdUntil(r, d.now+int64(holdFor/time.Second)) }
+
+func (d *decider) holdUntil(r Reason, until int64) {
 	d.NotAfter = time.Time{}
-	until := d.now + int64(holdFor/time.Second)
 	d.NotBefore = time.Unix(until, 0).UTC()
 	d.say(Defer, r)
 	if d.expired(until) {
@@ -283,6 +297,9 @@ func (d *decider) consume() *SendLog {
 	d.Limits = make([]LimitUse, 0, len(limits)+1)
 	reached, free := false, int64(0)
 	use := func(l *limit) {
+		if d.stranger() {
+			l = d.share(l)
+		}
 		from, n := d.count(l)
 		d.Limits = append(d.Limits, LimitUse{ID: l.id, From: time.Unix(from, 0).UTC(), Count: n, Max: l.max, By: l.by})
 		if n < l.max {
@@ -305,7 +322,12 @@ func (d *decider) consume() *SendLog {
 		l := dailyLimit(d.profile.DailyMax)
 		use(&l)
 	}
-	if reached {
+	switch {
+	case reached && d.stranger():
+		d.Limit, d.Count, d.Max = "", 0, 0
+		d.wait() // they may have had fewer than the limit allows
+		return nil
+	case reached:
 		d.full(free)
 		return nil
 	}
@@ -373,6 +395,9 @@ func (d *decider) roomAgain(l *limit) (int64, bool) {
 			}
 		}
 		return 0, false // a limit of none, or entries in the future
+	}
+	if l.max == 0 {
+		return 0, false
 	}
 	from := d.now - l.rolling + 1
 	var times []int64

@@ -71,3 +71,40 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.profiles[false] = profiles.WithLabelValues("stale")
 	return m
 }
+
+// fallbackMetrics are what operators see of outages of Redis.
+type fallbackMetrics struct {
+	mode      prometheus.Gauge
+	decisions map[outageRule]prometheus.Counter
+	reapplied prometheus.Counter
+	overcap   map[Cause]prometheus.Counter
+}
+
+func newFallbackMetrics(reg prometheus.Registerer, pending func() float64) *fallbackMetrics {
+	if reg == nil {
+		reg = prometheus.NewRegistry()
+	}
+	m := &fallbackMetrics{
+		mode: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_store_mode",
+			Help: "0: pushes are decided by Redis. 1: Redis is away, and they are decided by the policy's rule for that."}),
+		decisions: make(map[outageRule]prometheus.Counter),
+		reapplied: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_push_reapplied_total",
+			Help: "Pushes allowed while Redis was away that were entered into send logs afterwards."}),
+		overcap: make(map[Cause]prometheus.Counter),
+	}
+	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_push_degraded_decisions_total",
+		Help: "Decisions made while Redis was away, by what the policy says of their class for that."}, []string{"rule"})
+	for _, r := range []outageRule{outageHold, outageLocal, outageOpen, outageDeny} {
+		m.decisions[r] = decisions.WithLabelValues(string(r))
+	}
+	overcap := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_push_overcap_total",
+		Help: "Breaches booked: limits of users of which more was allowed than they allow."}, []string{"cause"})
+	for _, c := range Causes() {
+		m.overcap[c] = overcap.WithLabelValues(string(c))
+	}
+	reg.MustRegister(m.mode, m.reapplied, decisions, overcap, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_push_reapply_pending",
+		Help: "Pushes allowed while Redis is away that are to be entered into send logs when it is back.",
+	}, pending))
+	return m
+}

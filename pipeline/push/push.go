@@ -75,7 +75,7 @@ func Reasons() []ReasonText {
 		{ReasonWithdrawn, "the user has withdrawn consent to its class on its channel"},
 		{ReasonQuietHours, "it is rest time where the user is"},
 		{ReasonCap, "the user has had as many as a limit allows"},
-		{ReasonStore, "the user's send log cannot be read, so nobody knows how many they have had"},
+		{ReasonStore, "the user's send log cannot be read or Redis is away, so nobody knows how many they have had"},
 		{ReasonHeld, "the user's profile cannot be read, so nobody knows what they agreed to"},
 	}
 }
@@ -247,12 +247,14 @@ const (
 	LogUnreadable
 	// ClassDoubtful: its text hit a rule of a category that pushes of its class should not, such as advertising in a service message.
 	ClassDoubtful
+	// Degraded: Redis was away, so it was decided by what this process remembered and by the policy's rule for that.
+	Degraded
 )
 
 // Words returns the set flags by name.
 func (f Flags) Words() []string {
 	words := []string{}
-	for i, w := range [...]string{"group-conflict", "group-unknown", "zone-defaulted", "profile-unreadable", "log-unreadable", "class-doubtful"} {
+	for i, w := range [...]string{"group-conflict", "group-unknown", "zone-defaulted", "profile-unreadable", "log-unreadable", "class-doubtful", "degraded"} {
 		if f>>i&1 != 0 {
 			words = append(words, w)
 		}

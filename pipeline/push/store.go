@@ -27,7 +27,7 @@ import (
 // On an error nothing is decided, and the same call may be made again. Commits
 // of that batch may have been made all the same (a reply can be lost after the
 // write); made again, their pushes are found in the logs and consume nothing.
-// The pipeline waits and asks again: there is no way around Redis yet.
+// [Fallback] is what goes on without Redis.
 type Store struct {
 	client  redis.UniversalClient
 	names   *pseudonyms
@@ -35,6 +35,7 @@ type Store struct {
 	log     *slog.Logger
 	metrics *metrics
 	script  *redis.Script
+	recent  *recent // who was seen last; nil where no [Fallback] asks
 }
 
 // Options is what a Store is made of.
@@ -128,7 +129,14 @@ var errConflicts = errors.New("too many conflicts: other processes keep changing
 func (s *Store) transact(ctx context.Context, users []string, change func(i int, profile, log string) update) error {
 	limited, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
+	committed := func() {}
+	if s.recent != nil {
+		change, committed = s.recent.watch(users, change)
+	}
 	err := s.try(limited, users, change)
+	if err == nil {
+		committed()
+	}
 	if err != nil && ctx.Err() == nil {
 		s.metrics.errors[kindOf(err)].Inc()
 	}
