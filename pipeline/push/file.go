@@ -21,6 +21,7 @@ type policyFile struct {
 	Presets      []presetUse           `yaml:"presets"`
 	UserMayLower []string              `yaml:"user_may_lower"`
 	Deadline     deadlineFile          `yaml:"deadline"`
+	Recall       *span                 `yaml:"recall"`
 }
 
 type classFile struct {

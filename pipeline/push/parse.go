@@ -299,7 +299,21 @@ func (c *compiler) settings() {
 	case len(p.deadline) > 0:
 		c.bad("deadline", "max_age is missing; say how long after its time a push may be sent at the latest, such as 24h")
 	}
+	if p.recall = defaultRecall; f.Recall != nil {
+		p.recall = time.Duration(*f.Recall)
+	}
+	if p.recall > maxRecall {
+		c.bad("recall", "%v is longer than send logs are sure to be kept; write at most %v", p.recall, maxRecall)
+	}
 }
+
+// How long after it was allowed a push is called back when its user withdraws
+// consent: by default, and at most. Every entry of a send log is seen by the user's
+// own daily limit, so it is kept for longer than that.
+const (
+	defaultRecall = 15 * time.Minute
+	maxRecall     = 24 * time.Hour
+)
 
 // knows looks up a class for another part of the file.
 func (c *compiler) knows(at, name string) *class {

@@ -103,6 +103,7 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		{"[unlabelled-advertising, misleading-advertising]", "[misleading-advertising, unlabelled-advertising]"},
 		{"count: false, on_outage: open", "count: false"},
 		{"count: true, on_outage: hold", "count: true"},
+		{"\nrecall: 15m\n", "\n"},
 	} {
 		if replaced(c[0], c[1]) != base {
 			t.Errorf("%q instead of %q says the same, but gives another digest", c[1], c[0])
@@ -130,6 +131,7 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		{"presets: [vendor-cn-2026]", ""},
 		{"max_age: 24h", "max_age: 12h"},
 		{"required_for: [content, ", "required_for: ["},
+		{"recall: 15m", "recall: 20m"},
 	} {
 		d := replaced(c[0], c[1])
 		if other, taken := digests[d]; taken {

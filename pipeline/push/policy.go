@@ -51,6 +51,8 @@ type Policy struct {
 	deadline map[string]bool // classes that must have one
 	maxAge   time.Duration   // which ends this long after the event's time at the latest
 
+	recall time.Duration // for how long an allowed push may be called back
+
 	keep   [numTags]int64 // for how many seconds entries of a tag are seen by any limit
 	retain time.Duration  // how long a log is kept after its last entry
 	bound  int
@@ -209,6 +211,27 @@ func (p *Policy) counted() tagSet {
 		}
 	}
 	return s
+}
+
+// classOf returns the class of a tag, nil for one the policy does not know.
+func (p *Policy) classOf(t Tag) *class {
+	for _, c := range p.classes {
+		if c.code == uint8(t>>3) {
+			return c
+		}
+	}
+	return nil
+}
+
+// channelOf returns the name of a tag's channel, empty for one the policy does not
+// know.
+func (p *Policy) channelOf(t Tag) string {
+	for name, code := range p.channels {
+		if code == uint8(t&7) {
+			return name
+		}
+	}
+	return ""
 }
 
 // tagsOf returns the tags of a class on all channels.
