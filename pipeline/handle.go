@@ -153,7 +153,9 @@ func (w *worker) reset() {
 	w.pushes = w.pushes[:0]
 	clear(w.out.Verdicts)
 	clear(w.out.DeadLetters)
-	w.out = Output{Verdicts: w.out.Verdicts[:0], DeadLetters: w.out.DeadLetters[:0]}
+	clear(w.out.Recalls)
+	clear(w.out.Erasures)
+	w.out = Output{Verdicts: w.out.Verdicts[:0], DeadLetters: w.out.DeadLetters[:0], Recalls: w.out.Recalls[:0], Erasures: w.out.Erasures[:0]}
 	w.counts = Counts{}
 	w.alive = nil
 }
@@ -251,7 +253,13 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		return
 	}
 	e := w.next()
-	v, err := w.judge.Judge(force.Rules, b.Kind, r.Headers, r.Value, e)
+	var v Verdict
+	var err error
+	if b.Kind == event.Consent && r.Value == nil {
+		v, err = w.judge.Forget(force.Rules, r, e)
+	} else {
+		v, err = w.judge.Judge(force.Rules, b.Kind, r.Headers, r.Value, e)
+	}
 	if _, ok := errors.AsType[*panicError](err); ok {
 		p.panicked(err, b, r)
 		// Once more with fresh working memory, in case an earlier message left
@@ -384,17 +392,39 @@ func categoriesOf(hits []rules.Hit) []string {
 // apply makes consent changes and push outcomes effective in Redis. Both are
 // idempotent: an older version of a user's state never replaces a newer one,
 // and a push is refunded once.
+//
+// If the process dies after that, and before the recalls that follow from it are
+// told, the same changes are applied again and find the same recalls.
 func (p *Pipeline) apply(ctx context.Context, w *worker, force *Force) error {
 	if len(w.pushes) == 0 {
 		return nil
 	}
-	changes := make([]*event.Event, len(w.pushes))
+	messages := make([]push.Message, len(w.pushes))
 	for k, i := range w.pushes {
-		changes[k] = w.out.Verdicts[i].Event
+		v := &w.out.Verdicts[i]
+		messages[k] = push.Message{Event: v.Event, Place: push.Place{Topic: v.Origin.Topic, Partition: v.Origin.Partition, Offset: v.Record.Offset}}
 	}
-	err := p.persist(ctx, w, "redis", func() error { return p.store.Apply(ctx, force.Policy, changes) })
+	var applied push.Applied
+	err := p.persist(ctx, w, "redis", func() (err error) {
+		applied, err = p.store.ApplyMessages(ctx, force.Policy, p.now(), messages)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("apply changes: %w", err)
+	}
+	id := func(v *Verdict, kind string, ordinal int, digest string) ID {
+		return NewID(v.Origin.Source, v.Origin.Topic, v.Origin.Partition, v.Record.Offset, kind, ordinal, digest)
+	}
+	for _, r := range applied.Recalls {
+		v := &w.out.Verdicts[w.pushes[r.Message]]
+		w.out.Recalls = append(w.out.Recalls, Recall{
+			ID:     id(v, "recall "+r.Mark, r.Ordinal(), force.Policy.Digest()),
+			Origin: v.Origin, Record: v.Record, User: v.Event.User.ID, Recall: r, Policy: force.Policy.Digest(),
+		})
+	}
+	for _, f := range applied.Forgotten {
+		v := &w.out.Verdicts[w.pushes[f.Message]]
+		w.out.Erasures = append(w.out.Erasures, Erasure{ID: id(v, "erase", 0, ""), Origin: v.Origin, Record: v.Record, Forgotten: f})
 	}
 	return nil
 }

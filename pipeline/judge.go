@@ -72,6 +72,16 @@ func (j *Judge) judge(set *rules.Set, kind event.Kind, headers []event.Header, v
 	return v, nil
 }
 
+// Forget reads a tombstone of consent into e: there is nothing in it to judge. The
+// error is an *event.Error.
+func (j *Judge) Forget(set *rules.Set, r *Record, e *event.Event) (Verdict, error) {
+	if err := j.decoder.Forget(r.Key, e); err != nil {
+		return Verdict{}, err
+	}
+	e.Time = r.Time
+	return Verdict{Event: e, Reason: ReasonNone, Rules: set.Digest()}, nil
+}
+
 // Reset forgets the bytes of every verdict given so far.
 func (j *Judge) Reset() { j.decoder.Reset() }
 

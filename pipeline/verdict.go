@@ -231,6 +231,25 @@ type DeadLetter struct {
 	Rules  string // digest of the rule set in force
 }
 
+// Recall calls back a push that was allowed lately, because its user has taken back
+// consent since. It borrows the bytes of its batch.
+type Recall struct {
+	ID     ID
+	Origin Origin
+	Record *Record // that took it back
+	User   []byte
+	push.Recall
+	Policy string // digest of the policy that says which classes need consent
+}
+
+// Erasure tells that a user was forgotten. It borrows the bytes of its batch.
+type Erasure struct {
+	ID     ID
+	Origin Origin
+	Record *Record // that asked for it
+	push.Forgotten
+}
+
 // Stage is the step at which a message was given up.
 type Stage string
 
@@ -246,6 +265,8 @@ const (
 type Output struct {
 	Verdicts    []Verdict
 	DeadLetters []DeadLetter
+	Recalls     []Recall
+	Erasures    []Erasure
 	Coverage    []Coverage
 	// Buried are verdicts, by index, that are dead letters of this output by now,
 	// because the sink refused them before, when nothing was written. Of those it
@@ -270,12 +291,12 @@ type Progress struct {
 }
 
 func (o *Output) empty() bool {
-	return len(o.Verdicts) == 0 && len(o.DeadLetters) == 0 && len(o.Coverage) == 0
+	return len(o.Verdicts) == 0 && len(o.DeadLetters) == 0 && len(o.Recalls) == 0 && len(o.Erasures) == 0 && len(o.Coverage) == 0
 }
 
 // without returns the output less the verdicts at these indices.
 func (o *Output) without(verdicts []int) *Output {
-	rest := &Output{DeadLetters: o.DeadLetters, Coverage: o.Coverage, Progress: o.Progress}
+	rest := &Output{DeadLetters: o.DeadLetters, Recalls: o.Recalls, Erasures: o.Erasures, Coverage: o.Coverage, Progress: o.Progress}
 	for i := range o.Verdicts {
 		if !slices.Contains(verdicts, i) {
 			rest.Verdicts = append(rest.Verdicts, o.Verdicts[i])

@@ -107,7 +107,7 @@ type deadLetterBody struct {
 // are found at the next start and, where the batch is judged again, repeated
 // under the same ids.
 func (s *Evidence) Write(ctx context.Context, out *pipeline.Output) error {
-	recs := make([]evidence.Record, 0, len(out.Verdicts)+len(out.DeadLetters)+1)
+	recs := make([]evidence.Record, 0, len(out.Verdicts)+len(out.DeadLetters)+len(out.Recalls)+len(out.Erasures)+1)
 	var refused pipeline.Refused
 	for i := range out.Verdicts {
 		r, err := verdictRecord(&out.Verdicts[i])
@@ -123,6 +123,20 @@ func (s *Evidence) Write(ctx context.Context, out *pipeline.Output) error {
 			Kind: d.Kind.String(), Stage: d.Stage, Reason: d.Reason, Detail: d.Detail, Rules: d.Rules,
 			Origin: originOf(d.Origin, d.Record), Original: originalOf(d.Record.Value, true),
 		})
+		if err != nil {
+			return pipeline.Permanent(err)
+		}
+		recs = append(recs, r)
+	}
+	for i := range out.Recalls {
+		r, err := recallRecord(&out.Recalls[i])
+		if err != nil {
+			return pipeline.Permanent(err)
+		}
+		recs = append(recs, r)
+	}
+	for i := range out.Erasures {
+		r, err := eraseRecord(&out.Erasures[i])
 		if err != nil {
 			return pipeline.Permanent(err)
 		}

@@ -49,6 +49,11 @@ func (s *Kafka) Write(ctx context.Context, out *pipeline.Output) error {
 	for i := range out.DeadLetters {
 		w.deadLetter(&out.DeadLetters[i])
 	}
+	for i := range out.Recalls {
+		if err := w.recall(&out.Recalls[i]); err != nil {
+			return pipeline.Permanent(err)
+		}
+	}
 	if out.Progress != nil && s.Config.Delivery == ExactlyOnce {
 		return w.commit(ctx, out.Progress)
 	}
@@ -75,6 +80,7 @@ type part struct {
 	verdict int                  // index of the verdict
 	dead    *pipeline.DeadLetter // or the dead letter, if not nil
 	cut     bool                 // its value is left out
+	recall  bool                 // or a recall
 }
 
 // fits reports whether the output topics take a message, as far as we know;
@@ -142,6 +148,21 @@ func (w *writing) deadLetter(d *pipeline.DeadLetter) {
 	w.about = append(w.about, part{dead: d, cut: cut})
 }
 
+// recall adds the message of a recall. It is small: a topic that takes pushes takes
+// it, too.
+func (w *writing) recall(r *pipeline.Recall) error {
+	if w.sink.Config.Cleared == "" {
+		return nil // no push went there
+	}
+	m, err := w.sink.recall(r)
+	if err != nil {
+		return err
+	}
+	w.messages = append(w.messages, m)
+	w.about = append(w.about, part{recall: true})
+	return nil
+}
+
 // produce sends the messages and deals with those the broker finds too large: a
 // verdict is refused, a dead letter goes again without its value.
 func (w *writing) produce(ctx context.Context) error {
@@ -152,10 +173,13 @@ func (w *writing) produce(ctx context.Context) error {
 	}
 	var again []produce.Message
 	for _, i := range large.Index {
-		if d := w.about[i].dead; d != nil {
-			again = append(again, w.sink.withoutValue(d))
-		} else {
-			w.refuse(w.about[i].verdict, errTooLarge)
+		switch about := &w.about[i]; {
+		case about.recall:
+			return w.sink.noRecall()
+		case about.dead != nil:
+			again = append(again, w.sink.withoutValue(about.dead))
+		default:
+			w.refuse(about.verdict, errTooLarge)
 		}
 	}
 	err = w.sink.Producer.Produce(ctx, again)
@@ -163,6 +187,10 @@ func (w *writing) produce(ctx context.Context) error {
 		return w.sink.hopeless()
 	}
 	return err
+}
+
+func (s *Kafka) noRecall() error {
+	return pipeline.Permanent(fmt.Errorf("topic %s refuses recalls for their size: raise its max.message.bytes to %d or more", s.Config.Cleared, minMessageBytes))
 }
 
 func (s *Kafka) hopeless() error {

@@ -127,7 +127,7 @@ func TestDecision(t *testing.T) {
 			"class": "marketing", "channel": "app", "campaign": "c-1", "sender": "s-1", "label": "广告", "personalised": true,
 			"expires": "2026-11-25T03:00:00Z",
 			"decision": map[string]any{
-				"decision": "allow", "reason": "none", "at": "2026-11-24T04:00:00Z", "policy_version": d.policy.Version(),
+				"decision": "allow", "reason": "none", "mark": "0123456789abcdef", "at": "2026-11-24T04:00:00Z", "policy_version": d.policy.Version(),
 				"not_after": "2026-11-24T13:59:59Z", "deadline": "2026-11-25T03:00:00Z",
 				"consent": map[string]any{"version": 3., "state": "granted", "since": "2026-10-24T04:00:00Z"},
 				"group":   "default", "group_source": "event", "zone": "Asia/Shanghai", "zone_source": "profile",
@@ -283,9 +283,9 @@ func TestPushIsPassedOnAsReceived(t *testing.T) {
 		topic string
 		want  []string
 	}{
-		{cleared, "cleared", append(slices.Clone(kept), "weir-id="+cleared.ID.String()+":cleared", "weir-decision=allow", "weir-reason=none", "weir-not-after=2026-11-24T13:59:59Z")},
+		{cleared, "cleared", append(slices.Clone(kept), "weir-id="+cleared.ID.String()+":cleared", "weir-decision=allow", "weir-reason=none", "weir-not-after=2026-11-24T13:59:59Z", "weir-mark=0123456789abcdef")},
 		{deferred, "deferred", append(slices.Clone(kept), "weir-id="+deferred.ID.String()+":deferred", "weir-decision=defer", "weir-reason=quiet-hours", "weir-not-before=2026-11-25T00:00:00Z")},
-		{endless, "cleared", []string{"weir-id=" + endless.ID.String() + ":cleared", "weir-decision=allow", "weir-reason=none", "weir-replay=true"}},
+		{endless, "cleared", []string{"weir-id=" + endless.ID.String() + ":cleared", "weir-decision=allow", "weir-reason=none", "weir-mark=0123456789abcdef", "weir-replay=true"}},
 	} {
 		r := byID[c.v.ID.String()+":"+c.topic]
 		if r == nil {

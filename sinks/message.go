@@ -157,6 +157,9 @@ func (s *Kafka) forward(topic, kind string, v *pipeline.Verdict) produce.Message
 	if !d.NotAfter.IsZero() {
 		headers = append(headers, header("weir-not-after", stamp(d.NotAfter)))
 	}
+	if d.Mark != "" {
+		headers = append(headers, header("weir-mark", d.Mark))
+	}
 	if d.Replay {
 		headers = append(headers, header("weir-replay", "true"))
 	}

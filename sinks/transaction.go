@@ -166,6 +166,8 @@ func (w *writing) commit(ctx context.Context, p *pipeline.Progress) error {
 func (w *writing) shrink(large []int) error {
 	for _, i := range slices.Backward(large) {
 		switch about := &w.about[i]; {
+		case about.recall:
+			return w.sink.noRecall()
 		case about.dead == nil:
 			w.refuse(about.verdict, errTooLarge)
 			w.messages, w.about = slices.Delete(w.messages, i, i+1), slices.Delete(w.about, i, i+1)

@@ -88,6 +88,9 @@ func (d *desk) decide(t testing.TB, v *pipeline.Verdict, now time.Time, daily in
 	request := push.NewRequest(v.Event)
 	decision, _ := push.Decide(now, d.policy, &profile, nil, &request)
 	decision.Pseudonym, decision.PseudonymKey = "pseudonym-in-redis", "key-of-pseudonyms"
+	if decision.Decision == push.Allow {
+		decision.Mark = "0123456789abcdef"
+	}
 	v.Policy = d.policy.Digest()
 	v.Decision = &decision
 	if v.Action != rules.Pass {

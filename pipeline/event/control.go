@@ -1,6 +1,9 @@
 package event
 
-import "bytes"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // This file reads the kinds that hold no text to judge: what users agree to,
 // what became of pushes, what is stopped.
@@ -40,6 +43,26 @@ func (d *Decoder) consent(at int, e *Event) {
 	if c.Grants == nil {
 		d.fail(Missing, "grants", -1)
 	}
+}
+
+// Forget reads a tombstone on a topic of consent, whose key is the user's id, into
+// e. The event has no id and no time. The error, if any, is an [*Error], and e is
+// then empty.
+func (d *Decoder) Forget(key []byte, e *Event) error {
+	*e = Event{}
+	switch {
+	case len(key) == 0:
+		return &Error{Reason: NullValue}
+	case len(key) > d.config.MaxWordBytes:
+		return &Error{Reason: TooLong, Path: "key"}
+	case !utf8.Valid(key):
+		return &Error{Reason: InvalidUTF8, Path: "key"}
+	case hasControl(key): // as serializers write keys that are no plain text
+		return &Error{Reason: ControlCharacter, Path: "key"}
+	}
+	e.Kind, e.User.ID = Consent, key
+	e.Consent = ConsentPart{DailyMax: -1, Forget: true}
+	return nil
 }
 
 // granted reads what a user has agreed to, and what they took back.

@@ -17,7 +17,7 @@
 //	every kind: id, time, kind?
 //	post:       user, fields, operation?, attachments?, client?, server?
 //	push:       the same, and class, channel, campaign?, sender?, label?, personalised?, expires?
-//	consent:    user, version, grants, zone?, quiet?, daily_max?
+//	consent:    user, version, grants, zone?, quiet?, daily_max? (or a tombstone: [Decoder.Forget])
 //	outcome:    user, push_id, result
 //	halt:       scope, value, halted, why?, by?
 //
@@ -142,6 +142,8 @@ type ConsentPart struct {
 	Quiet   []byte // the user's own quiet hours, "22:00-08:00"; empty for none
 	// DailyMax is the user's own limit of pushes a day over everything, -1 for none.
 	DailyMax int
+	// Forget is true of a tombstone: the user is to be forgotten. Nothing else is set.
+	Forget bool
 }
 
 // Grant is consent given or withdrawn for one class on one channel.

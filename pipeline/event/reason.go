@@ -64,7 +64,7 @@ var reasons = [...]struct {
 	advice  string
 }{
 	{EmptyValue, "the message has no value, or one of blanks only", ""},
-	{NullValue, "the message's value is null: a tombstone, or the JSON value null", ""},
+	{NullValue, "the message's value is null: a tombstone (of consent, one without a key), or the JSON value null", ""},
 	{Encoding, "the headers announce something else than plain JSON in UTF-8", "send application/json or application/cloudevents+json, uncompressed within the message"},
 	{NoEnvelope, "the value does not begin with a schema's number or GUID, as all of its topic must (envelope: confluent)", "write them all with a serializer of the schema registry, or take out envelope"},
 	{SpecVersion, "the CloudEvent is of another version than 1.0", ""},

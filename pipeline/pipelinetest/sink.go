@@ -67,6 +67,11 @@ func (s *Sink) Write(ctx context.Context, out *pipeline.Output) error {
 			return err
 		}
 	}
+	for _, e := range notices(out) {
+		if err := s.keep(e); err != nil {
+			return err
+		}
+	}
 	if len(out.Coverage) > 0 {
 		err := s.effect("coverage", func() {
 			s.coverage = append(s.coverage, out.Coverage...)
@@ -89,6 +94,21 @@ func deadEntryOf(d *pipeline.DeadLetter) Entry {
 	return Entry{d.ID, d.Origin.Topic, d.Origin.Partition, d.Record.Offset, pipeline.DeadLettered, d.Reason, ""}
 }
 
+// notices are entries about what follows from changes: in the place of an outcome
+// they have that of the change, which is applied.
+func notices(out *pipeline.Output) []Entry {
+	var list []Entry
+	for i := range out.Recalls {
+		r := &out.Recalls[i]
+		list = append(list, Entry{r.ID, r.Origin.Topic, r.Origin.Partition, r.Record.Offset, pipeline.Passed, pipeline.Reason("recall-" + r.Reason), r.Mark})
+	}
+	for i := range out.Erasures {
+		e := &out.Erasures[i]
+		list = append(list, Entry{e.ID, e.Origin.Topic, e.Origin.Partition, e.Record.Offset, pipeline.Passed, "erase", e.Pseudonym})
+	}
+	return list
+}
+
 // together is a transaction: what the output has and its progress, or nothing.
 func (s *Sink) together(ctx context.Context, out *pipeline.Output) error {
 	var list []Entry
@@ -109,6 +129,7 @@ func (s *Sink) together(ctx context.Context, out *pipeline.Output) error {
 	for i := range out.DeadLetters {
 		list = append(list, deadEntryOf(&out.DeadLetters[i]))
 	}
+	list = append(list, notices(out)...)
 	if len(list) == 0 {
 		return nil
 	}

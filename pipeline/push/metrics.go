@@ -14,7 +14,9 @@ type metrics struct {
 	refunds     prometheus.Counter
 	conflicts   prometheus.Counter
 	withdrawals prometheus.Histogram
+	recalls     prometheus.Counter
 	skew        prometheus.Gauge
+	lag         prometheus.Gauge
 	errors      map[string]prometheus.Counter
 	damaged     map[string]prometheus.Counter
 	profiles    map[bool]prometheus.Counter
@@ -52,12 +54,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_push_store_conflicts_total", Help: "Commits that found a user changed by somebody else and were tried again."}),
 		withdrawals: histogram("weir_push_withdrawal_seconds", "From the time a user withdrew consent to the time it was in effect.",
 			[]float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 3600}),
+		recalls:  prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_push_recalls_total", Help: "Allowed pushes called back because the user withdrew consent shortly afterwards, those found again after a crash included."}),
+		lag:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_consent_view_lag_seconds", Help: "Age of the oldest consent change of the batch in hand, or of the last one when it was in effect."}),
 		skew:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_clock_skew_seconds", Help: "How far the clock of Redis is ahead of ours, of several the one farthest away."}),
 		errors:   make(map[string]prometheus.Counter),
 		damaged:  make(map[string]prometheus.Counter),
 		profiles: make(map[bool]prometheus.Counter),
 	}
-	reg.MustRegister(m.replays, m.refunds, m.conflicts, m.skew)
+	reg.MustRegister(m.replays, m.refunds, m.recalls, m.conflicts, m.lag, m.skew)
 	errs := vec("weir_push_store_errors_total", "Batches that Redis did not take, by kind.", "kind")
 	for _, k := range []string{kindTimeout, kindConnection, kindMemory, kindReply, kindConflict} {
 		m.errors[k] = errs.WithLabelValues(k)

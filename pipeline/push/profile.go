@@ -47,6 +47,8 @@ type Profile struct {
 	DailyMax uint16 // NoDailyMax for none
 	// Unreadable tells that there is a record, but it is damaged.
 	Unreadable bool
+	// Forgotten is where the user was forgotten, if they were: there is no profile.
+	Forgotten tomb
 }
 
 // Grant is consent given or withdrawn for one class on some channels at one time.
@@ -146,15 +148,15 @@ func (p *Profile) consent(tag Tag, now int64) ConsentUse {
 }
 
 // withdrawsFrom reports whether anything is taken back here that was not in the
-// state before.
+// state before: expressly, or because it is not among what is given any more.
 func (p *Profile) withdrawsFrom(before *Profile) bool {
-	for i := range p.Grants {
-		g := &p.Grants[i]
-		for channel := range uint8(maxCodes) {
-			if g.Withdrawn && g.Channels>>channel&1 != 0 &&
-				before.consent(tagOf(g.Class, channel), 0).State != ConsentWithdrawn {
-				return true
-			}
+	given := func(p *Profile, t Tag) bool { return p.consent(t, math.MaxInt64).State == ConsentGranted }
+	for tag := range Tag(numTags) {
+		if given(before, tag) && !given(p, tag) {
+			return true
+		}
+		if p.consent(tag, 0).State == ConsentWithdrawn && before.consent(tag, 0).State != ConsentWithdrawn {
+			return true
 		}
 	}
 	return false
@@ -162,6 +164,9 @@ func (p *Profile) withdrawsFrom(before *Profile) bool {
 
 // Record returns the profile as it stands in Redis.
 func (p *Profile) Record() []byte {
+	if p.Forgotten.set() {
+		return p.Forgotten.record()
+	}
 	b := make([]byte, 0, profileHeader+len(p.Grants)*grantSize+1+len(p.Group)+len(p.Zone))
 	b = binary.BigEndian.AppendUint64(b, p.Version)
 	b = append(b, profileForm)
@@ -192,6 +197,10 @@ func ParseProfile(record string) (Profile, error) {
 		return Profile{DailyMax: NoDailyMax}, nil
 	}
 	p := Profile{DailyMax: NoDailyMax}
+	if isTomb(record) {
+		p.Forgotten = parseTomb(record)
+		return p, nil
+	}
 	bad := func(what string) (Profile, error) {
 		return Profile{DailyMax: NoDailyMax, Unreadable: true}, fmt.Errorf("%w: %s", ErrRecord, what)
 	}

@@ -87,6 +87,15 @@ func (p *pseudonyms) push(id []byte) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
+// public returns a mark as others may see it, beside the id of the user. It is not
+// what stands in Redis: who reads both must not learn whose log that is.
+func (p *pseudonyms) public(mark uint64) string {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], mark)
+	sum := p.of('m', b[:])
+	return hex.EncodeToString(sum[:8])
+}
+
 // The keys of a user. The braces make a Redis Cluster keep both in one place.
 func profileKey(pseudonym string) string { return "pg:{" + pseudonym + "}:c" }
 func logKey(pseudonym string) string     { return "pg:{" + pseudonym + "}:q" }

@@ -151,8 +151,11 @@ type Decision struct {
 	// after it the deadline has passed or rest hours have begun. Zero for no end.
 	NotAfter time.Time `json:"not_after,omitzero"`
 	// Replay tells that this push had been allowed before and consumed nothing now.
-	Replay bool  `json:"replay,omitempty"`
-	Flags  Flags `json:"flags,omitzero"`
+	Replay bool `json:"replay,omitempty"`
+	// Mark names an allowed push in a recall, as 16 hex digits. It is computed from
+	// its id under a key, so that nobody needs to keep ids to call it back.
+	Mark  string `json:"mark,omitempty"`
+	Flags Flags  `json:"flags,omitzero"`
 
 	At            time.Time `json:"at"` // decision time
 	PolicyVersion string    `json:"policy_version,omitempty"`

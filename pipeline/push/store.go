@@ -296,6 +296,9 @@ func (s *Store) decide(ctx context.Context, p *Policy, now time.Time, reqs []Req
 		for i := range users.entries(u) {
 			d, next := Decide(now, p, &profile, current, &reqs[i])
 			d.Pseudonym, d.PseudonymKey = users.names[u], s.names.id
+			if d.Decision == Allow {
+				d.Mark = s.names.public(reqs[i].Mark)
+			}
 			decisions[i] = d
 			if next != nil {
 				current = next

@@ -286,7 +286,7 @@ func TestOnlyNewerConsentApplies(t *testing.T) {
 		if n := families[0].GetMetric()[0].GetHistogram().GetSampleCount(); n != 1 {
 			t.Errorf("weir_push_withdrawal_seconds has seen %d withdrawals, want 1", n)
 		}
-		if err := s.ApplyConsent(t.Context(), []Change{{User: []byte("u")}}); err == nil {
+		if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("u", 0, true)}); err == nil {
 			t.Error("a profile without a version was taken")
 		}
 	})

@@ -743,11 +743,13 @@ weir_evidence_append_errors_total 0
 # TYPE weir_evidence_records_total counter
 weir_evidence_records_total{kind="coverage"} 0
 weir_evidence_records_total{kind="deadletter"} 0
+weir_evidence_records_total{kind="erase"} 0
 weir_evidence_records_total{kind="gap"} 0
 weir_evidence_records_total{kind="genesis"} 0
 weir_evidence_records_total{kind="hit"} 3
 weir_evidence_records_total{kind="other"} 1
 weir_evidence_records_total{kind="push"} 0
+weir_evidence_records_total{kind="recall"} 0
 weir_evidence_records_total{kind="ruleset"} 0
 weir_evidence_records_total{kind="start"} 0
 weir_evidence_records_total{kind="stop"} 0

@@ -28,14 +28,16 @@ const (
 	KindRuleSet    Kind = 4  // a rule set or policy came into force
 	KindCoverage   Kind = 5  // ranges of offsets that were judged: a [CoverageBody]
 	KindGap        Kind = 6  // offsets that were gone before they could be judged: a [GapBody]
+	KindErase      Kind = 8  // a user was forgotten
 	KindHit        Kind = 16 // the verdict on a message that was hit
 	KindPush       Kind = 17 // the decision on a push
 	KindDeadLetter Kind = 18 // a message that can never be judged
+	KindRecall     Kind = 20 // an allowed push that was called back
 )
 
 // Kinds returns all kinds this version writes.
 func Kinds() []Kind {
-	return []Kind{KindGenesis, KindStart, KindStop, KindRuleSet, KindCoverage, KindGap, KindHit, KindPush, KindDeadLetter}
+	return []Kind{KindGenesis, KindStart, KindStop, KindRuleSet, KindCoverage, KindGap, KindErase, KindHit, KindPush, KindDeadLetter, KindRecall}
 }
 
 // String returns the kind's word in reports and metrics.
@@ -53,12 +55,16 @@ func (k Kind) String() string {
 		return "coverage"
 	case KindGap:
 		return "gap"
+	case KindErase:
+		return "erase"
 	case KindHit:
 		return "hit"
 	case KindPush:
 		return "push"
 	case KindDeadLetter:
 		return "deadletter"
+	case KindRecall:
+		return "recall"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }
