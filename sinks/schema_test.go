@@ -108,6 +108,11 @@ func TestSchemasKnowEveryWord(t *testing.T) {
 
 	decision := at(t, defs, "decision", "properties")
 	same("flags", (^push.Flags(0)).Words(), enum(t, decision, "flags", "items"))
+	var scopes []string
+	for _, scope := range push.Scopes() {
+		scopes = append(scopes, string(scope))
+	}
+	same("scopes of halts", scopes, enum(t, decision, "halt", "scope"))
 	same("states of consent", []string{string(push.ConsentNotNeeded), string(push.ConsentNone), string(push.ConsentGranted), string(push.ConsentLater),
 		string(push.ConsentWithdrawn), string(push.ConsentUnknown)}, enum(t, decision, "consent", "properties", "state"))
 	same("sources of a group", []string{string(push.GroupFromPolicy), string(push.GroupFromEvent), string(push.GroupFromProfile), string(push.GroupFromBoth)},
@@ -125,13 +130,17 @@ func TestSchemasDescribeEveryNameOfADecision(t *testing.T) {
 		path []any
 	}{
 		{reflect.TypeFor[push.Decision](), []any{"decision", "properties"}},
+		{reflect.TypeFor[push.Halt](), []any{"decision", "properties", "halt", "properties"}},
 		{reflect.TypeFor[push.ConsentUse](), []any{"decision", "properties", "consent", "properties"}},
 		{reflect.TypeFor[push.LimitUse](), []any{"decision", "properties", "limits", "items", "properties"}},
 		{reflect.TypeFor[pipeline.HitReport](), []any{"hit", "properties"}},
 	} {
 		var want, got []string
-		for i := range c.of.NumField() {
-			name, _, _ := strings.Cut(c.of.Field(i).Tag.Get("json"), ",")
+		for _, f := range reflect.VisibleFields(c.of) {
+			if f.Anonymous {
+				continue // its fields stand beside the others
+			}
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			want = append(want, name)
 		}
 		for name, p := range at(t, defs, c.path...).(map[string]any) {

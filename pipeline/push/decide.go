@@ -66,6 +66,13 @@ func (d *decider) decide() *SendLog {
 		return nil
 	}
 	d.Flags |= d.policy.doubt(d.request)
+	if d.request.Halt != nil {
+		// Clause: push-monitor
+		// What is halted is denied, also what was allowed before and is delivered again; the decision carries the order.
+		d.Halt = d.request.Halt
+		d.say(Deny, ReasonHalted)
+		return nil
+	}
 	d.findView()
 	cancelled, allowed := d.log.find(d.request.Mark, d.tag)
 	switch d.setDeadline(); {

@@ -31,6 +31,7 @@ func TestDecisionsByTheShippedPolicy(t *testing.T) {
 	// Clause: push-ad
 	// Clause: push-group
 	// Clause: push-quiet
+	// Clause: push-monitor
 	p := loadPolicy(t, shippedPolicy)
 	night := noon.Add(11 * time.Hour) // 23:00 in Shanghai
 	hour := func(h int) time.Time { return noon.Add(time.Duration(h-12) * time.Hour) }
@@ -42,6 +43,7 @@ func TestDecisionsByTheShippedPolicy(t *testing.T) {
 			e.Consent.Grants[i].Granted = false
 		}
 	}
+	halted := func(r *Request) { r.Halt = &Halt{Target: Target{ScopeCampaign, "spring"}, Since: noon} }
 	nothing := func(e *event.Event) { e.Consent.Grants = nil }
 	for _, c := range []struct {
 		name    string
@@ -55,6 +57,12 @@ func TestDecisionsByTheShippedPolicy(t *testing.T) {
 		{"unknown class", noon, nil, nil, func(r *Request) { r.Class = []byte("gossip") }, "deny/unknown-class"},
 		{"unknown channel", noon, nil, nil, func(r *Request) { r.Channel = []byte("fax") }, "deny/unknown-class"},
 		{"no class", noon, nil, nil, func(r *Request) { r.Class = nil }, "deny/unknown-class"},
+		{"of a campaign that is halted", noon, nil, nil, halted, "deny/halted"},
+		{"halted, but nobody knows the class", noon, nil, nil, func(r *Request) { halted(r); r.Class = []byte("gossip") }, "deny/unknown-class"},
+		{"halted before it was cancelled", noon, nil, []Entry{{At: 5, State: refunded, Mark: 77}}, halted, "deny/halted"},
+		{"halted before anything else is asked", night, withdrawn, nil, func(r *Request) { halted(r); r.Expires, r.Label = noon, nil }, "deny/halted"},
+		{"a security push of a class that is halted", noon, nil, nil, func(r *Request) { halted(r); r.Class = []byte("security") }, "deny/halted"},
+		{"known already, but halted since", noon, nil, []Entry{{At: uint32(noon.Unix()), Tag: 3 << 3, State: counted, Mark: 77}}, halted, "deny/halted"},
 		{"cancelled before it expired", night, nothing, []Entry{{At: 5, State: refunded, Mark: 77}}, func(r *Request) { r.Expires = noon }, "deny/cancelled"},
 		{"expired", noon, nil, nil, func(r *Request) { r.Expires = noon.Add(-time.Second) }, "deny/expired"},
 		{"at its deadline", noon, nil, nil, func(r *Request) { r.Expires = noon }, "allow/none"},
@@ -166,6 +174,18 @@ func TestDecisionCarriesItsInputs(t *testing.T) {
 	}
 	if diff := cmp.Diff(b, a); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+	// A halt says who ordered it, when and why.
+	halted := r
+	halted.Halt = &NewHalts([]Halt{order(ScopeCampaign, "spring", noon)}).List()[0]
+	d, _ = Decide(noon, p, profile, &log, &halted)
+	if got, err = json.Marshal(d); err != nil {
+		t.Fatal(err)
+	}
+	const stopped = `{"decision":"deny","reason":"halted","flags":[],"at":"2026-11-24T04:00:00Z","policy_version":"2026-11-a",` +
+		`"halt":{"scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints","by":"officer-7","id":"h-spring"},"log_size":2}`
+	if strings.Replace(string(got), `"flags":[],`, "", 1) != strings.Replace(stopped, `"flags":[],`, "", 1) {
+		t.Errorf("halted, it carries %s\nwant %s", got, stopped)
 	}
 	// A denial says what it saw up to there, and no more.
 	r.Label = nil

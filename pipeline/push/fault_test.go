@@ -56,6 +56,10 @@ func seeded() []fault {
 		{name: "consent holds before it is given", file: "profile.go", old: "case int64(g.Since) > now:", instead: "case int64(g.Since) > now && !FAULT:"},
 		{name: "the deadline is only what the push says", file: "decide.go", old: "if !d.policy.deadline[d.class.name] {", instead: "if FAULT || !d.policy.deadline[d.class.name] {"},
 		{name: "profiling of minors goes through", file: "decide.go", old: "d.request.Personalised && d", instead: "!FAULT && d.request.Personalised && d"},
+		{name: "halts are ignored", file: "decide.go", old: "if d.request.Halt != nil {", instead: "if d.request.Halt != nil && !FAULT {"},
+		{name: "what was allowed before a halt is allowed again", file: "decide.go", old: "// Clause: push-monitor", before: "_, before := d.log.find(d.request.Mark, d.tag)\nif FAULT && before {\nd.findView()\nd.allow(true)\nreturn nil\n}\n"},
+		{name: "only campaigns are halted", file: "halts.go", old: "[...]Scope{ScopeCampaign, ScopeSender, ScopeClass} {", instead: "[]Scope{ScopeCampaign, ScopeSender, ScopeClass}[:map[bool]int{true: 1, false: 3}[FAULT]] {"},
+		{name: "a sender is halted by the name of a campaign", file: "halts.go", old: "if halt := h.byKey[s]", instead: "if halt := h.byKey[map[bool]Scope{true: ScopeCampaign, false: s}[FAULT]]"},
 		{name: "unlabelled advertising goes through", file: "decide.go", old: "case d.class.label &&", instead: "case !FAULT && d.class.label &&"},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"math/rand"
 	"slices"
 	"strings"
@@ -135,6 +136,7 @@ type model struct {
 	ref    *reference
 	rand   *rand.Rand
 	policy *Policy
+	halts  *Halts
 	now    int64
 	latest int64
 	users  []string
@@ -168,6 +170,9 @@ func (m *model) step() error {
 		return m.cancel()
 	case n < 19:
 		return m.world.forgetScripts()
+	case n < 22:
+		m.halt()
+		return nil
 	}
 	return m.push()
 }
@@ -253,6 +258,23 @@ func (m *model) change() error {
 	return m.world.consent(m.policy, e)
 }
 
+// halt stops something, or lets it go on. What is stopped is not stopped for
+// long, or nothing else would be tried.
+func (m *model) halt() {
+	stopped := slices.Sorted(maps.Keys(m.ref.halted))
+	if len(stopped) > 0 && (len(stopped) > 2 || m.chance(70)) {
+		delete(m.ref.halted, pick(m, stopped))
+	} else {
+		m.ref.halted[pick(m, []string{"campaign spring", "campaign autumn", "sender shop", "sender spring", "class security", "class news", "class content"})] = true
+	}
+	var orders []Halt
+	for what := range m.ref.halted {
+		scope, value, _ := strings.Cut(what, " ")
+		orders = append(orders, Halt{Target: Target{Scope(scope), value}, Since: time.Unix(m.now, 0)})
+	}
+	m.halts = NewHalts(orders)
+}
+
 // recent returns a push of the last day (a log remembers each at least so long),
 // rather one that was allowed.
 func (m *model) recent() (refPush, bool) {
@@ -293,6 +315,7 @@ func (m *model) push() error {
 			u := pick(m, m.users)
 			q = refPush{user: u, id: fmt.Sprint("p", m.serial), class: pick(m, []string{"security", "service", "content", "content", "marketing", "marketing", "marketing", "news"}),
 				channel: pick(m, []string{"app", "app", "sms", "popup", "tv"}), labelled: !m.chance(8), personalised: m.chance(30),
+				campaign: pick(m, []string{"", "spring", "summer", "autumn"}), sender: pick(m, []string{"", "shop", "bank"}),
 				group: pick(m, []string{"", "", "", m.ref.user(u).group, "default", "minor", "elderly", "nobody"}),
 				time:  time.Unix(m.now-int64(m.rand.Intn(100)), 0)}
 			if m.chance(5) {
@@ -312,10 +335,11 @@ func (m *model) push() error {
 	reqs := make([]Request, len(pushes))
 	for i, q := range pushes {
 		reqs[i] = Request{User: []byte(q.user), ID: []byte(q.id), Class: []byte(q.class), Channel: []byte(q.channel), Group: []byte(q.group),
-			Personalised: q.personalised, Time: q.time, Expires: q.expires}
+			Campaign: []byte(q.campaign), Sender: []byte(q.sender), Personalised: q.personalised, Time: q.time, Expires: q.expires}
 		if q.labelled {
 			reqs[i].Label = []byte("广告")
 		}
+		reqs[i].Halt = m.halts.Find(&reqs[i])
 	}
 	got, err := m.world.decide(m.policy, time.Unix(m.now, int64(m.rand.Intn(1e9))), reqs)
 	if err != nil {
@@ -341,6 +365,9 @@ func (m *model) push() error {
 func difference(got *Decision, want *refAnswer) string {
 	answer := refAnswer{decision: string(got.Decision), reason: string(got.Reason), limit: got.Limit, count: got.Count, max: got.Max,
 		replay: got.Replay, zoneUnknown: got.Flags&ZoneDefaulted != 0, conflict: got.Flags&GroupConflict != 0}
+	if got.Halt != nil {
+		answer.halt = string(got.Halt.Scope) + " " + got.Halt.Value
+	}
 	for _, l := range got.Limits {
 		answer.counts = append(answer.counts, fmt.Sprint(l.ID, " ", l.From.Unix(), " ", l.Count, "/", l.Max))
 	}
@@ -351,13 +378,14 @@ func difference(got *Decision, want *refAnswer) string {
 		}
 	}
 	check("decision", answer.decision+"/"+answer.reason, want.decision+"/"+want.reason)
+	check("halt", answer.halt, want.halt)
 	check("limit", fmt.Sprint(answer.limit, answer.count, answer.max), fmt.Sprint(want.limit, want.count, want.max))
 	check("replay", answer.replay, want.replay)
 	check("not before", got.NotBefore.Unix(), want.notBefore.Unix())
 	if want.decision == "allow" {
 		check("not after", got.NotAfter.Unix(), want.notAfter.Unix())
 	}
-	if want.reason != "unknown-class" {
+	if want.reason != "unknown-class" && want.reason != "halted" {
 		check("group conflict", answer.conflict, want.conflict)
 	}
 	check("zone unknown", answer.zoneUnknown, want.zoneUnknown)
@@ -376,6 +404,7 @@ func TestEngineDecidesAsTheReference(t *testing.T) {
 	// Clause: push-withdraw
 	// Clause: push-group
 	// Clause: push-ad
+	// Clause: push-monitor
 	p := loadPolicy(t, "testdata/model.good.yaml")
 	seen := make(map[string]int)
 	for name, start := range modelStarts() {
@@ -390,7 +419,7 @@ func TestEngineDecidesAsTheReference(t *testing.T) {
 		}
 	}
 	// A run that never meets a case says nothing about it.
-	for _, o := range []string{"allow/none", "replay", "defer/quiet-hours", "defer/cap", "deny/unknown-class", "deny/cancelled", "deny/expired", "deny/group",
+	for _, o := range []string{"allow/none", "replay", "defer/quiet-hours", "defer/cap", "deny/unknown-class", "deny/halted", "deny/cancelled", "deny/expired", "deny/group",
 		"deny/unlabelled-ad", "deny/no-consent", "deny/withdrawn", "deny/quiet-hours", "deny/cap"} {
 		if seen[o] < 20 {
 			t.Errorf("only %d decisions were %s; the run is too short or too tame", seen[o], o)

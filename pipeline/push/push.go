@@ -111,6 +111,8 @@ type Request struct {
 
 	// Categories are those of the rules that its text hit, in force or in shadow.
 	Categories []string
+	// Halt is the order that stops it, found by [Halts.Find]; nil for none.
+	Halt *Halt
 
 	// Mark is the push's id as send logs hold it: eight bytes of a keyed hash.
 	// Store sets it; who calls Decide without one sets any number that no other
@@ -133,7 +135,7 @@ func NewRequest(e *event.Event) Request {
 // What was never looked at, because something else decided first, is left out.
 //
 // Clause: push-record
-// A decision carries its inputs: time, policy, consent and its version, group, zone, local time, rest hours, and for every limit its window, count and cap.
+// A decision carries its inputs: time, policy, consent and its version, group, zone, local time, rest hours, and for every limit its window, count and cap; of a halt who ordered it, when and why.
 type Decision struct {
 	Decision Word   `json:"decision"`
 	Reason   Reason `json:"reason"`
@@ -162,6 +164,7 @@ type Decision struct {
 	Pseudonym     string    `json:"pseudonym,omitempty"` // the user's name in Redis
 	PseudonymKey  string    `json:"pseudonym_key,omitempty"`
 
+	Halt        *Halt       `json:"halt,omitempty"` // the order that stops it
 	Consent     ConsentUse  `json:"consent,omitzero"`
 	Group       string      `json:"group,omitempty"` // both names, joined by "+", where event and profile disagree
 	GroupSource GroupSource `json:"group_source,omitempty"`

@@ -67,12 +67,14 @@ type refSend struct {
 
 type refPush struct {
 	user, id, class, channel, group string
+	campaign, sender                string
 	labelled, personalised          bool
 	time, expires                   time.Time // expires zero: none
 }
 
 type refAnswer struct {
 	decision, reason, limit string
+	halt                    string // "scope value"
 	count, max              int
 	notBefore, notAfter     time.Time
 	replay                  bool
@@ -85,10 +87,11 @@ type reference struct {
 	users  map[string]*refUser
 	zones  map[string]*time.Location
 	starts map[string]int64 // of local dates
+	halted map[string]bool  // "scope value"
 }
 
 func newReference() *reference {
-	return &reference{groups: refGroups(), users: make(map[string]*refUser), zones: make(map[string]*time.Location), starts: make(map[string]int64)}
+	return &reference{groups: refGroups(), users: make(map[string]*refUser), zones: make(map[string]*time.Location), starts: make(map[string]int64), halted: make(map[string]bool)}
 }
 
 func (r *reference) user(name string) *refUser {
@@ -221,6 +224,12 @@ func (r *reference) decide(now int64, q *refPush) refAnswer {
 	}
 	if !in(" security service content marketing news ", q.class) || !in(" app sms popup tv ", q.channel) {
 		return say("deny", "unknown-class")
+	}
+	for _, what := range []string{"campaign " + q.campaign, "sender " + q.sender, "class " + q.class} {
+		if r.halted[what] {
+			a.halt = what
+			return say("deny", "halted")
+		}
 	}
 	// Whose rules: those of both groups named, if they are known.
 	var rules []refGroup

@@ -1,0 +1,155 @@
+package push
+
+import (
+	"cmp"
+	"slices"
+	"time"
+	"unicode/utf8"
+)
+
+// Scope is what kind of thing a halt stops.
+type Scope string
+
+// The scopes of halts, the widest last.
+const (
+	ScopeCampaign Scope = "campaign"
+	ScopeSender   Scope = "sender"
+	ScopeClass    Scope = "class"
+)
+
+// Scopes returns all scopes, in the order in which a push is looked up.
+func Scopes() []Scope { return []Scope{ScopeCampaign, ScopeSender, ScopeClass} }
+
+// Target is what a halt stops: one campaign, sender or class.
+type Target struct {
+	Scope Scope  `json:"scope"`
+	Value string `json:"value"`
+}
+
+// Target returns what a push is of a scope, and false if it says nothing of that.
+func (r *Request) Target(s Scope) (Target, bool) {
+	value := r.valueOf(s)
+	return Target{s, string(value)}, len(value) > 0
+}
+
+func (r *Request) valueOf(s Scope) []byte {
+	switch s {
+	case ScopeCampaign:
+		return r.Campaign
+	case ScopeSender:
+		return r.Sender
+	}
+	return r.Class
+}
+
+// Halt is an order in force: nothing of its target is sent.
+type Halt struct {
+	Target
+
+	Since time.Time `json:"since"`         // when it was ordered
+	Why   string    `json:"why,omitempty"` // its first MaxWhy bytes
+	By    string    `json:"by,omitempty"`
+	ID    string    `json:"id,omitempty"` // of the order
+}
+
+// MaxHalts is how many orders can be in force at once, and MaxWhy how many bytes
+// of the reason of one are kept: every push that is denied for it says it again.
+const (
+	MaxHalts = 10_000
+	MaxWhy   = 1024
+)
+
+// Halts is a list of what is stopped. It does not change and may be used by any
+// number of goroutines. A nil list stops nothing.
+type Halts struct {
+	list  []Halt
+	byKey map[Scope]map[string]*Halt
+	left  int
+}
+
+// NewHalts returns the list of these orders; of several with one target the one
+// that comes first in the list stands. When there are more than [MaxHalts] the
+// widest and then the newest are kept, and [Halts.LeftOut] tells how many are not:
+// a class that must stop is not to be lost among ten thousand campaigns that are over.
+func NewHalts(orders []Halt) *Halts {
+	h := &Halts{byKey: make(map[Scope]map[string]*Halt)}
+	known := make(map[Target]bool, len(orders))
+	for _, o := range orders {
+		if !slices.Contains(Scopes(), o.Scope) || o.Value == "" || known[o.Target] {
+			continue
+		}
+		known[o.Target] = true
+		o.Why = shortWhy(o.Why)
+		h.list = append(h.list, o)
+	}
+	slices.SortStableFunc(h.list, func(a, b Halt) int {
+		return cmp.Or(cmp.Compare(slices.Index(Scopes(), b.Scope), slices.Index(Scopes(), a.Scope)), b.Since.Compare(a.Since), cmp.Compare(a.Value, b.Value))
+	})
+	if n := len(h.list); n > MaxHalts {
+		h.list, h.left = slices.Clip(h.list[:MaxHalts]), n-MaxHalts
+	}
+	for _, s := range Scopes() {
+		h.byKey[s] = make(map[string]*Halt)
+	}
+	for i := range h.list {
+		h.byKey[h.list[i].Scope][h.list[i].Value] = &h.list[i]
+	}
+	return h
+}
+
+func shortWhy(why string) string {
+	if len(why) <= MaxWhy {
+		return why
+	}
+	n := MaxWhy
+	for n > 0 && !utf8.RuneStart(why[n]) {
+		n--
+	}
+	return why[:n]
+}
+
+// Find returns the halt that stops a push, nil for none: of several that of its
+// campaign, else that of its sender. It does not allocate.
+func (h *Halts) Find(r *Request) *Halt {
+	if h == nil || len(h.list) == 0 {
+		return nil
+	}
+	for _, s := range [...]Scope{ScopeCampaign, ScopeSender, ScopeClass} {
+		if halt := h.byKey[s][string(r.valueOf(s))]; halt != nil {
+			return halt
+		}
+	}
+	return nil
+}
+
+// Has returns the halt of a target, nil for none.
+func (h *Halts) Has(t Target) *Halt {
+	if h == nil {
+		return nil
+	}
+	return h.byKey[t.Scope][t.Value]
+}
+
+// List returns all halts in force: classes, senders, campaigns, of each the newest first.
+func (h *Halts) List() []Halt {
+	if h == nil {
+		return nil
+	}
+	return slices.Clone(h.list)
+}
+
+// Count returns how many targets of a scope are stopped.
+func (h *Halts) Count(s Scope) int {
+	if h == nil {
+		return 0
+	}
+	return len(h.byKey[s])
+}
+
+// LeftOut returns how many orders are not in force because there are more than MaxHalts.
+func (h *Halts) LeftOut() int {
+	if h == nil {
+		return 0
+	}
+	return h.left
+}
