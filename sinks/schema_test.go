@@ -112,7 +112,7 @@ func TestSchemasKnowEveryWord(t *testing.T) {
 	for _, scope := range push.Scopes() {
 		scopes = append(scopes, string(scope))
 	}
-	same("scopes of halts", scopes, enum(t, decision, "halt", "scope"))
+	same("scopes of halts", scopes, enum(t, decision, "halt", "properties", "scope"))
 	same("states of consent", []string{string(push.ConsentNotNeeded), string(push.ConsentNone), string(push.ConsentGranted), string(push.ConsentLater),
 		string(push.ConsentWithdrawn), string(push.ConsentUnknown)}, enum(t, decision, "consent", "properties", "state"))
 	same("sources of a group", []string{string(push.GroupFromPolicy), string(push.GroupFromEvent), string(push.GroupFromProfile), string(push.GroupFromBoth)},

@@ -23,6 +23,7 @@ type normal struct {
 	Deadline  []string
 	MaxAge    time.Duration
 	Recall    time.Duration
+	AutoHalts []AutoHalt `json:",omitempty"`
 }
 
 type normalName struct {
@@ -55,7 +56,8 @@ type normalLimit struct {
 
 // sum returns the digest of the policy.
 func (p *Policy) sum(groups []*group) (string, error) {
-	n := normal{Form: 1, Version: p.version, Zone: p.zone, UserQuiet: p.userQuiet, UserDaily: p.userDaily, MaxAge: p.maxAge, Recall: p.recall}
+	n := normal{Form: 1, Version: p.version, Zone: p.zone, UserQuiet: p.userQuiet, UserDaily: p.userDaily,
+		MaxAge: p.maxAge, Recall: p.recall, AutoHalts: p.autoHalts}
 	for _, c := range p.classes {
 		n.Classes = append(n.Classes, normalClass{normalName{c.name, c.code}, c.consent, c.counted, c.label, c.quiet, c.onCap, c.onOutage, c.localRatio, slices.Sorted(slices.Values(c.marketing))})
 	}

@@ -22,6 +22,7 @@ type policyFile struct {
 	UserMayLower []string              `yaml:"user_may_lower"`
 	Deadline     deadlineFile          `yaml:"deadline"`
 	Recall       *span                 `yaml:"recall"`
+	AutoHalt     []autoHaltFile        `yaml:"auto_halt"`
 }
 
 type classFile struct {

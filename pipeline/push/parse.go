@@ -50,6 +50,7 @@ func (c *compiler) compile() *Policy {
 	c.classes()
 	c.channels()
 	c.settings()
+	c.autoHalt()
 	groups := c.groupsInOrder()
 	c.presets(groups)
 	sound := slices.DeleteFunc(slices.Clone(groups), func(g *group) bool { return c.broken(g.name) || c.broken(groupDefault) })

@@ -51,7 +51,8 @@ type Policy struct {
 	deadline map[string]bool // classes that must have one
 	maxAge   time.Duration   // which ends this long after the event's time at the latest
 
-	recall time.Duration // for how long an allowed push may be called back
+	recall    time.Duration // for how long an allowed push may be called back
+	autoHalts []AutoHalt
 
 	keep   [numTags]int64 // for how many seconds entries of a tag are seen by any limit
 	retain time.Duration  // how long a log is kept after its last entry
