@@ -240,9 +240,13 @@ func enough(s rules.Breaker) float64 { return float64(s.MinHits) / s.Share.Fract
 
 // pass adds a window that is over and lasted d; what was there before is worth less for it.
 func (c *Count) pass(window Count, d time.Duration) {
-	left := math.Exp2(-float64(d) / float64(remembered))
-	c.Events = c.Events*left + window.Events
-	c.Hits = c.Hits*left + window.Hits
+	c.Events = decayed(c.Events, d) + window.Events
+	c.Hits = decayed(c.Hits, d) + window.Hits
+}
+
+// decayed returns what a number is worth after a time.
+func decayed(n float64, d time.Duration) float64 {
+	return n * math.Exp2(-float64(d)/float64(remembered))
 }
 
 // tooMuch reports whether a window has so many hits that its rule is rather wrong than right: enough of

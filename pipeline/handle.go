@@ -30,6 +30,8 @@ type Pipeline struct {
 	now        func() time.Time
 	log        *slog.Logger
 	metrics    *metrics
+	halting    *halting
+	watch      *watch
 	ledger     ledger
 	waiting    waiting
 	workers    sync.Pool // *worker
@@ -58,8 +60,10 @@ type Options struct {
 	// Source names this deployment; it is part of every id, so it must not
 	// change while offsets are kept.
 	Source string
-	Force  Force
-	Events event.Config
+	// Instance names this process in the halts it orders.
+	Instance string
+	Force    Force
+	Events   event.Config
 	// Store keeps send logs and consent; needed with a policy.
 	Store *push.Store
 	// Sinks are written in this order, each only after the one before it.
@@ -106,6 +110,7 @@ func New(o Options) (*Pipeline, error) {
 		log:        o.Logger,
 	}
 	p.metrics = newMetrics(o.Registerer, o.Sinks, p.ledger.messages)
+	p.halting, p.watch = newHalting(o.Registerer), newWatch(o.Source, o.Instance, o.Registerer)
 	p.workers.New = func() any { return &worker{judge: p.newJudge()} }
 	p.Enforce(o.Force)
 	return p, nil
@@ -116,6 +121,7 @@ func New(o Options) (*Pipeline, error) {
 func (p *Pipeline) Enforce(f Force) {
 	p.metrics.hitsOf(f.Rules)
 	f.tally = newTally(f.Rules, f.Breaker)
+	p.watch.follow(f.Policy)
 	p.force.Store(&f)
 }
 
@@ -227,6 +233,9 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 	}
 	p.account(w, b)
 	force.tally.add(w, b.Kind)
+	if b.Kind == event.Push {
+		p.halting.stop(p.watch.add(w.out.Verdicts, p.Halts(), p.now()))
+	}
 	if !accounted {
 		p.ledger.book(p.coverage(w, force, b))
 	}
@@ -362,7 +371,11 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 	var decisions []push.Decision
 	err := p.persist(ctx, w, "redis", func() (err error) {
 		// Now, not when the batch came: after an hour without Redis a deadline may
-		// have passed and a night begun.
+		// have passed and a night begun. What is halted in the meantime is stopped, too.
+		halts := p.Halts()
+		for k := range reqs {
+			reqs[k].Halt = halts.Find(&reqs[k])
+		}
 		decisions, err = p.store.Decide(ctx, force.Policy, p.now(), reqs)
 		return err
 	})

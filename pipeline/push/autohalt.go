@@ -56,6 +56,7 @@ const (
 	maxHaltCount = 1_000_000_000
 	minWatch     = time.Second
 	maxWatch     = 24 * time.Hour
+	maxRateWatch = time.Hour // what is usual is forgotten in weeks, and is known only after many windows
 )
 
 type autoHaltFile struct {
@@ -95,12 +96,16 @@ func (c *compiler) autoHalt() {
 
 func (c *compiler) haltRule(f *autoHaltFile, at string) AutoHalt {
 	a := AutoHalt{ID: f.ID, Scope: f.Scope, When: f.When}
+	longest := maxWatch
+	if f.When == CauseRate {
+		longest = maxRateWatch
+	}
 	switch {
 	case f.Window == nil:
 		c.bad(at, "window is missing; say in how long a time is counted, such as 10m")
 	case *f.Window == 0: // it could not be read
-	case time.Duration(*f.Window) < minWatch || time.Duration(*f.Window) > maxWatch:
-		c.bad(at+".window", "%s is out of range; choose from %s to %s", time.Duration(*f.Window), minWatch, maxWatch)
+	case time.Duration(*f.Window) < minWatch || time.Duration(*f.Window) > longest:
+		c.bad(at+".window", "%s is out of range; choose from %s to %s", time.Duration(*f.Window), minWatch, longest)
 	default:
 		a.Window = time.Duration(*f.Window)
 	}

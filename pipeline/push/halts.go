@@ -3,6 +3,7 @@ package push
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -26,13 +27,8 @@ type Target struct {
 	Value string `json:"value"`
 }
 
-// Target returns what a push is of a scope, and false if it says nothing of that.
-func (r *Request) Target(s Scope) (Target, bool) {
-	value := r.valueOf(s)
-	return Target{s, string(value)}, len(value) > 0
-}
-
-func (r *Request) valueOf(s Scope) []byte {
+// Value returns which campaign, sender or class a push is of; empty if it says nothing of that.
+func (r *Request) Value(s Scope) []byte {
 	switch s {
 	case ScopeCampaign:
 		return r.Campaign
@@ -105,7 +101,7 @@ func shortWhy(why string) string {
 	for n > 0 && !utf8.RuneStart(why[n]) {
 		n--
 	}
-	return why[:n]
+	return strings.Clone(why[:n])
 }
 
 // Find returns the halt that stops a push, nil for none: of several that of its
@@ -115,7 +111,7 @@ func (h *Halts) Find(r *Request) *Halt {
 		return nil
 	}
 	for _, s := range [...]Scope{ScopeCampaign, ScopeSender, ScopeClass} {
-		if halt := h.byKey[s][string(r.valueOf(s))]; halt != nil {
+		if halt := h.byKey[s][string(r.Value(s))]; halt != nil {
 			return halt
 		}
 	}
