@@ -81,7 +81,7 @@ type fallbackMetrics struct {
 	mode      prometheus.Gauge
 	decisions map[outageRule]prometheus.Counter
 	reapplied prometheus.Counter
-	overcap   map[Cause]prometheus.Counter
+	overcap   map[BreachCause]prometheus.Counter
 }
 
 func newFallbackMetrics(reg prometheus.Registerer, pending func() float64) *fallbackMetrics {
@@ -94,7 +94,7 @@ func newFallbackMetrics(reg prometheus.Registerer, pending func() float64) *fall
 		decisions: make(map[outageRule]prometheus.Counter),
 		reapplied: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_push_reapplied_total",
 			Help: "Pushes allowed while Redis was away that were entered into send logs afterwards."}),
-		overcap: make(map[Cause]prometheus.Counter),
+		overcap: make(map[BreachCause]prometheus.Counter),
 	}
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_push_degraded_decisions_total",
 		Help: "Decisions made while Redis was away, by what the policy says of their class for that."}, []string{"rule"})
@@ -103,7 +103,7 @@ func newFallbackMetrics(reg prometheus.Registerer, pending func() float64) *fall
 	}
 	overcap := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_push_overcap_total",
 		Help: "Breaches booked: limits of users of which more was allowed than they allow."}, []string{"cause"})
-	for _, c := range Causes() {
+	for _, c := range BreachCauses() {
 		m.overcap[c] = overcap.WithLabelValues(string(c))
 	}
 	reg.MustRegister(m.mode, m.reapplied, decisions, overcap, prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -40,30 +40,30 @@ func (r *Reapplied) add(more Reapplied) {
 // Clause: push-breach
 // A push over a limit is booked with cause, limit, size (how many more than allowed) and the time it went on.
 type Breach struct {
-	Cause         Cause     `json:"cause"`
-	Limit         string    `json:"limit"`
-	Count         int       `json:"count"` // allowed in the window
-	Max           int       `json:"max"`
-	Size          int       `json:"size"`                 // Count - Max: the measure of how grave it is
-	WindowFrom    time.Time `json:"window_from,omitzero"` // the first second of the window
-	WindowTo      time.Time `json:"window_to"`            // when the last push of the window was allowed
-	Group         string    `json:"group,omitempty"`
-	Pseudonym     string    `json:"pseudonym"`
-	PseudonymKey  string    `json:"pseudonym_key"`
-	PolicyVersion string    `json:"policy_version"`
-	Policy        string    `json:"policy"`        // digest
-	From          time.Time `json:"from,omitzero"` // of the cause
-	To            time.Time `json:"to,omitzero"`
+	Cause         BreachCause `json:"cause"`
+	Limit         string      `json:"limit"`
+	Count         int         `json:"count"` // allowed in the window
+	Max           int         `json:"max"`
+	Size          int         `json:"size"`                 // Count - Max: the measure of how grave it is
+	WindowFrom    time.Time   `json:"window_from,omitzero"` // the first second of the window
+	WindowTo      time.Time   `json:"window_to"`            // when the last push of the window was allowed
+	Group         string      `json:"group,omitempty"`
+	Pseudonym     string      `json:"pseudonym"`
+	PseudonymKey  string      `json:"pseudonym_key"`
+	PolicyVersion string      `json:"policy_version"`
+	Policy        string      `json:"policy"`        // digest
+	From          time.Time   `json:"from,omitzero"` // of the cause
+	To            time.Time   `json:"to,omitzero"`
 }
 
-// Cause says why more was allowed than a limit allows.
-type Cause string
+// BreachCause says why more was allowed than a limit allows.
+type BreachCause string
 
 // CauseOutage: pushes were decided while Redis was away.
-const CauseOutage Cause = "outage"
+const CauseOutage BreachCause = "outage"
 
-// Causes returns every cause.
-func Causes() []Cause { return []Cause{CauseOutage} }
+// BreachCauses returns every cause.
+func BreachCauses() []BreachCause { return []BreachCause{CauseOutage} }
 
 // Reapply enters pushes that were allowed into their users' send logs, each at
 // its time and once: what is there already, also as cancelled, stays as it is. So
