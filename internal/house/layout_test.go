@@ -29,6 +29,7 @@ var house = plan{
 		"pipeline/event",
 		"rules/condition",
 		"rules",
+		"pipeline/deferral",
 		"pipeline/push",
 		"pipeline",
 		"pipeline/pipelinetest",
