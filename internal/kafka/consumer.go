@@ -84,6 +84,10 @@ type Subscription struct {
 	Topic   string
 	Pattern *regexp.Regexp // instead of Topic
 	Start   Start
+	// Windows, if not nil, has each partition, of so many, read in windows only: it
+	// returns the last one that opened up to now. A window that was missed is made
+	// up for: what was due in it is due in the next one, too.
+	Windows func(partition int32, partitions int, now time.Time) Window
 }
 
 // covers reports whether the subscription is for a topic.
@@ -557,6 +561,11 @@ type PartitionState struct {
 	// Behind is how old the oldest message is that is not finished, as far as it
 	// was seen; 0 if all are.
 	Behind time.Duration
+
+	// Of a partition that is read in windows, of which Behind is 0:
+	Windowed bool
+	Due      int64         // how many of the offsets still to be read are due
+	Late     time.Duration // for how long their window has been closed; 0 if it is open
 }
 
 // Lag returns how many offsets are still to be read, 0 if that is not known yet.

@@ -299,7 +299,7 @@ func (p *poller) next(now time.Time) (q question, after time.Time) {
 		in := f.order[(i+p.turn)%len(f.order)]
 		switch {
 		case in.leader != p.broker:
-		case in.held && in.p.stopped.Load():
+		case in.held && (in.p.stopped.Load() || in.p.turn.away.Load()):
 		case in.held, in.full:
 			q.request.Wait = min(q.request.Wait, busyWait)
 		case now.Before(in.after):
@@ -376,6 +376,10 @@ func (f *feed) deliver(in *intake, got portion) {
 		next, ok := batch.End(got.Data, got.offset)
 		if got.ahead = next; !ok || got.final {
 			in.held, got.ahead = true, -1
+		}
+		if in.p.windows != nil { // nothing is asked ahead: what follows may not be due
+			in.held, got.ahead = true, -1
+			in.p.turn.away.Store(true)
 		}
 		in.next = next
 		got.answer.Hold()

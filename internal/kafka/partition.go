@@ -23,17 +23,21 @@ import (
 type partition struct {
 	group.Partition
 
-	g     *generation
-	start Start
-	feed  *feed
-	in    <-chan portion
+	g       *generation
+	start   Start
+	windows func(partition int32, partitions int, now time.Time) Window // nil: it is read at all times
+	feed    *feed
+	in      <-chan portion
 
 	offset  int64 // the next to hand out; below 0 when the group has committed none
 	backoff retry.Backoff
+	times   *timetable // nil if it is read at all times
+	asked   bool       // it is polled, or will be after a while
 
 	next, end atomic.Int64
 	stopped   atomic.Bool
 	oldest    atomic.Int64 // time of the first message that is not finished, ms since 1970, as far as known
+	turn      turn
 	sign      atomic.Int64 // age of the generation at the last sign of life of the batch in hand; 0 for none in hand
 
 	mu    sync.Mutex
@@ -42,9 +46,10 @@ type partition struct {
 }
 
 func newPartition(g *generation, id group.Partition, offset int64) *partition {
+	of := g.k.subscription(id.Topic)
 	p := &partition{
 		Partition: id,
-		g:         g, start: g.k.subscription(id.Topic).Start,
+		g:         g, start: of.Start, windows: of.Windows,
 		offset:  offset,
 		backoff: retry.Backoff{Base: 50 * time.Millisecond, Ceiling: time.Second},
 	}
@@ -55,6 +60,8 @@ func newPartition(g *generation, id group.Partition, offset int64) *partition {
 	}
 	p.next.Store(max(offset, -1))
 	p.end.Store(-1)
+	p.turn.due.Store(-1)
+	p.turn.away.Store(p.windows != nil)
 	return p
 }
 
@@ -71,12 +78,20 @@ func (p *partition) run(poll, hand context.Context) error {
 	if p.offset < 0 && !p.begin(poll) {
 		return nil
 	}
-	p.goOn(0)
+	if p.windows == nil {
+		p.goOn(0)
+	} else if !p.plan(poll) {
+		return nil
+	}
 	for {
+		if p.times != nil && !p.asked && !p.times.await(poll) {
+			return nil
+		}
 		select {
 		case <-poll.Done():
 			return nil
 		case got := <-p.in:
+			p.asked = false
 			p.feed.taken(p)
 			err := p.take(poll, hand, &got)
 			p.feed.free(got.answer)
@@ -96,7 +111,24 @@ func (p *partition) run(poll, hand context.Context) error {
 
 // goOn has the partition polled from where it is, after a while.
 func (p *partition) goOn(after time.Duration) {
-	p.feed.resume(p, p.offset, int32(p.g.k.o.PartitionBytes), false, time.Now().Add(after))
+	p.resume(p.g.k.o.PartitionBytes, false, after)
+}
+
+// resume has so many bytes of the partition polled from where it is, after a while.
+func (p *partition) resume(limit int, final bool, after time.Duration) {
+	var at time.Time
+	if after > 0 {
+		at = time.Now().Add(after)
+	}
+	p.asked = true
+	p.feed.resume(p, p.offset, int32(limit), final, at)
+}
+
+// again has the partition polled when there is something to be had from it.
+func (p *partition) again() {
+	if p.times == nil {
+		p.goOn(0)
+	} // else its timetable knows when
 }
 
 // handlerError is an error of Handle or OnGap.
@@ -159,13 +191,13 @@ func (p *partition) take(poll, hand context.Context, got *portion) error {
 		if err := p.outOfRange(poll, hand); err != nil {
 			return err
 		}
-		p.goOn(0)
+		p.again()
 		return nil
 	case got.Code != 0:
 		return got.Code
 	case got.offset != p.offset:
 		// It was fetched ahead from where the batch before it did not end after all.
-		p.goOn(0)
+		p.again()
 		return nil
 	}
 	p.failing(nil)
@@ -193,6 +225,10 @@ func (p *partition) deliver(poll, hand context.Context, got *portion) error {
 	end := p.readable(&got.PartAnswer)
 	p.end.Store(end)
 	d := k.desks.Get().(*desk)
+	d.reader.MaxRecords = k.o.BatchRecords
+	if p.times != nil {
+		d.reader.MaxRecords = p.times.step.records
+	}
 	defer func() {
 		d.reader.Reset(batch.Input{})
 		d.batch = Batch{}
@@ -217,6 +253,9 @@ func (p *partition) deliver(poll, hand context.Context, got *portion) error {
 		p.offset = c.Next
 		p.next.Store(c.Next)
 		p.g.finish(p, c.First, c.Next)
+		if p.times != nil {
+			break // what is behind it has its own time
+		}
 	}
 	if poll.Err() != nil {
 		return nil
@@ -235,8 +274,10 @@ func (p *partition) deliver(poll, hand context.Context, got *portion) error {
 		return fmt.Errorf("the broker answered with nothing from offset %d on", from)
 	case p.offset == got.ahead:
 		return nil // it is polled further already
+	case p.times != nil:
+		return nil // it is polled further when it is time
 	}
-	p.feed.resume(p, p.offset, int32(limit), more > 0, time.Time{})
+	p.resume(limit, more > 0, 0)
 	return nil
 }
 
@@ -361,7 +402,9 @@ func (p *partition) failing(err error) {
 }
 
 // asking reports whether the partition waits for an answer and for nothing else.
-func (p *partition) asking() bool { return !p.stopped.Load() && p.sign.Load() == 0 }
+func (p *partition) asking() bool {
+	return !p.stopped.Load() && p.sign.Load() == 0 && !p.turn.away.Load()
+}
 
 // tolerated is how long a partition may fail before it is worth telling: about
 // as long as a leader takes to move.
@@ -380,6 +423,13 @@ func (p *partition) trouble(now time.Time) error {
 // state returns how far the partition has come.
 func (p *partition) state() PartitionState {
 	s := PartitionState{Topic: p.Topic, Partition: p.ID, Next: p.next.Load(), End: p.end.Load(), Stopped: p.stopped.Load()}
+	if s.Windowed = p.windows != nil; s.Windowed {
+		s.Due = max(p.turn.due.Load()-max(s.Next, 0), 0)
+		if closes := p.turn.closes.Load(); s.Due > 0 && closes > 0 {
+			s.Late = max(time.Since(time.UnixMilli(closes)), 0)
+		}
+		return s
+	}
 	if oldest := p.oldest.Load(); s.Lag() > 0 && oldest > 0 {
 		s.Behind = max(time.Since(time.UnixMilli(oldest)), 0)
 	}

@@ -191,7 +191,11 @@ func (s *scratch) sort(t *table, d *delivery, limit int, turn uint32) error {
 		}
 		s.bytes += int64(size)
 		index := int32(turn % uint32(len(lanes)))
-		if m.Key != nil {
+		switch {
+		case m.Slot != 0:
+			n := int64(len(lanes))
+			index = int32((m.Slot%n + n) % n)
+		case m.Key != nil:
 			index = PartitionOf(m.Key, len(lanes))
 		}
 		l := lanes[index]

@@ -37,6 +37,9 @@ type Message struct {
 	Key, Value []byte
 	Headers    []batch.Header
 	Time       time.Time // zero: now
+	// Slot, if not 0, has the message go to the partition of that number, modulo how
+	// many the topic has, whatever its key.
+	Slot int64
 }
 
 // Options say what a Producer writes and how. A zero value stands for the
@@ -172,9 +175,9 @@ func (p *Producer) Close() {
 	p.working.Wait()
 }
 
-// Produce writes messages, to the partition their key hashes to, and returns
-// when all replicas in sync have them. Without a key, the messages of a call go
-// to one partition, those of the next call to another.
+// Produce writes messages, to the partition their key hashes to or their slot
+// names, and returns when all replicas in sync have them. Without either, the
+// messages of a call go to one partition, those of the next call to another.
 //
 // It tries for as long as it takes and returns an error only for what waiting
 // does not help: a topic that is not there, a right we do not have. After a

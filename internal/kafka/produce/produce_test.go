@@ -94,6 +94,45 @@ func TestProduce(t *testing.T) {
 	}
 }
 
+// A message with a slot goes to the partition of that number, modulo how many there
+// are, whatever its key, and also in a transaction.
+func TestProduceToSlots(t *testing.T) {
+	e := setup(t, 1)
+	topic := e.topic(5)
+	p := e.producer(e.link(), Options{Topics: []string{topic}})
+	want := make(map[int32][]string)
+	var ms []Message
+	for i, slot := range []int64{1, 2, 4, 5, 7, 29_716_433, -1, -5, -7, math.MaxInt64, math.MinInt64} {
+		m := Message{Topic: topic, Value: fmt.Appendf(nil, "%d", slot), Slot: slot}
+		if i%2 == 0 {
+			m.Key = []byte("21")
+		}
+		ms = append(ms, m)
+		part := int32(((slot % 5) + 5) % 5)
+		want[part] = append(want[part], string(m.Value))
+	}
+	if err := p.Produce(e.context(), ms); err != nil {
+		t.Fatal(err)
+	}
+	x := p.Transactor(unique("x"), time.Minute)
+	if err := x.Fence(e.context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Commit(e.context(), Transaction{Messages: []Message{{Topic: topic, Key: []byte("21"), Value: []byte("x"), Slot: 8}}}); err != nil {
+		t.Fatal(err)
+	}
+	want[3] = append(want[3], "x")
+	for part := range int32(5) {
+		var got []string
+		for _, r := range e.read(topic, part) {
+			got = append(got, string(r.Value))
+		}
+		if !slices.Equal(got, want[part]) {
+			t.Errorf("partition %d has %v, want %v", part, got, want[part])
+		}
+	}
+}
+
 // Messages without a key stay together within a call and wander from call to call.
 func TestProduceWithoutKey(t *testing.T) {
 	e := setup(t, 1)
