@@ -249,10 +249,7 @@ func (d *decider) awake() bool {
 	if d.findPlace(); ignored {
 		return true
 	}
-	d.Quiet = d.view.quiet
-	if own := d.profile.Quiet; own != (Window{}) && d.policy.userQuiet && !slices.Contains(d.Quiet, own) {
-		d.Quiet = append(slices.Clone(d.Quiet), own)
-	}
+	d.findQuiet()
 	end, ends := d.place.quietEnd(d.now, d.Quiet)
 	if ends && end == d.now {
 		if start, ok := d.place.quietStart(d.now, d.Quiet); ok {
@@ -272,6 +269,14 @@ func (d *decider) awake() bool {
 		d.say(Deny, ReasonQuietHours)
 	}
 	return false
+}
+
+// findQuiet finds the rest hours that apply to the user.
+func (d *decider) findQuiet() {
+	d.Quiet = d.view.quiet
+	if own := d.profile.Quiet; own != (Window{}) && d.policy.userQuiet && !slices.Contains(d.Quiet, own) {
+		d.Quiet = append(slices.Clone(d.Quiet), own)
+	}
 }
 
 // hold makes the push wait because a record cannot be read.
