@@ -161,7 +161,7 @@ func (m *merging) enter(list []debt) {
 	for i := range list {
 		o := &list[i]
 		switch {
-		case slices.ContainsFunc(m.log.Entries, func(e Entry) bool { return e.Mark == o.entry.Mark }):
+		case m.log.knows(&o.entry):
 			m.done.Known++
 		case int64(o.entry.At) <= m.now-m.policy.keep[o.entry.Tag]:
 			m.done.Left++ // no window sees it any more
@@ -179,6 +179,14 @@ func (m *merging) enter(list []debt) {
 	if n := len(noRoom); n > 0 {
 		m.breach(&limit{id: limitSendLog, max: maxEntries}, maxEntries+n, 0, int64(noRoom[n-1].entry.At), "")
 	}
+}
+
+// knows reports whether an entry is there, or its push was cancelled. An id that
+// came as two classes is two pushes, as find has it.
+func (l *SendLog) knows(e *Entry) bool {
+	return slices.ContainsFunc(l.Entries, func(old Entry) bool {
+		return old.Mark == e.Mark && (old.Tag == e.Tag || old.State == refunded && e.State == counted)
+	})
 }
 
 // limitsOf returns the limits that cover a tag, the user's own among them.
