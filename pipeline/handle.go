@@ -19,12 +19,14 @@ import (
 
 // Pipeline is the Handler of Weir: it judges batches and makes their effects durable.
 type Pipeline struct {
-	source  string
-	force   atomic.Pointer[Force]
-	events  event.Config
-	store   *push.Store
-	sinks   []NamedSink
-	backoff Backoff
+	source string
+	force  atomic.Pointer[Force]
+	events event.Config
+	store  *push.Store
+	// fallback decides while Redis is away; nil: pushes wait for it.
+	fallback *push.Fallback
+	sinks    []NamedSink
+	backoff  Backoff
 	// maxForward is the largest push that can be forwarded, 0 for any.
 	maxForward int
 	now        func() time.Time
@@ -66,6 +68,9 @@ type Options struct {
 	Events   event.Config
 	// Store keeps send logs and consent; needed with a policy.
 	Store *push.Store
+	// Fallback decides pushes by the store and, while Redis is away, without it;
+	// nil: they wait.
+	Fallback *push.Fallback
 	// Sinks are written in this order, each only after the one before it.
 	Sinks   []NamedSink
 	Backoff Backoff // zero: DefaultBackoff
@@ -103,6 +108,7 @@ func New(o Options) (*Pipeline, error) {
 		source:     o.Source,
 		events:     o.Events,
 		store:      o.Store,
+		fallback:   o.Fallback,
 		sinks:      o.Sinks,
 		backoff:    o.Backoff,
 		maxForward: o.MaxForward,
@@ -376,7 +382,11 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 		for k := range reqs {
 			reqs[k].Halt = halts.Find(&reqs[k])
 		}
-		decisions, err = p.store.Decide(ctx, force.Policy, p.now(), reqs)
+		decide := p.store.Decide
+		if p.fallback != nil {
+			decide = p.fallback.Decide
+		}
+		decisions, err = decide(ctx, force.Policy, p.now(), reqs)
 		return err
 	})
 	if err != nil {
@@ -419,6 +429,13 @@ func (p *Pipeline) apply(ctx context.Context, w *worker, force *Force) error {
 	}
 	var applied push.Applied
 	err := p.persist(ctx, w, "redis", func() (err error) {
+		if p.fallback != nil && messages[0].Event.Kind == event.Outcome {
+			// What was allowed without Redis must be in the send logs before any of it
+			// is taken back.
+			if err := p.fallback.Settled(); err != nil {
+				return err
+			}
+		}
 		applied, err = p.store.ApplyMessages(ctx, force.Policy, p.now(), messages)
 		return err
 	})

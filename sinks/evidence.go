@@ -8,6 +8,7 @@ import (
 
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
@@ -221,12 +222,52 @@ func (s *Evidence) coverage(list []pipeline.Coverage) (evidence.Record, error) {
 			Rules: c.Rules, Policy: c.Policy,
 		})
 	}
-	r, err := record(evidence.ID{}, evidence.KindCoverage, evidence.ClassAudit, body)
-	// What is said is the record's identity: the same account written twice is
-	// one, a longer account of the same offsets is another.
-	h := sha256.Sum256(append([]byte("weir coverage 1\n"+s.Log.Origin()+"\n"), r.Body...))
+	// The same account written twice is one, a longer account of the same offsets
+	// is another.
+	return s.statement(evidence.KindCoverage, evidence.ClassAudit, body)
+}
+
+// statement makes a record whose identity is what it says.
+func (s *Evidence) statement(kind evidence.Kind, class evidence.Class, body any) (evidence.Record, error) {
+	r, err := record(evidence.ID{}, kind, class, body)
+	h := sha256.Sum256(append([]byte("weir "+kind.String()+" 1\n"+s.Log.Origin()+"\n"), r.Body...))
 	r.ID = evidence.ID(h[:16])
 	return r, err
+}
+
+// outageBody is the body of an incident record about Redis.
+type outageBody struct {
+	What string `json:"what"`
+	push.Outage
+}
+
+// What an incident record about Redis says.
+const (
+	OutageBegin = "outage-begin"
+	OutageEnd   = "outage-end"
+)
+
+// Outage records that Redis is away or, if the outage has an end, that it is back
+// and what limits were exceeded meanwhile: the breaches first, so that an end on
+// record says that all of them are.
+func (s *Evidence) Outage(ctx context.Context, o push.Outage, breaches []push.Breach) error {
+	what := OutageBegin
+	if !o.Until.IsZero() {
+		what = OutageEnd
+	}
+	recs := make([]evidence.Record, 0, len(breaches)+1)
+	for i := range breaches {
+		r, err := s.statement(evidence.KindBreach, evidence.ClassPush, &breaches[i])
+		if err != nil {
+			return pipeline.Permanent(err)
+		}
+		recs = append(recs, r)
+	}
+	r, err := s.statement(evidence.KindIncident, evidence.ClassAudit, outageBody{what, o})
+	if err != nil {
+		return pipeline.Permanent(err)
+	}
+	return s.append(ctx, append(recs, r))
 }
 
 // Gap records offsets that retention deleted before they could be judged, so

@@ -260,6 +260,46 @@ func TestEvidenceOfAGap(t *testing.T) {
 	}
 }
 
+// An outage of Redis is on record when it begins and when it is over; what was
+// sent over a limit meanwhile stands before its end, names nobody, and is the
+// same record when it is booked again.
+func TestEvidenceOfAnOutage(t *testing.T) {
+	// Clause: push-breach
+	s, dir := newEvidence(t)
+	o := push.Outage{From: noon, Error: "timeout"}
+	if err := s.Outage(t.Context(), o, nil); err != nil {
+		t.Fatal(err)
+	}
+	o.Until, o.Reapplied, o.Breaches = noon.Add(time.Minute), 7, 1
+	b := push.Breach{Cause: push.CauseOutage, Limit: "svc-day", Count: 32, Max: 30, Size: 2, WindowFrom: noon.Add(-time.Hour), WindowTo: noon,
+		Group: "default", Pseudonym: "0123456789abcdef", PseudonymKey: "01234567", PolicyVersion: "1", Policy: strings.Repeat("0f", 32), From: o.From, To: o.Until}
+	for range 2 {
+		if err := s.Outage(t.Context(), o, []push.Breach{b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := records(t, dir)
+	var kinds []string
+	for _, r := range list {
+		kinds = append(kinds, r.Kind.String())
+	}
+	if got, want := strings.Join(kinds, " "), "incident breach incident breach incident"; got != want {
+		t.Fatalf("records %s, want %s", got, want)
+	}
+	if list[1].ID != list[3].ID || list[2].ID != list[4].ID || list[0].ID == list[2].ID {
+		t.Error("what is said twice must have one id, and each statement its own")
+	}
+	for i, def := range []string{"outageRecord", "breachRecord", "outageRecord"} {
+		validate(t, schema(t, "evidence.json#/$defs/"+def), []byte(list[i].body))
+	}
+	if list[1].Class != evidence.ClassPush || list[2].Class != evidence.ClassAudit {
+		t.Errorf("classes %v, %v", list[1].Class, list[2].Class)
+	}
+	if text := list[1].body; !strings.Contains(text, `"size":2,"window_from"`) || !strings.Contains(text, `"cause":"outage"`) {
+		t.Errorf("breach %s", text)
+	}
+}
+
 // A batch that is judged again writes the same records: ids and bodies. (A push
 // is decided anew; that its records may differ is known to who verifies.)
 func TestEvidenceRepeatsItself(t *testing.T) {

@@ -119,6 +119,12 @@ func TestSchemasKnowEveryWord(t *testing.T) {
 		enum(t, decision, "group_source"))
 	same("who sets limits", []string{string(push.ByPolicy), string(push.ByPreset), string(push.ByUser)},
 		enum(t, decision, "limits", "items", "properties", "by"))
+	var causes []string
+	for _, c := range push.BreachCauses() {
+		causes = append(causes, string(c))
+	}
+	same("causes of a breach", causes, enum(t, defs, "breachRecord", "properties", "cause"))
+	same("what is said of an outage", []string{sinks.OutageBegin, sinks.OutageEnd}, enum(t, defs, "outageRecord", "properties", "what"))
 	same("sources of a zone", []string{string(push.ZoneFromProfile), string(push.ZoneFromPolicy)}, enum(t, decision, "zone_source"))
 }
 
@@ -133,6 +139,7 @@ func TestSchemasDescribeEveryNameOfADecision(t *testing.T) {
 		{reflect.TypeFor[push.Halt](), []any{"decision", "properties", "halt", "properties"}},
 		{reflect.TypeFor[push.ConsentUse](), []any{"decision", "properties", "consent", "properties"}},
 		{reflect.TypeFor[push.LimitUse](), []any{"decision", "properties", "limits", "items", "properties"}},
+		{reflect.TypeFor[push.Breach](), []any{"breachRecord", "properties"}},
 		{reflect.TypeFor[pipeline.HitReport](), []any{"hit", "properties"}},
 	} {
 		var want, got []string

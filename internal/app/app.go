@@ -58,6 +58,7 @@ type daemon struct {
 	evidence *evidence.Log
 	client   *kafka.Client
 	store    *push.Store
+	fallback *push.Fallback // nil where pushes are off
 	pipeline *pipeline.Pipeline
 	source   *ingest.Source
 	reloader *reloader
@@ -129,6 +130,7 @@ func (d *daemon) build(ctx context.Context) error {
 			}
 		}
 	}
+	ev := &sinks.Evidence{Log: d.evidence}
 	if d.cfg.PushesOn() {
 		d.store, err = push.NewStore(push.Options{Config: d.cfg.Push, Logger: d.log, Registerer: d.registry})
 		if err != nil {
@@ -139,9 +141,12 @@ func (d *daemon) build(ctx context.Context) error {
 			return err
 		}
 		d.say("redis", "answers; policy %s, digest %.12s", force.Policy.Version(), force.Policy.Digest())
+		d.fallback = push.NewFallback(push.FallbackOptions{Store: d.store, Record: ev.Outage, Logger: d.log, Registerer: d.registry})
+		if err := d.settle(ctx, force.Policy); err != nil {
+			return err
+		}
 	}
 
-	ev := &sinks.Evidence{Log: d.evidence}
 	producer := d.client.NewProducer(produce.Options{
 		Topics:          d.cfg.Output.Topics(),
 		MaxMessageBytes: d.cfg.Output.MaxMessageBytes,
@@ -154,6 +159,8 @@ func (d *daemon) build(ctx context.Context) error {
 		Force:  force.Force,
 		Events: d.cfg.Events,
 		Store:  d.store,
+
+		Fallback: d.fallback,
 		// Weir's own headers take some hundred bytes of what the topic takes.
 		MaxForward: d.cfg.Output.MaxMessageBytes - 4096,
 		// Evidence first: no topic shows what is not on record.
@@ -266,6 +273,9 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		}
 	})
+	if d.fallback != nil {
+		g.Go(func() error { return d.fallback.Run(ctx) })
+	}
 	g.Go(func() error { return d.reloader.watch(ctx) })
 	g.Go(func() error { return d.reloader.watchRates(ctx) })
 	if d.reloader.receipts != nil {

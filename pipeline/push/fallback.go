@@ -23,8 +23,7 @@ import (
 // [Degraded], and nowhere else; the next start must call [Store.Reapply] with it.
 type Fallback struct {
 	store   *Store
-	begun   func(context.Context, Outage) error
-	over    func(context.Context, Outage, []Breach) error
+	record  func(context.Context, Outage, []Breach) error
 	log     *slog.Logger
 	metrics *fallbackMetrics
 	opened  chan struct{} // tells Run
@@ -54,10 +53,9 @@ type Outage struct {
 // FallbackOptions is what a Fallback is made of.
 type FallbackOptions struct {
 	Store *Store
-	// Begun and Over put on record that Redis is away, and that it is back and what
-	// limits were exceeded meanwhile. An error ends Run.
-	Begun      func(context.Context, Outage) error
-	Over       func(context.Context, Outage, []Breach) error
+	// Record puts on record that Redis is away and, when the outage has an end, that
+	// it is back and what limits were exceeded meanwhile. An error ends Run.
+	Record     func(context.Context, Outage, []Breach) error
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: nowhere
 }
@@ -72,7 +70,7 @@ func NewFallback(o FallbackOptions) *Fallback {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	o.Store.recent = newRecent(maxRecent)
-	f := &Fallback{store: o.Store, begun: o.Begun, over: o.Over, log: o.Logger, opened: make(chan struct{}, 1)}
+	f := &Fallback{store: o.Store, record: o.Record, log: o.Logger, opened: make(chan struct{}, 1)}
 	f.metrics = newFallbackMetrics(o.Registerer, f.pending)
 	return f
 }
@@ -205,6 +203,32 @@ func (f *Fallback) remember(user string) *remembered {
 	return &remembered{profile: &profile, log: f.store.sendLog(records.log)}
 }
 
+// Resume enters what a process that is gone allowed while Redis was away, puts the
+// end of that outage on record, and returns it. It is for before the first
+// decision, and may be called again with the same pushes.
+func (f *Fallback) Resume(ctx context.Context, p *Policy, o Outage, list []Allowed) (Outage, error) {
+	if o.From.IsZero() && len(list) > 0 {
+		o.From = list[0].At
+	}
+	done, err := f.store.Reapply(ctx, p, f.store.now(), list)
+	if err != nil {
+		return o, err
+	}
+	o.Until, o.Reapplied = f.store.now().UTC(), done.Entered
+	f.metrics.reapplied.Add(float64(done.Entered))
+	return o, f.end(ctx, &o, done.Breaches)
+}
+
+// end puts the end of an outage on record.
+func (f *Fallback) end(ctx context.Context, o *Outage, breaches []Breach) error {
+	for i := range breaches {
+		breaches[i].Cause, breaches[i].From, breaches[i].To = CauseOutage, o.From, o.Until
+	}
+	o.Breaches = len(breaches)
+	f.metrics.overcap[CauseOutage].Add(float64(len(breaches)))
+	return f.record(ctx, *o, breaches)
+}
+
 // How long to wait before Redis is asked whether it is back: doubled each time.
 // It goes on from where it was when Redis is away again within calm.
 const (
@@ -214,14 +238,23 @@ const (
 )
 
 // Run waits for Redis to come back whenever it is away, enters what was allowed
-// meanwhile, and lets the store decide again. It returns nil when ctx ends, and
-// an error only where what happened could not be put on record.
+// meanwhile, and lets the store decide again. While Redis is there it looks now
+// and then whether it still is: without pushes nobody else would notice. It
+// returns nil when ctx ends, and an error only where what happened could not be
+// put on record.
 func (f *Fallback) Run(ctx context.Context) error {
 	delay, closed := firstProbe, time.Time{}
+	look := time.NewTicker(lastProbe)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-look.C:
+			if err := f.store.probe(ctx); err != nil && ctx.Err() == nil && Away(err) {
+				f.open(err)
+			}
+			continue
 		case <-f.opened:
 		}
 		if time.Since(closed) > calm {
@@ -247,7 +280,7 @@ func (f *Fallback) weather(ctx context.Context, delay time.Duration) (time.Durat
 	f.mu.Lock()
 	o := *f.outage // ours alone until we close
 	f.mu.Unlock()
-	if err := f.begun(ctx, o); err != nil {
+	if err := f.record(ctx, o, nil); err != nil {
 		return delay, err
 	}
 	var breaches []Breach
@@ -270,12 +303,7 @@ func (f *Fallback) weather(ctx context.Context, delay time.Duration) (time.Durat
 		f.log.Debug("redis is still away", "err", err)
 	}
 	f.log.Info("redis is back: what was allowed without it is in the send logs", "away", o.Until.Sub(o.From), "reapplied", o.Reapplied, "breaches", len(breaches))
-	for i := range breaches {
-		breaches[i].Cause, breaches[i].From, breaches[i].To = CauseOutage, o.From, o.Until
-	}
-	o.Breaches = len(breaches)
-	f.metrics.overcap[CauseOutage].Add(float64(len(breaches)))
-	return delay, f.over(ctx, o, breaches)
+	return delay, f.end(ctx, &o, breaches)
 }
 
 // settle enters all that was allowed, if Redis is back, and closes. From then on

@@ -164,7 +164,7 @@ func Windows(now time.Time, p *Policy, prof *Profile, log *SendLog) []WindowStat
 	}
 	for _, l := range limits {
 		from, n := d.count(&l)
-		w := WindowState{LimitUse: LimitUse{ID: l.id, From: time.Unix(from, 0).UTC(), Count: n, Max: l.max},
+		w := WindowState{LimitUse: LimitUse{ID: l.id, From: time.Unix(from, 0).UTC(), Count: n, Max: l.max, By: l.by},
 			Covers: p.covers(l.tags), Rolling: l.days == 0, Until: time.Unix(d.now+1, 0).UTC()}
 		if !w.Rolling {
 			w.Until = time.Unix(d.place.dayStart(d.now, -1), 0).UTC()

@@ -156,6 +156,10 @@ func (p *Policy) Version() string { return p.version }
 // change a decision or its words. Comments and order of names do not.
 func (p *Policy) Digest() string { return p.digest }
 
+// Retain returns how long a send log is kept after its last entry: what is older
+// no window sees any more.
+func (p *Policy) Retain() time.Duration { return p.retain }
+
 // LogBound returns how many entries a user's send log can have at most.
 func (p *Policy) LogBound() int { return p.bound }
 

@@ -63,6 +63,52 @@ func TestAppendedRecordsAreFound(t *testing.T) {
 	}
 }
 
+// The end of a log begins with the last segment in which there is what is looked
+// for, and is the whole log if there is no such record.
+func TestWalkTail(t *testing.T) {
+	dir := t.TempDir()
+	if err := WalkTail(dir, "1", nil, nil); err != nil {
+		t.Errorf("a log that is not there: %v", err)
+	}
+	l, err := Open(Options{Dir: dir, Origin: testOrigin, SegmentBytes: 700, calls: noSync()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		mustAppend(t, l, hits(i, 1)...)
+	}
+	mustClose(t, l)
+	files := make(map[ID]string)
+	if err := Walk(dir, func(e Entry) error { files[e.ID] = e.File; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if files[newID(0)] == files[newID(10)] || files[newID(10)] == files[newID(19)] {
+		t.Fatal("the log has too few segments to tell anything")
+	}
+	for _, last := range []int{0, 10, 19, 99} {
+		want := []ID{}
+		for i := range 20 {
+			if last == 99 || files[newID(i)] >= files[newID(last)] {
+				want = append(want, newID(i))
+			}
+		}
+		got := []ID{}
+		err := WalkTail(dir, "1", func(e Entry) bool { return e.ID == newID(last) || e.ID == newID(last-10) }, func(e Entry) error {
+			if e.Kind != KindGenesis {
+				got = append(got, e.ID)
+			}
+			return nil
+		})
+		if d := cmp.Diff(want, got); err != nil || d != "" {
+			t.Errorf("from record %d on: %v %s", last, err, d)
+		}
+	}
+	stop := errors.New("stop")
+	if err := WalkTail(dir, "1", func(Entry) bool { return true }, func(Entry) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("the error of who is called is %v", err)
+	}
+}
+
 // A second writer is refused in words that say what to do, and the first goes on.
 func TestTwoWritersAreRefused(t *testing.T) {
 	dir := t.TempDir()
@@ -741,12 +787,14 @@ weir_evidence_unsigned_records 4
 weir_evidence_append_errors_total 0
 # HELP weir_evidence_records_total Evidence records made durable, by kind.
 # TYPE weir_evidence_records_total counter
+weir_evidence_records_total{kind="breach"} 0
 weir_evidence_records_total{kind="coverage"} 0
 weir_evidence_records_total{kind="deadletter"} 0
 weir_evidence_records_total{kind="erase"} 0
 weir_evidence_records_total{kind="gap"} 0
 weir_evidence_records_total{kind="genesis"} 0
 weir_evidence_records_total{kind="hit"} 3
+weir_evidence_records_total{kind="incident"} 0
 weir_evidence_records_total{kind="other"} 1
 weir_evidence_records_total{kind="push"} 0
 weir_evidence_records_total{kind="recall"} 0

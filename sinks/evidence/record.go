@@ -28,16 +28,19 @@ const (
 	KindRuleSet    Kind = 4  // a rule set or policy came into force
 	KindCoverage   Kind = 5  // ranges of offsets that were judged: a [CoverageBody]
 	KindGap        Kind = 6  // offsets that were gone before they could be judged: a [GapBody]
+	KindIncident   Kind = 7  // something an operator must know of: an outage began, or ended
 	KindErase      Kind = 8  // a user was forgotten
 	KindHit        Kind = 16 // the verdict on a message that was hit
 	KindPush       Kind = 17 // the decision on a push
 	KindDeadLetter Kind = 18 // a message that can never be judged
+	KindBreach     Kind = 19 // more was sent to a user than a limit allows
 	KindRecall     Kind = 20 // an allowed push that was called back
 )
 
 // Kinds returns all kinds this version writes.
 func Kinds() []Kind {
-	return []Kind{KindGenesis, KindStart, KindStop, KindRuleSet, KindCoverage, KindGap, KindErase, KindHit, KindPush, KindDeadLetter, KindRecall}
+	return []Kind{KindGenesis, KindStart, KindStop, KindRuleSet, KindCoverage, KindGap, KindIncident, KindErase,
+		KindHit, KindPush, KindDeadLetter, KindBreach, KindRecall}
 }
 
 // String returns the kind's word in reports and metrics.
@@ -55,6 +58,8 @@ func (k Kind) String() string {
 		return "coverage"
 	case KindGap:
 		return "gap"
+	case KindIncident:
+		return "incident"
 	case KindErase:
 		return "erase"
 	case KindHit:
@@ -63,6 +68,8 @@ func (k Kind) String() string {
 		return "push"
 	case KindDeadLetter:
 		return "deadletter"
+	case KindBreach:
+		return "breach"
 	case KindRecall:
 		return "recall"
 	}

@@ -1,7 +1,9 @@
 package evidence
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 )
@@ -30,12 +32,48 @@ func Walk(dir string, fn func(Entry) error) error {
 	return walkGeneration(dir, g, fn)
 }
 
+// WalkTail is Walk for the end of a log: it begins with the last segment that has a
+// record of which begin is true, or with the first if there is none. Where the
+// log is not there yet it calls nobody.
+func WalkTail(dir, generation string, begin func(Entry) bool, fn func(Entry) error) error {
+	segs, err := segments(filepath.Join(dir, logsDir, generation), generation)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for first := len(segs) - 1; first > 0; first-- {
+		found := errors.New("found")
+		err := walkEntries(segs[first:first+1], first == len(segs)-1, func(e Entry) error {
+			if begin(e) {
+				return found
+			}
+			return nil
+		})
+		if errors.Is(err, found) {
+			segs = segs[first:]
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return walkEntries(segs, true, fn)
+}
+
 func walkGeneration(dir, generation string, fn func(Entry) error) error {
 	segs, err := segments(filepath.Join(dir, logsDir, generation), generation)
 	if err != nil {
 		return err
 	}
-	return walk(segs, func(seg *segment, f *frame) error {
+	return walkEntries(segs, true, fn)
+}
+
+// walkEntries calls fn for every record of segments. A write cut short is nothing
+// to speak of at the end of the last segment of a log.
+func walkEntries(segs []segment, last bool, fn func(Entry) error) error {
+	onFrame := func(seg *segment, f *frame) error {
 		index := f.first
 		var err error
 		f.each(func(e entry) {
@@ -53,10 +91,17 @@ func walkGeneration(dir, generation string, fn func(Entry) error) error {
 			index++
 		})
 		return err
-	}, func(fl *fault) error {
+	}
+	onFault := func(fl *fault) error {
 		if fl.torn {
 			return nil
 		}
 		return fmt.Errorf("%s offset %d: %w", fl.seg.name, fl.offset, fl.err)
-	})
+	}
+	for i := range segs {
+		if err := walkSegment(&segs[i], last && i == len(segs)-1, onFrame, onFault); err != nil {
+			return err
+		}
+	}
+	return nil
 }
