@@ -40,6 +40,14 @@ func decideWithout(now time.Time, p *Policy, m *remembered, full bool, r *Reques
 	return d.Decision, next
 }
 
+// waitForStore is the decision on a counted push whose user's records cannot be
+// written although Redis is there. Nothing is remembered and nothing counted.
+func waitForStore(now time.Time, p *Policy, r *Request) Decision {
+	d, _ := decideWithout(now, p, &remembered{}, true, r)
+	d.Flags &^= Degraded
+	return d
+}
+
 // goesOn reports whether the push is decided on although Redis is away. Else it
 // has said what becomes of it.
 //

@@ -123,6 +123,14 @@ const maxTries = 50
 
 var errConflicts = errors.New("too many conflicts: other processes keep changing the same users; if it lasts, look for two deployments that read the same topics")
 
+// stuck is an error about some users only: their records kept changing. Those of
+// all others are written.
+type stuck struct{ users []int } // by index
+
+func (e *stuck) Error() string { return errConflicts.Error() }
+
+func (e *stuck) Is(target error) bool { return target == errConflicts }
+
 // transact reads the records of the users, asks change what becomes of each, and
 // commits. It asks again for users whose records changed meanwhile. The whole has
 // a time limit, so that a frozen Redis gives an error.
@@ -150,9 +158,12 @@ func (s *Store) try(ctx context.Context, users []string, change func(i int, prof
 	}
 	for tries := 0; len(pending) > 0; tries++ {
 		if tries > maxTries {
-			return errConflicts
+			return &stuck{pending}
 		}
 		if err := pause(ctx, tries); err != nil {
+			if errors.Is(err, context.DeadlineExceeded) {
+				return &stuck{pending} // Redis has answered all the time
+			}
 			return err
 		}
 		records, err := s.read(ctx, users, pending)
@@ -289,7 +300,7 @@ func (s *Store) decide(ctx context.Context, p *Policy, now time.Time, reqs []Req
 		users.add(reqs[i].User)
 	}
 	retain := int64(p.retain / time.Second)
-	return s.transact(ctx, users.names, func(u int, profileRecord, logRecord string) update {
+	err := s.transact(ctx, users.names, func(u int, profileRecord, logRecord string) update {
 		profile := s.profile(profileRecord)
 		log := s.sendLog(logRecord)
 		current := &log
@@ -310,6 +321,20 @@ func (s *Store) decide(ctx context.Context, p *Policy, now time.Time, reqs []Req
 		current.Version = nextVersion(logRecord)
 		return update{key: logKey(users.names[u]), record: current.Record(), options: []any{"EX", retain}}
 	})
+	e, some := errors.AsType[*stuck](err)
+	if !some {
+		return err
+	}
+	for _, u := range e.users {
+		for i := range users.entries(u) {
+			// What is not counted needed no commit and stands as it was decided.
+			if k := p.classes[string(reqs[i].Class)]; k != nil && k.counted && decisions[i].Decision == Allow {
+				decisions[i] = waitForStore(now, p, &reqs[i])
+				decisions[i].Pseudonym, decisions[i].PseudonymKey = users.names[u], s.names.id
+			}
+		}
+	}
+	return nil
 }
 
 // profile reads a profile's record. A damaged one is counted and treated with
