@@ -62,6 +62,7 @@ type daemon struct {
 	pipeline *pipeline.Pipeline
 	source   *ingest.Source
 	reloader *reloader
+	halts    *halts // nil where no topic of halts is named
 	admin    *admin // nil where it is off
 
 	stops stopStack
@@ -155,12 +156,13 @@ func (d *daemon) build(ctx context.Context) error {
 	})
 	out := &sinks.Kafka{Config: d.cfg.Output, Producer: producer, Origin: d.evidence.Origin(), Group: d.cfg.Input.Group}
 	d.pipeline, err = pipeline.New(pipeline.Options{
-		Source: d.cfg.Source,
-		Force:  force.Force,
-		Events: d.cfg.Events,
-		Store:  d.store,
-
+		Source:   d.cfg.Source,
+		Instance: d.cfg.Instance,
+		Force:    force.Force,
+		Events:   d.cfg.Events,
+		Store:    d.store,
 		Fallback: d.fallback,
+
 		// Weir's own headers take some hundred bytes of what the topic takes.
 		MaxForward: d.cfg.Output.MaxMessageBytes - 4096,
 		// Evidence first: no topic shows what is not on record.
@@ -195,6 +197,13 @@ func (d *daemon) build(ctx context.Context) error {
 		}
 		return d.reloader.record(ctx, evidence.KindStop, &inForce{Force: d.pipeline.InForce()}, forceBody{})
 	})
+	if d.cfg.Input.Halts != "" {
+		d.halts = newHalts(d.client, d.cfg, d.pipeline, ev, d.log, d.registry)
+		if err := d.halts.start(ctx); err != nil {
+			return err
+		}
+		d.say("halts", "%s in force, from topic %s", count(len(d.pipeline.Halts().List()), "halt"), d.cfg.Input.Halts)
+	}
 	in := ingest.Options{OnGap: ev.Gap, Logger: d.log, Registerer: d.registry}
 	if d.cfg.Output.Delivery == sinks.ExactlyOnce {
 		in.Fence, in.Commit = out.Fence, out.Commit
@@ -280,6 +289,10 @@ func (d *daemon) run(ctx context.Context) error {
 	g.Go(func() error { return d.reloader.watchRates(ctx) })
 	if d.reloader.receipts != nil {
 		g.Go(func() error { return d.reloader.receipts.run(ctx) })
+	}
+	if d.halts != nil {
+		g.Go(func() error { return d.halts.follow(ctx) })
+		g.Go(func() error { return d.halts.share(ctx) })
 	}
 	if d.admin != nil {
 		d.say("admin", "http://%s  /metrics  /-/healthy  /-/ready  /-/reload", d.admin.addr())

@@ -76,6 +76,9 @@ func describePushes(say func(what, format string, args ...any), c *config.Config
 			say("", "no topic of consent is read: classes that need consent are denied to users Redis does not know")
 		}
 	}
+	if f.Policy != nil && c.Input.Halts != "" {
+		say("", "halted by orders on %s, and by %s of the policy", c.Input.Halts, count(len(f.Policy.AutoHalts()), "rule"))
+	}
 	say("evidence", "%s", c.Evidence.Dir)
 }
 

@@ -79,8 +79,12 @@ func provenPolicy(c *config.Config) (*push.Policy, error) {
 }
 
 // CheckPolicy refuses a policy that does not fit what else a configuration names:
-// the categories of rules that it looks for must be in the register.
+// the categories of rules that it looks for must be in the register, and what it halts
+// somebody must be able to let go on.
 func CheckPolicy(c *config.Config, p *push.Policy) error {
+	if len(p.AutoHalts()) > 0 && c.Input.Halts == "" {
+		return errHaltsNeeded
+	}
 	register, _, err := loadRegister(&c.Rules)
 	if err != nil {
 		return nil //nolint:nilerr // it is said where the rules are loaded

@@ -97,6 +97,10 @@ func (c *Config) problems(doc *strictyaml.Document) strictyaml.Problems {
 	add("input", c.Input.Validate())
 	add("input", c.Input.Refuse(append(c.Output.Topics(), c.Rules.Receipts), "is also an output: Weir would read what it writes"))
 	add("input", c.Input.Refuse([]string{c.Rules.Topic}, "is that of the rules"))
+	add("input", c.Input.Refuse([]string{c.Input.Halts}, "is that of the halts, of which every process reads the whole"))
+	if t := c.Input.Halts; t != "" && slices.Contains(append(c.Output.Topics(), c.Rules.Topic, c.Rules.Receipts), t) {
+		add("input", fmt.Errorf("halts: the topic %s has another use; name one of its own, such as weir.halts", t))
+	}
 	add("output", c.Output.Validate())
 	add("events", c.Events.Validate())
 	add("rules", c.Rules.Validate())
@@ -128,8 +132,8 @@ func (c *Config) validate() error {
 		if c.Output.Decisions == "" {
 			errs = append(errs, errors.New("output.decisions: no topic; pushes are on (input.pushes), so name the topic of all decisions, such as weir.decisions"))
 		}
-	} else if len(c.Input.Consent) > 0 || len(c.Input.Outcomes) > 0 {
-		errs = append(errs, errors.New("input.pushes: no topic, but input.consent or input.outcomes has one; name the topic of pushes or remove the others"))
+	} else if len(c.Input.Consent) > 0 || len(c.Input.Outcomes) > 0 || c.Input.Halts != "" {
+		errs = append(errs, errors.New("input.pushes: no topic, but input.consent, input.outcomes or input.halts has one; name the topic of pushes or remove the others"))
 	}
 	return errors.Join(errs...)
 }

@@ -39,6 +39,7 @@ input:
   pushes: {{.Pushes}}
   consent: {{.Consent}}
   outcomes: {{.Outcomes}}
+  halts: {{.Halts}}
 
 output:
   review: {{.Review}}
@@ -66,7 +67,7 @@ func (w *World) renderConfig() ([]byte, error) {
 		// of its own keeps the ids of this demo apart from those of another.
 		"Source":  "demo-" + w.began.UTC().Format("20060102-150405"),
 		"Brokers": w.Brokers(), "Redis": w.RedisAddr(), "Group": group,
-		"Posts": topicPosts, "Pushes": topicPushes, "Consent": topicConsent, "Outcomes": topicOutcomes,
+		"Posts": topicPosts, "Pushes": topicPushes, "Consent": topicConsent, "Outcomes": topicOutcomes, "Halts": topicHalts,
 		"Review": topicReview, "Decisions": topicDecisions, "Cleared": topicCleared,
 		"Deferred": topicDeferred, "DeadLetter": topicDeadLetter,
 		"PseudonymKey": pseudonymKey, "EvidenceDir": evidenceDir, "EvidenceKey": evidenceKey,

@@ -16,6 +16,7 @@ const (
 	topicPushes      = "weir.pushes"
 	topicConsent     = "weir.consent"
 	topicOutcomes    = "weir.outcomes"
+	topicHalts       = "weir.halts"
 	topicReview      = "weir.review"
 	topicDecisions   = "weir.decisions"
 	topicCleared     = "weir.cleared"
@@ -39,7 +40,7 @@ func outputs() []string {
 }
 
 // retainBytes is how much of a partition the embedded broker keeps. It keeps
-// everything in memory, so this is what bounds a demo that runs for days: ten
+// everything in memory, so this is what bounds a demo that runs for days: eleven
 // topics of four partitions of at most this many bytes and one segment more.
 const (
 	retainBytes  = "2097152"
@@ -49,7 +50,7 @@ const (
 // createTopics makes all topics of the city.
 func createTopics(ctx context.Context, cl *kgo.Client) error {
 	req := kmsg.NewPtrCreateTopicsRequest()
-	for _, name := range append(append(inputs(), outputs()...), topicCheckpoints) {
+	for _, name := range append(append(inputs(), outputs()...), topicHalts, topicCheckpoints) {
 		t := kmsg.NewCreateTopicsRequestTopic()
 		t.Topic, t.NumPartitions, t.ReplicationFactor = name, partitions, 1
 		set := func(key, value string) {
@@ -59,7 +60,7 @@ func createTopics(ctx context.Context, cl *kgo.Client) error {
 		}
 		set("segment.bytes", segmentBytes)
 		switch name {
-		case topicConsent, topicCheckpoints:
+		case topicConsent, topicHalts, topicCheckpoints:
 			// What counts is the newest message of each key.
 			set("cleanup.policy", "compact")
 		default:

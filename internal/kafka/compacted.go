@@ -7,6 +7,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -27,19 +28,20 @@ func (c *Client) NewCompacted(topic string) *Compacted {
 // Close ends its connections, if the client is to live on.
 func (l *Compacted) Close() { l.client.release(l.transport) }
 
-// Value is the newest value of a key. Nil is a tombstone.
+// Value is the newest value of a key, and where it stands. Nil is a tombstone.
 type Value struct {
-	Value []byte
-	Time  time.Time
-
-	partition int32
+	Value     []byte
+	Headers   []batch.Header
+	Time      time.Time
+	Partition int32
+	Offset    int64
 }
 
 // newer reports whether v stands after another value of its key: in one partition the later offset,
 // whatever the clock of who wrote it, since that is what compaction keeps. One key stands in one
 // partition, unless somebody wrote past the usual rule; then clocks are all there is.
 func (v *Value) newer(known *Value) bool {
-	return v.partition == known.partition || !v.Time.Before(known.Time)
+	return v.Partition == known.Partition || !v.Time.Before(known.Time)
 }
 
 // Poll returns the newest value of each key, if anything came since the last call; else changed is
@@ -66,8 +68,11 @@ func (l *Compacted) Poll(ctx context.Context) (values map[string]Value, changed 
 			if r.Corrupt != "" {
 				continue // a later value may be whole
 			}
-			v := Value{Value: slices.Clone(r.Value), Time: time.UnixMilli(r.Time), partition: b.Partition}
+			v := Value{Value: slices.Clone(r.Value), Time: time.UnixMilli(r.Time), Partition: b.Partition, Offset: r.Offset}
 			if known, ok := values[string(r.Key)]; !ok || v.newer(&known) {
+				for k, h := range r.Headers {
+					v.Headers = append(v.Headers, batch.Header{Key: string(k), Value: slices.Clone(h)})
+				}
 				values[string(r.Key)] = v
 			}
 		}

@@ -19,6 +19,10 @@ type Config struct {
 	Pushes        Topics `yaml:"pushes"`
 	Consent       Topics `yaml:"consent"`  // consent changes, compacted
 	Outcomes      Topics `yaml:"outcomes"` // push outcomes
+	// Halts is the topic of orders to stop and to resume pushes, compacted; empty
+	// where nobody gives any. It is no stream of the group: every process follows the
+	// whole of it.
+	Halts string `yaml:"halts"`
 
 	// Start is where a new group begins with posts and pushes: earliest or
 	// latest. Consent and outcomes are always read from the earliest message: a
@@ -75,6 +79,9 @@ func (c *Config) Validate() error {
 		bad("group: empty; name the consumer group, such as weir")
 	}
 	errs = append(errs, c.validate()...)
+	if c.Halts != "" && !kafka.IsTopicName(c.Halts) {
+		bad("halts: not a topic name; use 1 to 249 of the characters a-z A-Z 0-9 . _ -")
+	}
 	if c.Start != kafka.Earliest && c.Start != kafka.Latest {
 		bad("start: %q is not known; use earliest or latest", c.Start)
 	}

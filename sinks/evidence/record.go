@@ -28,7 +28,7 @@ const (
 	KindRuleSet    Kind = 4  // a rule set or policy came into force
 	KindCoverage   Kind = 5  // ranges of offsets that were judged: a [CoverageBody]
 	KindGap        Kind = 6  // offsets that were gone before they could be judged: a [GapBody]
-	KindIncident   Kind = 7  // something an operator must know of: an outage began, or ended
+	KindIncident   Kind = 7  // something an operator must know of: pushes were halted or go on, Redis is away or back
 	KindErase      Kind = 8  // a user was forgotten
 	KindHit        Kind = 16 // the verdict on a message that was hit
 	KindPush       Kind = 17 // the decision on a push
