@@ -18,6 +18,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
@@ -297,6 +298,45 @@ func TestEvidenceOfAnOutage(t *testing.T) {
 	}
 	if text := list[1].body; !strings.Contains(text, `"size":2,"window_from"`) || !strings.Contains(text, `"cause":"outage"`) {
 		t.Errorf("breach %s", text)
+	}
+}
+
+// A halt, its end and an automatic halt are on record, an order each time it is read as the same record.
+func TestEvidenceOfIncidents(t *testing.T) {
+	// Clause: push-monitor
+	s, dir := newEvidence(t)
+	halt := push.Halt{Target: push.Target{Scope: push.ScopeCampaign, Value: "spring"}, Since: noon, Why: "complaints <1>", By: "officer-7", ID: "h1"}
+	order := sinks.Incident{Halt: halt, Origin: pipeline.Origin{Source: "city", Topic: "weir.halts", Partition: 1}, Offset: 7, Timestamp: noon.Add(time.Second)}
+	resumed := order
+	resumed.Resumed, resumed.Offset, resumed.ID = true, 8, "h2"
+	anew := order // the topic was made anew
+	anew.ID = "h3"
+	trip := sinks.Incident{Halt: halt, Trip: &pipeline.HaltTrip{Halt: halt, Incident: pipeline.ID{9}, From: noon, Count: 30, Of: 40,
+		Rule: push.AutoHalt{ID: "bad", Scope: push.ScopeCampaign, When: push.CauseContent, Window: 10 * time.Minute, Min: 20, Share: 5 * rules.Percent}}}
+	rate := sinks.Incident{Halt: halt, Trip: &pipeline.HaltTrip{Halt: halt, Incident: pipeline.ID{8}, From: noon, Count: 4000, Of: 4000, Usual: 100.0 / 3,
+		Rule: push.AutoHalt{ID: "many", Scope: push.ScopeCampaign, When: push.CauseRate, Window: time.Minute, Min: 20, Factor: 10}}}
+	if err := s.Incidents(t.Context(), []sinks.Incident{order, order, resumed, anew, trip, rate}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Incidents(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	list := records(t, dir)
+	if len(list) != 6 || list[0].ID != list[1].ID || list[0].body != list[1].body || list[0].ID == list[2].ID || list[0].ID == list[3].ID || list[4].ID != (evidence.ID{9}) {
+		t.Fatalf("records %v", list)
+	}
+	want := []string{
+		`{"event":"halted","cause":"order","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h1","origin":{"source":"city","topic":"weir.halts","partition":1,"offset":7,"timestamp":"2026-11-24T04:00:01Z"}}`,
+		`{"event":"resumed","cause":"order","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h2","origin":{"source":"city","topic":"weir.halts","partition":1,"offset":8,"timestamp":"2026-11-24T04:00:01Z"}}`,
+		`{"event":"halted","cause":"content","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h1","rule":"bad","measured":{"window":"10m0s","from":"2026-11-24T04:00:00Z","count":30,"of":40,"min":20,"share":"5%"}}`,
+		`{"event":"halted","cause":"rate","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h1","rule":"many","measured":{"window":"1m0s","from":"2026-11-24T04:00:00Z","count":4000,"of":4000,"usual":33.3,"min":20,"factor":10}}`,
+	}
+	described := schema(t, "evidence.json#/$defs/incidentRecord")
+	for i, k := range []int{0, 2, 4, 5} {
+		if r := list[k]; r.Kind != evidence.KindIncident || r.Class != evidence.ClassPush || r.body != want[i] {
+			t.Errorf("kind %v, class %v, body %s\nwant %s", r.Kind, r.Class, r.body, want[i])
+		}
+		validate(t, described, []byte(list[k].body))
 	}
 }
 
