@@ -70,6 +70,32 @@ func TestGoodPoliciesCompile(t *testing.T) {
 	}
 }
 
+// The rules for automatic halts that the shipped policy shows compile as they stand; none is on.
+func TestShownAutoHaltsCompile(t *testing.T) {
+	src, err := os.ReadFile(shippedPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(loadPolicy(t, shippedPolicy).AutoHalts()); n != 0 {
+		t.Errorf("%d rules for automatic halts are on", n)
+	}
+	before, shown, ok := strings.Cut(string(src), "# auto_halt:\n")
+	if !ok {
+		t.Fatal("the shipped policy shows none")
+	}
+	p, err := ParsePolicy("push.yaml", []byte(before+"auto_halt:\n"+strings.ReplaceAll(shown, "#   - {id", "  - {id")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[Cause]bool)
+	for _, a := range p.AutoHalts() {
+		seen[a.When] = true
+	}
+	if len(seen) != len(Causes()) {
+		t.Errorf("shown are the causes %v, want all", seen)
+	}
+}
+
 // The digest changes with whatever can change a decision or its words, and with
 // nothing else.
 func TestDigestIsOfTheMeaning(t *testing.T) {
