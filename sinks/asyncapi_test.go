@@ -212,7 +212,7 @@ func TestAsyncAPIDescribesEveryTopic(t *testing.T) {
 	for _, name := range out.Topics() {
 		want[name] = "send"
 	}
-	want["halts"] = "receive and send" // a process orders what it halts automatically
+	want["halts"] = "receive and send"                  // a process orders what it halts automatically
 	want["rules"], want["receipts"] = "receive", "send" // section rules of the configuration
 	got := make(map[string]string)
 	for _, action := range []string{"receive", "send"} {

@@ -8,6 +8,10 @@ import (
 
 type pushCmd struct {
 	Lint pushLintCmd `cmd:"" help:"Say what is wrong with a push policy, and what is allowed and hardly meant."`
+
+	Halt   pushHaltCmd   `cmd:"" help:"Stop the pushes of a campaign, a sender or a class, everywhere and at once."`
+	Resume pushResumeCmd `cmd:"" help:"Let the pushes of what is halted go on."`
+	Halts  pushHaltsCmd  `cmd:"" help:"List what is halted, since when, by whom and why."`
 }
 
 // policyFlags say which push policy is meant.
