@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"container/list"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -346,4 +347,29 @@ func TestOrdersAndOwnHalts(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.what, got, c.want)
 		}
 	}
+}
+
+// What a push costs that is looked at by three rules, of some hundred campaigns.
+func BenchmarkWatch(b *testing.B) {
+	w := newWatch("city", "0", nil)
+	w.rules = nil
+	for _, a := range []push.AutoHalt{
+		{ID: "a", Scope: push.ScopeCampaign, When: push.CauseContent, Window: 10 * time.Minute, Min: 20, Share: 50_000},
+		{ID: "b", Scope: push.ScopeCampaign, When: push.CauseDenied, Window: 10 * time.Minute, Min: 10_000, Share: 950_000},
+		{ID: "c", Scope: push.ScopeSender, When: push.CauseRate, Window: time.Minute, Min: 100_000, Factor: 20},
+	} {
+		w.rules = append(w.rules, &watchRule{AutoHalt: a, flows: make(map[string]*list.Element), recent: list.New()})
+	}
+	halts := push.NewHalts([]push.Halt{{Target: push.Target{Scope: push.ScopeCampaign, Value: "over"}}})
+	now := time.Now()
+	verdicts := make([]Verdict, 512)
+	for i := range verdicts {
+		verdicts[i] = Verdict{Record: &Record{Time: now}, Decision: &push.Decision{Decision: push.Allow, Reason: push.ReasonNone},
+			Event: &event.Event{Kind: event.Push, Push: event.PushPart{Class: []byte("service"), Campaign: fmt.Append(nil, "campaign-", i%300), Sender: []byte("shop")}}}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		w.add(verdicts, halts, now)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(verdicts)), "ns/push")
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/weir-moderation/weir/internal/config"
+	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
@@ -436,4 +437,26 @@ auto_halt: [{id: bad, scope: campaign, when: content, window: 10m, min: 10, shar
 	if p, err := provenPolicy(&cfg); err != nil || len(p.AutoHalts()) != 1 {
 		t.Error(err)
 	}
+}
+
+// Whatever stands in a topic, what comes of it are whole orders, and messages that are none.
+func FuzzHaltsIn(f *testing.F) {
+	f.Add("campaign/spring", []byte(`{"id":"h1","time":"2026-11-24T08:30:00Z","scope":"campaign","value":"spring","halted":true,"why":"a","by":"b"}`))
+	f.Add("", []byte(`{"id":"h1","time":"2026-11-24T08:30:00Z","scope":"class","value":"x","halted":false}`))
+	f.Add("k", []byte(`{"id":"h1","time":"2026-11-24T08:30:00Z","scope":"tenant","value":"x","halted":true}`))
+	f.Add("k", []byte(nil))
+	f.Fuzz(func(t *testing.T, key string, value []byte) {
+		h := haltsIn(map[string]kafka.Value{key: {Value: value, Offset: 7}}, event.DefaultConfig())
+		if n := len(h.Orders) + len(h.Bad) + len(h.gone); n != 1 {
+			t.Fatalf("%d things of one message", n)
+		}
+		for _, o := range h.Orders {
+			if !slices.Contains(push.Scopes(), o.Scope) || o.Value == "" || o.ID == "" || o.Since.IsZero() || o.Key != key || o.Offset != 7 {
+				t.Errorf("order %+v", o)
+			}
+		}
+		if n := len(h.Halts().List()); n > len(h.Orders) {
+			t.Errorf("%d halts of %d orders", n, len(h.Orders))
+		}
+	})
 }

@@ -59,7 +59,7 @@ func seeded() []fault {
 		{name: "halts are ignored", file: "decide.go", old: "if d.request.Halt != nil {", instead: "if d.request.Halt != nil && !FAULT {"},
 		{name: "what was allowed before a halt is allowed again", file: "decide.go", old: "// Clause: push-monitor", before: "_, before := d.log.find(d.request.Mark, d.tag)\nif FAULT && before {\nd.findView()\nd.allow(true)\nreturn nil\n}\n"},
 		{name: "only campaigns are halted", file: "halts.go", old: "[...]Scope{ScopeCampaign, ScopeSender, ScopeClass} {", instead: "[]Scope{ScopeCampaign, ScopeSender, ScopeClass}[:map[bool]int{true: 1, false: 3}[FAULT]] {"},
-		{name: "a sender is halted by the name of a campaign", file: "halts.go", old: "if halt := h.byKey[s]", instead: "if halt := h.byKey[map[bool]Scope{true: ScopeCampaign, false: s}[FAULT]]"},
+		{name: "a sender is halted by the name of a campaign", file: "halts.go", old: "if halt := h.by[i]", instead: "if halt := h.by[map[bool]int{true: 0, false: i}[FAULT]]"},
 		{name: "unlabelled advertising goes through", file: "decide.go", old: "case d.class.label &&", instead: "case !FAULT && d.class.label &&"},
 	}
 }

@@ -58,9 +58,9 @@ const (
 // Halts is a list of what is stopped. It does not change and may be used by any
 // number of goroutines. A nil list stops nothing.
 type Halts struct {
-	list  []Halt
-	byKey map[Scope]map[string]*Halt
-	left  int
+	list []Halt
+	by   [3]map[string]*Halt // in the order of Scopes, by value
+	left int
 }
 
 // NewHalts returns the list of these orders; of several with one target the one
@@ -68,7 +68,7 @@ type Halts struct {
 // widest and then the newest are kept, and [Halts.LeftOut] tells how many are not:
 // a class that must stop is not to be lost among ten thousand campaigns that are over.
 func NewHalts(orders []Halt) *Halts {
-	h := &Halts{byKey: make(map[Scope]map[string]*Halt)}
+	h := new(Halts)
 	known := make(map[Target]bool, len(orders))
 	for _, o := range orders {
 		if !slices.Contains(Scopes(), o.Scope) || o.Value == "" || known[o.Target] {
@@ -84,11 +84,12 @@ func NewHalts(orders []Halt) *Halts {
 	if n := len(h.list); n > MaxHalts {
 		h.list, h.left = slices.Clip(h.list[:MaxHalts]), n-MaxHalts
 	}
-	for _, s := range Scopes() {
-		h.byKey[s] = make(map[string]*Halt)
+	for i := range h.by {
+		h.by[i] = make(map[string]*Halt)
 	}
 	for i := range h.list {
-		h.byKey[h.list[i].Scope][h.list[i].Value] = &h.list[i]
+		x := &h.list[i]
+		h.by[slices.Index(Scopes(), x.Scope)][x.Value] = x
 	}
 	return h
 }
@@ -110,8 +111,11 @@ func (h *Halts) Find(r *Request) *Halt {
 	if h == nil || len(h.list) == 0 {
 		return nil
 	}
-	for _, s := range [...]Scope{ScopeCampaign, ScopeSender, ScopeClass} {
-		if halt := h.byKey[s][string(r.Value(s))]; halt != nil {
+	for i, s := range [...]Scope{ScopeCampaign, ScopeSender, ScopeClass} {
+		if len(h.by[i]) == 0 {
+			continue
+		}
+		if halt := h.by[i][string(r.Value(s))]; halt != nil {
 			return halt
 		}
 	}
@@ -120,10 +124,11 @@ func (h *Halts) Find(r *Request) *Halt {
 
 // Has returns the halt of a target, nil for none.
 func (h *Halts) Has(t Target) *Halt {
-	if h == nil {
+	i := slices.Index(Scopes(), t.Scope)
+	if h == nil || i < 0 {
 		return nil
 	}
-	return h.byKey[t.Scope][t.Value]
+	return h.by[i][t.Value]
 }
 
 // List returns all halts in force: classes, senders, campaigns, of each the newest first.
@@ -136,10 +141,11 @@ func (h *Halts) List() []Halt {
 
 // Count returns how many targets of a scope are stopped.
 func (h *Halts) Count(s Scope) int {
-	if h == nil {
+	i := slices.Index(Scopes(), s)
+	if h == nil || i < 0 {
 		return 0
 	}
-	return len(h.byKey[s])
+	return len(h.by[i])
 }
 
 // LeftOut returns how many orders are not in force because there are more than MaxHalts.

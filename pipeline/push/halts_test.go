@@ -93,3 +93,19 @@ func TestLongReasonsAreCut(t *testing.T) {
 		t.Errorf("%d bytes are kept: %q", len(got), got[max(0, len(got)-6):])
 	}
 }
+
+// What it costs to look a push up that is not halted, among a thousand halts.
+func BenchmarkFindHalt(b *testing.B) {
+	var orders []Halt
+	for i := range 1000 {
+		orders = append(orders, order(ScopeCampaign, fmt.Sprint("campaign-", i), noon))
+	}
+	h := NewHalts(orders)
+	r := Request{Campaign: []byte("campaign-of-spring"), Sender: []byte("shop"), Class: []byte("marketing")}
+	b.ReportAllocs()
+	for b.Loop() {
+		if h.Find(&r) != nil {
+			b.Fatal("found")
+		}
+	}
+}
