@@ -160,9 +160,6 @@ func (p *Policy) Digest() string { return p.digest }
 // no window sees any more.
 func (p *Policy) Retain() time.Duration { return p.retain }
 
-// Classes returns the names of all classes, sorted.
-func (p *Policy) Classes() []string { return slices.Sorted(maps.Keys(p.classes)) }
-
 // LogBound returns how many entries a user's send log can have at most.
 func (p *Policy) LogBound() int { return p.bound }
 
