@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weir-moderation/weir/pipeline/deferral"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/rules"
@@ -29,6 +31,7 @@ type Pipeline struct {
 	backoff  Backoff
 	// maxForward is the largest push that can be forwarded, 0 for any.
 	maxForward int
+	ring       deferral.Ring
 	now        func() time.Time
 	log        *slog.Logger
 	metrics    *metrics
@@ -77,6 +80,8 @@ type Options struct {
 	// MaxForward is the largest push, key, value and headers, that the outputs can
 	// pass on; a larger one becomes a dead letter before it takes a slot. 0: any.
 	MaxForward int
+	// Ring says when a deferred push is released; zero: nobody releases it.
+	Ring       deferral.Ring
 	Now        func() time.Time // nil: time.Now
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: nowhere
@@ -112,6 +117,7 @@ func New(o Options) (*Pipeline, error) {
 		sinks:      o.Sinks,
 		backoff:    o.Backoff,
 		maxForward: o.MaxForward,
+		ring:       o.Ring,
 		now:        o.Now,
 		log:        o.Logger,
 	}
@@ -188,7 +194,6 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 		p.workers.Put(w)
 	}()
 	w.alive = b.Alive
-	w.judge.Reads(b.Format)
 	w.counts.Fetched = int64(len(b.Records)) + b.Skipped
 	w.counts.add(Skipped, b.Skipped)
 
@@ -260,14 +265,22 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		p.metrics.deadLetter(reason)
 	}
 	if r.Corrupt != "" {
-		detail := "the bytes are not a record the broker's format allows"
-		if r.Corrupt == ReasonHeaders {
-			detail = fmt.Sprintf("more than %d headers", MaxHeaders)
+		switch r.Corrupt {
+		case ReasonHeaders:
+			dead(StageFetch, r.Corrupt, fmt.Sprintf("more than %d headers", MaxHeaders))
+		case ReasonOrigin:
+			dead(StageDecode, r.Corrupt, "no header "+deferral.HeaderFirst+" names a topic of pushes that is read")
+		default:
+			dead(StageFetch, r.Corrupt, "the bytes are not a record the broker's format allows")
 		}
-		dead(StageFetch, r.Corrupt, detail)
 		return
 	}
 	e := w.next()
+	format := b.Format
+	if r.Past != nil {
+		format = r.Format
+	}
+	w.judge.Reads(format)
 	var v Verdict
 	var err error
 	if b.Kind == event.Consent && r.Value == nil {
@@ -281,7 +294,7 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		// it in a state that breaks us. The old judge is kept alive by the
 		// verdicts that borrow from it.
 		w.judge = p.newJudge()
-		w.judge.Reads(b.Format)
+		w.judge.Reads(format)
 		if v, err = w.judge.Judge(force.Rules, b.Kind, r.Headers, r.Value, e); err != nil {
 			if _, ok := errors.AsType[*panicError](err); ok {
 				p.panicked(err, b, r)
@@ -321,11 +334,14 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 	w.out.Verdicts = append(w.out.Verdicts, v)
 }
 
-// size is about how many bytes the record takes when it is passed on.
+// size is about how many bytes the record takes when it is passed on, but for the
+// headers that Weir writes then.
 func (r *Record) size() int {
 	n := len(r.Key) + len(r.Value) + 32
 	for i := range r.Headers {
-		n += len(r.Headers[i].Key) + len(r.Headers[i].Value) + 10
+		if h := &r.Headers[i]; !strings.HasPrefix(h.Key, OwnHeaders) {
+			n += len(h.Key) + len(h.Value) + 10
+		}
 	}
 	return n
 }
@@ -395,6 +411,7 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 	for k, i := range asked {
 		v := &w.out.Verdicts[i]
 		v.Decision = &decisions[k]
+		p.release(v.Decision, reqs[k].User)
 		v.Reason = Reason(decisions[k].Reason)
 		p.metrics.decision(&decisions[k])
 	}
@@ -410,6 +427,19 @@ func categoriesOf(hits []rules.Hit) []string {
 		}
 	}
 	return list
+}
+
+// release says when a deferred push is decided again. One that could only be
+// released to expire is denied now, for the same reason: to defer it would promise
+// what cannot be kept.
+func (p *Pipeline) release(d *push.Decision, user []byte) {
+	if d.Decision != push.Defer || p.ring.Turn == 0 {
+		return
+	}
+	var ok bool
+	if d.Release, ok = p.ring.Release(user, d.At, d.NotBefore, d.Deadline); !ok {
+		d.Decision = push.Deny
+	}
 }
 
 // apply makes consent changes and push outcomes effective in Redis. Both are
@@ -560,7 +590,8 @@ func (p *Pipeline) account(w *worker, b *Batch) {
 	p.metrics.count(b.Kind, w.counts)
 	for i := range b.Records {
 		// Some producers send no time, and what cannot be read has none.
-		if t := b.Records[i].Time; !t.IsZero() {
+		// A deferred push is as old as it was told to become.
+		if t := b.Records[i].Time; !t.IsZero() && b.Records[i].Past == nil {
 			p.metrics.age(b.Kind, p.now().Sub(t))
 			break
 		}

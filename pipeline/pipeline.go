@@ -17,6 +17,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/weir-moderation/weir/pipeline/deferral"
 	"github.com/weir-moderation/weir/pipeline/event"
 )
 
@@ -65,14 +66,26 @@ type Record struct {
 	Headers []event.Header
 	// Corrupt, if not empty, says why this cannot be taken for a message: the
 	// bytes are not a record the broker's format allows (Value then holds them raw),
-	// or it has more than MaxHeaders headers (which then are left out). It goes to
-	// the dead letters.
+	// it has more than MaxHeaders headers (which then are left out), or it is a
+	// deferred push that does not say where it comes from. It goes to the dead letters.
 	Corrupt Reason
+	// Past, of a push that was deferred, is what was before; nil for every other
+	// message. Format is then how it is written, and not that of the batch: deferred
+	// pushes of several topics lie on one.
+	Past   *deferral.Past
+	Format *event.Format
 }
 
 // MaxHeaders is how many headers of a message are read. Two bytes on the wire
 // make one, so that a small compressed message could fill the memory with them.
 const MaxHeaders = 128
+
+// OwnHeaders is how the headers begin that only Weir writes. What others have
+// written under such names is never passed on.
+const OwnHeaders = "weir-"
+
+// MaxOwnHeaders is how many headers Weir adds to a message at most.
+const MaxOwnHeaders = 16
 
 // Batch is what one fetch gave for one partition: the offsets First up to and
 // not including Next.

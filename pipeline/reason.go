@@ -19,6 +19,7 @@ const (
 	ReasonPanic          Reason = "panic"            // judging it broke Weir twice; a bug of ours
 	ReasonOutputTooLarge Reason = "output-too-large" // what it comes to is larger than the topic takes
 	ReasonHeaders        Reason = "too-many-headers" // it has more than MaxHeaders headers
+	ReasonOrigin         Reason = "unknown-origin"   // a deferred push of which it is not known how it is written
 )
 
 // Reasons returns every reason a verdict or a dead letter can carry with one
@@ -37,6 +38,7 @@ func DeadLetterReasons() []ReasonText {
 		{ReasonPanic, "judging the message broke Weir, and again when it was judged alone"},
 		{ReasonOutputTooLarge, "its verdict, or the push to be forwarded, is larger than the output topic takes"},
 		{ReasonHeaders, "the message has more headers than Weir reads"},
+		{ReasonOrigin, "it is on the topic of deferred pushes, and no header says that it comes from a topic of pushes that is read"},
 	}
 	for _, r := range event.Reasons() {
 		list = append(list, ReasonText{Reason(r), r.Description()})

@@ -212,7 +212,8 @@ func TestAsyncAPIDescribesEveryTopic(t *testing.T) {
 	for _, name := range out.Topics() {
 		want[name] = "send"
 	}
-	want["halts"] = "receive and send"                  // a process orders what it halts automatically
+	want["halts"] = "send and receive"                  // a process orders what it halts automatically
+	want[out.Deferred] = "send and receive"             // what is deferred comes back
 	want["rules"], want["receipts"] = "receive", "send" // section rules of the configuration
 	got := make(map[string]string)
 	for _, action := range []string{"receive", "send"} {
@@ -223,7 +224,7 @@ func TestAsyncAPIDescribesEveryTopic(t *testing.T) {
 			case got[c] == "":
 				got[c] = action
 			case got[c] == "receive" && action == "send":
-				got[c] = "receive and send"
+				got[c] = "send and receive"
 			default:
 				t.Errorf("operation %s is not the only one of channel %s", name, c)
 			}

@@ -14,17 +14,30 @@ import (
 
 // What stands in this file is shared by evidence records and messages.
 
-// origin is where a message was read.
+// origin is where a message was read, and of a push that was deferred before where
+// it was read first and how often it was deferred.
 type origin struct {
 	Source    string `json:"source"`
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
 	Timestamp string `json:"timestamp,omitempty"`
+	First     *first `json:"first,omitempty"`
+	Deferrals int    `json:"deferrals,omitempty"`
+}
+
+type first struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
 }
 
 func originOf(o pipeline.Origin, r *pipeline.Record) origin {
-	return origin{o.Source, o.Topic, o.Partition, r.Offset, stamp(r.Time)}
+	out := origin{Source: o.Source, Topic: o.Topic, Partition: o.Partition, Offset: r.Offset, Timestamp: stamp(r.Time)}
+	if p := r.Past; p != nil {
+		out.First, out.Deferrals = &first{p.Topic, p.Partition, p.Offset}, p.Count
+	}
+	return out
 }
 
 // subject is who did what, and of a push what is to be sent and how that was

@@ -15,8 +15,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/pipeline/deferral"
 )
 
 // Config names the output topics (section "output"). An empty name turns a topic off.
@@ -26,6 +28,12 @@ type Config struct {
 	Cleared    string `yaml:"cleared"`    // pushes to send now
 	Deferred   string `yaml:"deferred"`   // pushes to decide again later
 	DeadLetter string `yaml:"deadletter"` // messages that can never be judged
+
+	// DeferredTurn is how long each partition of the topic of deferred pushes has its
+	// turn, in which what stands in it is decided again; the same in every process.
+	// DeferredSpread is over how long pushes that may come at the same time are spread.
+	DeferredTurn   time.Duration `yaml:"deferred_turn"`
+	DeferredSpread time.Duration `yaml:"deferred_spread"`
 
 	// MaxMessageBytes is the largest message the output topics take, key and
 	// headers included: at most their max.message.bytes, by Kafka's default
@@ -52,7 +60,10 @@ const (
 // DefaultConfig returns the default topic names for posts; the topics of pushes
 // are off until they are named.
 func DefaultConfig() Config {
+	ring := deferral.Default()
 	return Config{
+		DeferredTurn:    ring.Turn,
+		DeferredSpread:  ring.Spread,
 		Review:          "weir.review",
 		DeadLetter:      "weir.deadletter",
 		MaxMessageBytes: 1_000_000,
@@ -106,7 +117,15 @@ func (c *Config) Validate() error {
 	if c.Delivery != AtLeastOnce && c.Delivery != ExactlyOnce {
 		bad("delivery: %q is not known; use at_least_once or exactly_once", c.Delivery)
 	}
+	if c.Deferred != "" {
+		errs = append(errs, c.Ring().Validate())
+	}
 	return errors.Join(errs...)
+}
+
+// Ring returns when deferred pushes are decided again.
+func (c *Config) Ring() deferral.Ring {
+	return deferral.Ring{Turn: c.DeferredTurn, Spread: c.DeferredSpread}
 }
 
 // Topics returns the names of all output topics that are on.

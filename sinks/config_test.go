@@ -3,6 +3,7 @@ package sinks_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -18,7 +19,7 @@ func TestConfigThatIsRight(t *testing.T) {
 	if diff := cmp.Diff([]string{"weir.review", "weir.deadletter"}, c.Topics()); diff != "" {
 		t.Errorf("default topics, -want +got:\n%s", diff)
 	}
-	c = sinks.Config{Review: "a", Decisions: "b", Cleared: "c", Deferred: "d", DeadLetter: "E_1.x-y", MaxMessageBytes: 10_000, Delivery: sinks.ExactlyOnce}
+	c = sinks.Config{DeferredTurn: time.Second, Review: "a", Decisions: "b", Cleared: "c", Deferred: "d", DeadLetter: "E_1.x-y", MaxMessageBytes: 10_000, Delivery: sinks.ExactlyOnce}
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
@@ -48,6 +49,11 @@ func TestConfigThatIsWrong(t *testing.T) {
 			"max_message_bytes: 9999; use 10000 up to 67108864, at most the topics' max.message.bytes"}},
 		{"delivery", func(c *sinks.Config) { c.Delivery = "at-most-once" }, []string{
 			`delivery: "at-most-once" is not known; use at_least_once or exactly_once`}},
+		{"turns", func(c *sinks.Config) {
+			c.Deferred, c.DeferredTurn, c.DeferredSpread = "d", 1500*time.Millisecond, 25*time.Hour
+		}, []string{
+			"deferred_turn: 1.5s; use whole seconds, 1s up to 6h",
+			"deferred_spread: 25h0m0s; use 0s up to 24h"}},
 		{"large", func(c *sinks.Config) { c.MaxMessageBytes = 1 << 30 }, []string{
 			"max_message_bytes: 1073741824; use 10000 up to 67108864, at most the topics' max.message.bytes"}},
 	} {

@@ -10,6 +10,8 @@ import (
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/deferral"
+	"github.com/weir-moderation/weir/pipeline/event"
 )
 
 // whole returns a dead letter as it was received, with headers that say what
@@ -177,6 +179,17 @@ func ReadDeadLetter(r *kafka.Record) (d DeadLetter, ok bool) {
 		}
 	}
 	return d, true
+}
+
+// First returns where a deferred push was read first, and false if the message does
+// not say that it was one.
+func (d *DeadLetter) First() (Place, bool) {
+	headers := make([]event.Header, len(d.Headers))
+	for i, h := range d.Headers {
+		headers[i] = event.Header(h)
+	}
+	p, ok := deferral.ReadPast(headers)
+	return Place{p.Topic, p.Partition, p.Offset}, ok
 }
 
 // Lacks says what is missing of the message, so that it cannot be written anew as

@@ -80,7 +80,7 @@ func (x *Incident) record() (evidence.Record, error) {
 		o := x.Origin
 		// With the id of the order: a topic that was made anew counts from 0 again.
 		id = pipeline.NewID(o.Source, o.Topic, o.Partition, x.Offset, "incident", 0, x.ID)
-		body.Origin = &origin{o.Source, o.Topic, o.Partition, x.Offset, stamp(x.Timestamp)}
+		body.Origin = &origin{Source: o.Source, Topic: o.Topic, Partition: o.Partition, Offset: x.Offset, Timestamp: stamp(x.Timestamp)}
 	} else {
 		id, body.Cause, body.Rule = t.Incident, string(t.Rule.When), t.Rule.ID
 		body.Measured = &measurement{Window: t.Rule.Window.String(), From: stamp(t.From), Count: t.Count, Of: t.Of,

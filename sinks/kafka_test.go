@@ -284,7 +284,8 @@ func TestPushIsPassedOnAsReceived(t *testing.T) {
 		want  []string
 	}{
 		{cleared, "cleared", append(slices.Clone(kept), "weir-id="+cleared.ID.String()+":cleared", "weir-decision=allow", "weir-reason=none", "weir-not-after=2026-11-24T13:59:59Z", "weir-mark=0123456789abcdef")},
-		{deferred, "deferred", append(slices.Clone(kept), "weir-id="+deferred.ID.String()+":deferred", "weir-decision=defer", "weir-reason=quiet-hours", "weir-not-before=2026-11-25T00:00:00Z")},
+		{deferred, "deferred", append(slices.Clone(kept), "weir-id="+deferred.ID.String()+":deferred", "weir-decision=defer", "weir-reason=quiet-hours", "weir-not-before=2026-11-25T00:00:00Z",
+			fmt.Sprintf("weir-first=weir.pushes/3/%d", deferred.Record.Offset), "weir-deferrals=1")},
 		{endless, "cleared", []string{"weir-id=" + endless.ID.String() + ":cleared", "weir-decision=allow", "weir-reason=none", "weir-mark=0123456789abcdef", "weir-replay=true"}},
 	} {
 		r := byID[c.v.ID.String()+":"+c.topic]

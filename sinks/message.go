@@ -8,6 +8,7 @@ import (
 	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/deferral"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/rules"
@@ -142,8 +143,9 @@ func (s *Kafka) cloudEvent(topic, kind string, v *pipeline.Verdict, value any) (
 // specification asks for no more.
 const maxTrace = 512
 
-// forward passes a push on exactly as it was received, with what its sender
-// needs to know in headers: the decision's id and when it holds.
+// forward passes a push on exactly as it was received, with what whoever reads it
+// needs to know in headers: the decision's id and when it holds, and of a deferred
+// one where it was read first, for it is decided again as what it was there.
 func (s *Kafka) forward(topic, kind string, v *pipeline.Verdict) produce.Message {
 	d := v.Decision
 	headers := append(received(v.Record),
@@ -163,19 +165,39 @@ func (s *Kafka) forward(topic, kind string, v *pipeline.Verdict) produce.Message
 	if d.Replay {
 		headers = append(headers, header("weir-replay", "true"))
 	}
-	return produce.Message{Topic: topic, Key: v.Event.User.ID, Value: v.Record.Value, Headers: headers}
+	m := produce.Message{Topic: topic, Key: v.Event.User.ID, Value: v.Record.Value}
+	past := v.Record.Past
+	if d.Decision == push.Defer {
+		past = deferredOnceMore(v)
+		if !d.Release.IsZero() {
+			headers = append(headers, header("weir-release", stamp(d.Release)))
+			m.Slot = s.Config.Ring().Slot(d.Release)
+		}
+	}
+	if past != nil {
+		for _, h := range past.Headers() {
+			headers = append(headers, batch.Header(h))
+		}
+	}
+	m.Headers = headers
+	return m
 }
 
-// ownPrefix is how the headers begin that only Weir writes.
-const ownPrefix = "weir-"
+// deferredOnceMore returns what will be the past of a push that is deferred.
+func deferredOnceMore(v *pipeline.Verdict) *deferral.Past {
+	if p := v.Record.Past; p != nil {
+		return &deferral.Past{Topic: p.Topic, Partition: p.Partition, Offset: p.Offset, Count: p.Count + 1}
+	}
+	return &deferral.Past{Topic: v.Origin.Topic, Partition: v.Origin.Partition, Offset: v.Record.Offset, Count: 1}
+}
 
 // received returns the headers of a message as they were received, save those
 // that only Weir writes: from an earlier pass through Weir or made up by a
 // producer, a sender would take them for what was decided now.
 func received(r *pipeline.Record) []batch.Header {
-	headers := make([]batch.Header, 0, len(r.Headers)+16)
+	headers := make([]batch.Header, 0, len(r.Headers)+pipeline.MaxOwnHeaders)
 	for _, h := range r.Headers {
-		if !strings.HasPrefix(h.Key, ownPrefix) {
+		if !strings.HasPrefix(h.Key, pipeline.OwnHeaders) {
 			headers = append(headers, batch.Header(h))
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -119,6 +120,9 @@ type verdictLine struct {
 	FieldsOmitted bool `json:"fields_omitted"`
 	Origin        struct {
 		Topic string `json:"topic"`
+		First struct {
+			Topic string `json:"topic"`
+		} `json:"first"` // of a push that was deferred before
 	} `json:"origin"`
 	Original struct {
 		Bytes int    `json:"bytes"`
@@ -275,7 +279,7 @@ func (k *capture) format(kind event.Kind, v *verdictLine) *event.Format {
 	if k.input == nil {
 		return nil
 	}
-	s, ok := k.input.Stream(v.Origin.Topic)
+	s, ok := k.input.Stream(cmp.Or(v.Origin.First.Topic, v.Origin.Topic))
 	if !ok || s.Kind != kind {
 		return nil
 	}

@@ -96,9 +96,10 @@ func (f *filterFlags) matches(d *sinks.DeadLetter) bool {
 
 // letters are the dead letters of a topic, as there are when they are opened.
 type letters struct {
-	topic  string
-	client *kafka.Client
-	scan   *kafka.Scan
+	topic    string
+	deferred string // the topic of deferred pushes; empty where there is none
+	client   *kafka.Client
+	scan     *kafka.Scan
 	// After a reading: the messages that were read, and how many of them are no
 	// dead letters of Weir.
 	read, others int64
@@ -122,7 +123,7 @@ func openLetters(ctx context.Context, cfg *config.Config, from, to time.Time) (*
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	return &letters{topic: cfg.Output.DeadLetter, client: client, scan: scan}, nil
+	return &letters{topic: cfg.Output.DeadLetter, deferred: cfg.Output.Deferred, client: client, scan: scan}, nil
 }
 
 func (l *letters) close() error {

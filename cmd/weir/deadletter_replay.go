@@ -161,6 +161,14 @@ func (p *replayPlan) leave(why string, place sinks.Place) {
 // into says to which topic a dead letter is to be written, or why it is not.
 func (r *replay) into(p *replayPlan, x *letter) (topic, why string) {
 	topic = x.Origin.Topic
+	if topic == r.letters.deferred && r.Into == "" {
+		// There it would wait for a turn once more; it is decided anew as what it was first.
+		first, ok := x.First()
+		if !ok {
+			return "", "it does not say from which topic of pushes it came; name one with --into"
+		}
+		topic = first.Topic
+	}
 	if r.Into != "" {
 		topic = r.Into
 	}

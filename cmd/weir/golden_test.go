@@ -131,6 +131,7 @@ func places() map[pipeline.Reason][]string {
 		pipeline.ReasonPanic:          {"dead letter: " + string(pipeline.StageJudge)},
 		pipeline.ReasonOutputTooLarge: {"dead letter: " + string(pipeline.StageOutput)},
 		pipeline.ReasonHeaders:        {"dead letter: " + string(pipeline.StageFetch)},
+		pipeline.ReasonOrigin:         {"dead letter: " + string(pipeline.StageDecode)},
 	}
 	decisions := make(map[pipeline.Reason][]string)
 	for _, o := range push.Outcomes() {

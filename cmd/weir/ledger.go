@@ -181,6 +181,9 @@ func askLogs(ctx context.Context, cfg *config.Config) (list []partitionLog, err 
 // topicsRead returns the topics that a group reads, those its patterns match now among them.
 func topicsRead(ctx context.Context, client *kafka.Client, c *ingest.Config) ([]string, error) {
 	topics := c.Topics()
+	if c.Deferred != "" {
+		topics = append(topics, c.Deferred)
+	}
 	if len(c.Patterns()) == 0 {
 		return topics, nil
 	}

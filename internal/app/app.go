@@ -148,6 +148,10 @@ func (d *daemon) build(ctx context.Context) error {
 		}
 	}
 
+	if err := d.sayDeferred(ctx); err != nil {
+		return err
+	}
+
 	producer := d.client.NewProducer(produce.Options{
 		Topics:          d.cfg.Output.Topics(),
 		MaxMessageBytes: d.cfg.Output.MaxMessageBytes,
@@ -165,6 +169,7 @@ func (d *daemon) build(ctx context.Context) error {
 
 		// Weir's own headers take some hundred bytes of what the topic takes.
 		MaxForward: d.cfg.Output.MaxMessageBytes - 4096,
+		Ring:       d.cfg.Output.Ring(),
 		// Evidence first: no topic shows what is not on record.
 		Sinks: []pipeline.NamedSink{
 			{Name: "evidence", Sink: ev},
@@ -209,6 +214,20 @@ func (d *daemon) build(ctx context.Context) error {
 		in.Fence, in.Commit = out.Fence, out.Commit
 	}
 	d.source = ingest.NewSource(d.client, d.cfg.Input, in)
+	return nil
+}
+
+// sayDeferred says how far the topic of deferred pushes reaches.
+func (d *daemon) sayDeferred(ctx context.Context) error {
+	if d.cfg.Input.Deferred == "" {
+		return nil
+	}
+	topics, err := d.client.Topics(ctx, d.cfg.Input.Deferred)
+	if err != nil {
+		return fmt.Errorf("ask kafka for the topic of deferred pushes: %w", err)
+	}
+	n, turn := len(topics[0].Leaders), d.cfg.Output.DeferredTurn
+	d.say("deferred", "%d partitions take turns of %v; a push that waits for more than %v is looked at on the way", n, turn, time.Duration(n)*turn)
 	return nil
 }
 

@@ -84,6 +84,10 @@ func Parse(file string, src []byte) (*Config, error) {
 		problems.Sort()
 		return nil, problems
 	}
+	if c.PushesOn() {
+		// The one topic that is both output and input: what is deferred comes back.
+		c.Input.Deferred, c.Input.Ring = c.Output.Deferred, c.Output.Ring()
+	}
 	c.resolve(filepath.Dir(file))
 	return &c, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/weir-moderation/weir/internal/dial"
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/strictyaml"
+	"github.com/weir-moderation/weir/pipeline/deferral"
 	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/rules"
 )
@@ -43,6 +44,8 @@ func TestParse(t *testing.T) {
 	want.Input.SessionTimeout, want.Input.RebalanceTimeout, want.Input.DrainTimeout = 20*time.Second, time.Minute, 8*time.Second
 	want.Input.MaxWait, want.Input.Pace = time.Second, 50*time.Millisecond
 	want.Output.Review, want.Output.Decisions, want.Output.Cleared = "city.review", "city.decisions", "city.cleared"
+	want.Input.Deferred, want.Input.Ring = "city.deferred", deferral.Ring{Turn: 5 * time.Minute, Spread: 90 * time.Minute}
+	want.Output.DeferredTurn, want.Output.DeferredSpread = 5*time.Minute, 90*time.Minute
 	want.Output.Deferred, want.Output.DeadLetter, want.Output.MaxMessageBytes = "city.deferred", "city.deadletter", 2_000_000
 	want.Events.MaxBytes, want.Events.MaxDepth, want.Events.MaxFields, want.Events.MaxItems, want.Events.MaxWordBytes = 65536, 8, 16, 32, 128
 	want.Rules.Dir, want.Rules.Categories = "/etc/weir/rules", "/etc/weir/categories.yaml"

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/pipeline/deferral"
 )
 
 // Config says what to read from Kafka, and as whom (section "input").
@@ -23,6 +24,10 @@ type Config struct {
 	// where nobody gives any. It is no stream of the group: every process follows the
 	// whole of it.
 	Halts string `yaml:"halts"`
+	// Deferred is the topic of deferred pushes, and Ring how they are released. They
+	// are none of the section's: where pushes are on, the section output names them.
+	Deferred string        `yaml:"-"`
+	Ring     deferral.Ring `yaml:"-"`
 
 	// Start is where a new group begins with posts and pushes: earliest or
 	// latest. Consent and outcomes are always read from the earliest message: a

@@ -19,7 +19,7 @@ func Replay(ctx context.Context, s *kafka.Scan, of Stream, handle func(*pipeline
 	l := slab{names: make(map[string]string)}
 	return s.Read(ctx, func(b *kafka.Batch) error {
 		defer l.reset()
-		l.fill(b, of.Kind, format)
+		l.fill(b, of.Kind, format, of.maxHeaders())
 		return handle(&l.batch)
 	})
 }

@@ -36,7 +36,7 @@ func read(tb testing.TB, n int, name func(i int) string) *kafka.Batch {
 func TestFillCopiesNothing(t *testing.T) {
 	b := read(t, 100, func(int) string { return "traceparent" })
 	l := &slab{names: make(map[string]string)}
-	l.fill(b, event.Post, nil)
+	l.fill(b, event.Post, nil, pipeline.MaxHeaders)
 	for i := range b.Records {
 		if &l.batch.Records[i].Value[0] != &b.Records[i].Value[0] || &l.batch.Records[i].Key[0] != &b.Records[i].Key[0] {
 			t.Fatal("bytes were copied")
@@ -45,7 +45,7 @@ func TestFillCopiesNothing(t *testing.T) {
 	if h := l.batch.Records[99].Headers; len(h) != 2 || h[1].Key != "traceparent" {
 		t.Errorf("headers %v", h)
 	}
-	if n := testing.AllocsPerRun(20, func() { l.reset(); l.fill(b, event.Post, nil) }); n > 0 {
+	if n := testing.AllocsPerRun(20, func() { l.reset(); l.fill(b, event.Post, nil, pipeline.MaxHeaders) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -54,7 +54,7 @@ func TestFillCopiesNothing(t *testing.T) {
 func TestNamesAreBounded(t *testing.T) {
 	l := &slab{names: make(map[string]string)}
 	b := read(t, 1000, func(i int) string { return fmt.Sprint("h", i) })
-	l.fill(b, event.Post, nil)
+	l.fill(b, event.Post, nil, pipeline.MaxHeaders)
 	if len(l.names) > maxNames {
 		t.Errorf("%d names", len(l.names))
 	}
@@ -72,7 +72,7 @@ func BenchmarkFill(b *testing.B) {
 	l := &slab{names: make(map[string]string)}
 	b.ReportAllocs()
 	for b.Loop() {
-		l.fill(in, event.Post, nil)
+		l.fill(in, event.Post, nil, pipeline.MaxHeaders)
 		l.reset()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/record")
@@ -96,7 +96,7 @@ func TestFloodOfHeadersIsNotRead(t *testing.T) {
 		t.Fatal("nothing read")
 	}
 	l := &slab{names: make(map[string]string)}
-	if n := l.fill(&kafka.Batch{Topic: "t", First: c.First, Next: c.Next, Records: c.Records}, event.Post, nil); n != 1 {
+	if n := l.fill(&kafka.Batch{Topic: "t", First: c.First, Next: c.Next, Records: c.Records}, event.Post, nil, pipeline.MaxHeaders); n != 1 {
 		t.Errorf("%d records are corrupt, want 1", n)
 	}
 	if r := l.batch.Records[0]; r.Corrupt != pipeline.ReasonHeaders || len(r.Headers) != 0 {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/deferral"
 	"github.com/weir-moderation/weir/pipeline/event"
 )
 
@@ -121,9 +122,12 @@ func (s *Source) Partitions() []kafka.PartitionState {
 
 // stream is a topic that is read.
 type stream struct {
-	kind    event.Kind
-	format  *event.Format
-	unkeyed sync.Once // it was said that messages have no key
+	name     string // in metrics
+	kind     event.Kind
+	format   *event.Format
+	deferred bool
+	headers  int       // how many a message may have
+	unkeyed  sync.Once // it was said that messages have no key
 }
 
 // stream looks up what a topic carries. New ones appear while we run, by
@@ -141,7 +145,7 @@ func (s *Source) stream(topic string) (*stream, error) {
 	if err != nil {
 		return nil, err // Validate has found none
 	}
-	known, _ := s.streams.LoadOrStore(topic, &stream{kind: t.Kind, format: format})
+	known, _ := s.streams.LoadOrStore(topic, &stream{name: t.name(), kind: t.Kind, format: format, deferred: t.Deferred, headers: t.maxHeaders()})
 	return known.(*stream), nil
 }
 
@@ -156,7 +160,10 @@ func (s *Source) handle(ctx context.Context, b *kafka.Batch) error {
 		l.reset()
 		s.slabs.Put(l)
 	}()
-	corrupt := l.fill(b, stream.kind, stream.format)
+	corrupt := l.fill(b, stream.kind, stream.format, stream.headers)
+	if stream.deferred {
+		corrupt += s.recall(l)
+	}
 	if s.claimed {
 		claim := pipeline.Claim(b.Claim)
 		l.batch.Claim = &claim
@@ -165,11 +172,38 @@ func (s *Source) handle(ctx context.Context, b *kafka.Batch) error {
 	if err := s.handler.Handle(ctx, &l.batch); err != nil {
 		return mine(err)
 	}
-	if stream.kind == event.Push {
+	if stream.kind == event.Push && !stream.deferred {
 		s.unkeyed(stream, &l.batch)
 	}
-	s.metrics.fetched(stream.kind, len(b.Records)-corrupt, corrupt, b.Skipped)
+	s.metrics.fetched(stream.name, len(b.Records)-corrupt, corrupt, b.Skipped)
 	return nil
+}
+
+// recall finds out of each deferred push where it first came from and how it is
+// written, and returns how many do not say. Their headers are believed: only Weir
+// writes to the topic.
+func (s *Source) recall(l *slab) int {
+	lost := 0
+	for i := range l.batch.Records {
+		r := &l.batch.Records[i]
+		if r.Corrupt != "" {
+			continue
+		}
+		past, ok := deferral.ReadPast(r.Headers)
+		var from *stream
+		if ok {
+			var err error
+			from, err = s.stream(past.Topic)
+			ok = err == nil && from.kind == event.Push && !from.deferred
+		}
+		if !ok {
+			r.Corrupt = pipeline.ReasonOrigin
+			lost++
+			continue
+		}
+		r.Past, r.Format = &past, from.format
+	}
+	return lost
 }
 
 // unkeyed counts pushes without a key and says so once for each topic. They are
@@ -185,7 +219,7 @@ func (s *Source) unkeyed(of *stream, b *pipeline.Batch) {
 	if n == 0 {
 		return
 	}
-	s.metrics.unkeyed[of.kind].Add(float64(n))
+	s.metrics.unkeyed.Add(float64(n))
 	of.unkeyed.Do(func() {
 		s.log.Warn("pushes come without a key: two partitions may decide about one user at once, and in another order than they were sent; produce them with the user's id as key",
 			"topic", b.Topic, "partition", b.Partition)
@@ -229,7 +263,7 @@ func (s *Source) gap(ctx context.Context, g kafka.Gap) error {
 			return err
 		}
 	}
-	s.metrics.gap(stream.kind, g.Next-g.First)
+	s.metrics.gap(stream.name, g.Next-g.First)
 	return nil
 }
 
@@ -250,8 +284,8 @@ const maxNames = 256
 const maxPooled = 32 << 10
 
 // fill makes the pipeline's batch of the consumer's and returns how many
-// records of it are corrupt.
-func (l *slab) fill(b *kafka.Batch, kind event.Kind, format *event.Format) int {
+// records of it are corrupt, those with more headers than most among them.
+func (l *slab) fill(b *kafka.Batch, kind event.Kind, format *event.Format, most int) int {
 	records := l.batch.Records[:0]
 	corrupt := 0
 	for i := range b.Records {
@@ -265,7 +299,7 @@ func (l *slab) fill(b *kafka.Batch, kind event.Kind, format *event.Format) int {
 			corrupt++
 		}
 		switch n := from.HeaderCount(); {
-		case n > pipeline.MaxHeaders && r.Corrupt == "":
+		case n > most && r.Corrupt == "":
 			r.Corrupt = pipeline.ReasonHeaders
 			corrupt++
 		case n > 0 && r.Corrupt == "":

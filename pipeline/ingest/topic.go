@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"time"
 
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 )
 
@@ -77,8 +79,28 @@ type Stream struct {
 	Kind  event.Kind
 	Start kafka.Start // of a new group
 	Topic Topic       // the entry that is for it
+	// Deferred says that the pushes were deferred before: each is written as on the
+	// topic it first came from, and read when its partition has its turn.
+	Deferred bool
 
 	field string // of the section, with the number of the entry in a list
+}
+
+// name returns the word of the stream in metrics.
+func (s *Stream) name() string {
+	if s.Deferred {
+		return "deferred"
+	}
+	return s.Kind.String()
+}
+
+// maxHeaders returns how many headers of a message are read. A deferred push has all
+// it had when it was read first, and Weir's.
+func (s *Stream) maxHeaders() int {
+	if s.Deferred {
+		return pipeline.MaxHeaders + pipeline.MaxOwnHeaders
+	}
+	return pipeline.MaxHeaders
 }
 
 // streams returns all entries, in the order in which patterns are tried.
@@ -104,6 +126,10 @@ func (c *Config) streams() []Stream {
 			list = append(list, s)
 		}
 	}
+	if c.Deferred != "" {
+		// What waits there was deferred by us, whenever the group began.
+		list = append(list, Stream{Kind: event.Push, Start: kafka.Earliest, Topic: Topic{Topic: c.Deferred}, Deferred: true, field: "deferred"})
+	}
 	return list
 }
 
@@ -114,6 +140,11 @@ func (c *Config) subscriptions() []kafka.Subscription {
 		to := kafka.Subscription{Topic: s.Topic.Topic, Start: s.Start}
 		if s.Topic.Pattern != "" {
 			to.Pattern, _ = s.Topic.expression() // Validate has looked at it
+		}
+		if s.Deferred {
+			to.Windows = func(partition int32, partitions int, now time.Time) kafka.Window {
+				return kafka.Window(c.Ring.Window(partition, partitions, now))
+			}
 		}
 		list = append(list, to)
 	}
@@ -135,12 +166,12 @@ func (c *Config) Stream(topic string) (Stream, bool) {
 	return list[i], true
 }
 
-// Topics returns the names of the topics that are named. There may be more, by
-// patterns.
+// Topics returns the names of the topics that the section names. There may be more,
+// by patterns.
 func (c *Config) Topics() []string {
 	var names []string
 	for _, s := range c.streams() {
-		if s.Topic.Pattern == "" {
+		if s.Topic.Pattern == "" && !s.Deferred {
 			names = append(names, s.Topic.Topic)
 		}
 	}
@@ -166,7 +197,7 @@ func (c *Config) Refuse(topics []string, why string) error {
 	for _, s := range c.streams() {
 		for _, t := range topics {
 			switch {
-			case t == "" || !s.Topic.Matches(t):
+			case t == "" || s.Deferred || !s.Topic.Matches(t):
 			case s.Topic.Pattern == "":
 				errs = append(errs, fmt.Errorf("%s: the topic %s %s; name another topic", s.field, t, why))
 			default:

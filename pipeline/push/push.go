@@ -149,6 +149,8 @@ type Decision struct {
 	// NotBefore is when a deferred push may be decided again, and when one that
 	// was denied for a cap would have had room again.
 	NotBefore time.Time `json:"not_before,omitzero"`
+	// Release is when a deferred push is decided again, or soon after.
+	Release time.Time `json:"release,omitzero"`
 	// NotAfter is the last second at which an allowed push may be handed over:
 	// after it the deadline has passed or rest hours have begun. Zero for no end.
 	NotAfter time.Time `json:"not_after,omitzero"`
