@@ -277,18 +277,18 @@ func (w *siestaWorld) send(topic, user string, values ...[]byte) {
 // consent writes what a user has agreed to, and rest hours of the user's own.
 func (w *siestaWorld) consent(version uint64, granted bool, quiet string, users ...string) {
 	w.t.Helper()
-	var events []*event.Event
+	var events []push.Message
 	for _, u := range users {
 		e := &event.Event{Kind: event.Consent, User: event.User{ID: []byte(u)}, Time: time.Now()}
 		e.Consent.Version, e.Consent.Zone, e.Consent.DailyMax, e.Consent.Quiet = version, []byte("UTC"), -1, []byte(quiet)
 		e.Consent.Grants = []event.Grant{{Class: []byte("marketing"), Channel: []byte("app"), Granted: granted, Time: time.Now()}}
-		events = append(events, e)
+		events = append(events, push.Message{Event: e})
 	}
 	// Not too many at once: the embedded Redis takes half a millisecond for each, and the
 	// store waits for it by the clock of the world outside.
 	for some := range slices.Chunk(events, 50) {
 		for try := 0; ; try++ {
-			err := w.store.Apply(w.t.Context(), w.policy, some)
+			_, err := w.store.ApplyMessages(w.t.Context(), w.policy, time.Now(), some)
 			if err == nil {
 				break
 			}
