@@ -22,8 +22,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-moderation/weir/internal/kafka"
+	"github.com/weir-moderation/weir/internal/kafka/batch"
 	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/deferral"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/sinks"
 )
@@ -510,6 +512,33 @@ func TestSpread(t *testing.T) {
 	}{{0, 10, 0}, {5, 10, 500 * time.Millisecond}, {1 << 40, 0, 0}, {1_000_000_000, 1000, 1_000_000 * time.Second}} {
 		if got := spread(test.sent, test.rate); got != test.want {
 			t.Errorf("%d at %d a second: %v, want %v", test.sent, test.rate, got, test.want)
+		}
+	}
+}
+
+// A dead letter from the topic of deferred pushes is replayed into the topic the push
+// was read from first, where it is decided anew: on the other it would wait for a turn.
+func TestReplayOfDeferredPushes(t *testing.T) {
+	past := deferral.Past{Topic: "pushes", Offset: 7, Count: 2}
+	var known []batch.Header
+	for _, h := range past.Headers() {
+		known = append(known, batch.Header(h))
+	}
+	for _, c := range []struct {
+		from, into string
+		headers    []batch.Header
+		want, why  string
+	}{
+		{from: "deferred", headers: known, want: "pushes"},
+		{from: "deferred", headers: known, into: "elsewhere", want: "elsewhere"},
+		{from: "deferred", why: "it does not say from which topic of pushes it came; name one with --into"},
+		{from: "deferred", into: "elsewhere", want: "elsewhere"},
+		{from: "posts", headers: known, want: "posts"}, // as its producer made it up
+	} {
+		r := replay{deadLetterReplayCmd: &deadLetterReplayCmd{Into: c.into, MaxReplays: 1}, letters: &letters{topic: "dead", deferred: "deferred"}}
+		x := &letter{DeadLetter: sinks.DeadLetter{Origin: sinks.Place{Topic: c.from}, Reason: "missing", Headers: c.headers}}
+		if topic, why := r.into(newReplayPlan("dead"), x); topic != c.want || why != c.why {
+			t.Errorf("%+v: replayed into %q, %q", c, topic, why)
 		}
 	}
 }
