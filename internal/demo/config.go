@@ -46,6 +46,8 @@ output:
   decisions: {{.Decisions}}
   cleared: {{.Cleared}}
   deferred: {{.Deferred}}
+  deferred_turn: 5m    # a push that had to wait comes within a quarter of an hour of its time
+  deferred_spread: 5m
   deadletter: {{.DeadLetter}}
 
 push:

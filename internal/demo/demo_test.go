@@ -89,7 +89,7 @@ func TestWorldStarts(t *testing.T) {
 		"weir.posts", "weir.pushes", "weir.consent", "weir.outcomes", "weir.review",
 		"weir.decisions", "weir.cleared", "weir.deferred", "weir.deadletter", "weir.checkpoints",
 	} {
-		if got[name] != partitions {
+		if got[name] != int(partitionsOf(name)) {
 			t.Errorf("%s has %d partitions", name, got[name])
 		}
 	}

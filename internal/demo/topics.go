@@ -29,6 +29,18 @@ const (
 // so that a visitor sees that order holds per user and not over all.
 const partitions = 4
 
+// turns is how many partitions the topic of deferred pushes has: with turns of five
+// minutes, a round takes longer than anybody sleeps.
+const turns = 144
+
+// partitionsOf returns how many partitions a topic has.
+func partitionsOf(topic string) int32 {
+	if topic == topicDeferred {
+		return turns
+	}
+	return partitions
+}
+
 // inputs are the topics the city writes and the daemon reads.
 func inputs() []string {
 	return []string{topicPosts, topicPushes, topicConsent, topicOutcomes}
@@ -52,7 +64,7 @@ func createTopics(ctx context.Context, cl *kgo.Client) error {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	for _, name := range append(append(inputs(), outputs()...), topicHalts, topicCheckpoints) {
 		t := kmsg.NewCreateTopicsRequestTopic()
-		t.Topic, t.NumPartitions, t.ReplicationFactor = name, partitions, 1
+		t.Topic, t.NumPartitions, t.ReplicationFactor = name, partitionsOf(name), 1
 		set := func(key, value string) {
 			c := kmsg.NewCreateTopicsRequestTopicConfig()
 			c.Name, c.Value = key, kmsg.StringPtr(value)
@@ -162,7 +174,7 @@ func ends(ctx context.Context, cl *kgo.Client, topics []string) (offsets, error)
 	for _, name := range topics {
 		t := kmsg.NewListOffsetsRequestTopic()
 		t.Topic = name
-		for p := range int32(partitions) {
+		for p := range partitionsOf(name) {
 			lp := kmsg.NewListOffsetsRequestTopicPartition()
 			lp.Partition, lp.Timestamp = p, -1
 			t.Partitions = append(t.Partitions, lp)

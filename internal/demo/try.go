@@ -34,7 +34,7 @@ func (d *desk) trials() []Trial {
 		{
 			Title:   "a push to somebody who sleeps",
 			Command: curl("/pushes?to="+nightOwl, "周末套票八折"),
-			Where:   topicDeferred + ", as defer, quiet-hours, with the time to ask again",
+			Where:   topicDeferred + ", as defer, quiet-hours; it is decided again when they wake",
 		},
 		{
 			Title:   "one push too many",
