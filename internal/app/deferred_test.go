@@ -589,3 +589,143 @@ func TestNoStampedeAfterTheRest(t *testing.T) {
 		}
 	})
 }
+
+// A whole daemon on real servers: a push that comes in rest hours is sent when they end,
+// however the output is delivered, and the next daemon does not send it again. Rest ends
+// with a full minute, so this takes one.
+func TestDeferredPushIsSentByADaemon(t *testing.T) {
+	if os.Getenv("WEIR_TEST_KAFKA") == "" {
+		t.Skip("WEIR_TEST_KAFKA names no brokers; on embedded ones, which have a time of their own, other tests show the same")
+	}
+	redis := os.Getenv("WEIR_TEST_REDIS")
+	if redis == "" {
+		redis = miniredis.RunT(t).Addr()
+	}
+	for _, delivery := range []sinks.Delivery{sinks.AtLeastOnce, sinks.ExactlyOnce} {
+		t.Run(string(delivery), func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			topics := []kafka.NewTopic{{Name: f.tag + ".deferred", Partitions: 12, Replication: 1}}
+			for _, name := range []string{"pushes", "cleared", "decisions"} {
+				topics = append(topics, kafka.NewTopic{Name: f.tag + "." + name, Partitions: 1, Replication: 1})
+			}
+			if err := f.client.CreateTopics(t.Context(), topics...); err != nil {
+				t.Fatal(err)
+			}
+			f.awaitTopics(".pushes", ".cleared", ".decisions", ".deferred")
+			f.publishFirst(f.signed(pack("一号测试词")))
+			f.extra = fmt.Sprintf(`
+output: {review: %[1]s.review, deadletter: %[1]s.dead, decisions: %[1]s.decisions, cleared: %[1]s.cleared, deferred: %[1]s.deferred, deferred_turn: 2s, deferred_spread: 6s, delivery: %[2]s}
+push: {policy: push.yaml, pseudonym_key_file: key, redis: {addrs: ["%[3]s"]}}
+`, f.tag, delivery, redis)
+			f.pushes = f.tag + ".pushes"
+			// Time for the daemon to come up is left, and to decide.
+			wakes := time.Now().UTC().Add(30 * time.Second).Truncate(time.Minute).Add(time.Minute)
+			policy := strings.Replace(siesta, "12:00-13:00", wakes.Add(-time.Hour).Format("15:04")+"-"+wakes.Format("15:04"), 1)
+			policy = strings.Replace(policy, "service: {consent: none, quiet: ignore", "service: {consent: none, quiet: defer", 1)
+			for name, text := range map[string]string{"key": strings.Repeat("k", 32), "push.yaml": policy} {
+				if err := os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			send := func(id string) {
+				value := bytes.ReplaceAll(pushOf(id, f.tag+id, "service", ""), []byte("2000-01-03"), []byte("2026-03-01"))
+				f.produce(f.pushes, f.tag+id, value)
+			}
+			f.start("a")
+			const n = 20
+			for i := range n {
+				send(fmt.Sprint(i))
+			}
+			await := func(name string, n int) map[string][]*kgo.Record {
+				t.Helper()
+				for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+					got := f.cleared()
+					if len(got) >= n {
+						return got
+					}
+					if time.Now().After(deadline) {
+						t.Fatalf("%d pushes are sent, want %d\n%s", len(got), n, f.members[name].log)
+					}
+				}
+			}
+			await("a", n/2)
+			f.stop("a") // in the middle of it
+			f.start("b")
+			await("b", n)
+			send("later")
+			got := await("b", n+1)
+			f.awaitMetric("b", "weir_push_deferred_oldest_seconds 0")
+			f.stop("b")
+			last := wakes
+			for id, list := range got {
+				if len(list) != 1 {
+					t.Errorf("%s is sent %d times", id, len(list))
+				}
+				if id == "later" {
+					continue
+				}
+				if h := header(list[0], "weir-first"); !strings.HasPrefix(h, f.pushes+"/0/") {
+					t.Errorf("%s was first read at %q", id, h)
+				}
+				if at := list[0].Timestamp; at.Before(wakes) {
+					t.Errorf("%s is sent at %v, and rest ends at %v", id, at, wakes)
+				} else if at.After(last) {
+					last = at
+				}
+			}
+			t.Logf("%d pushes are sent up to %v after the end of rest, over a restart", n, last.Sub(wakes).Round(time.Millisecond))
+		})
+	}
+}
+
+// awaitTopics waits until topics that were just made are known.
+func (f *fleet) awaitTopics(names ...string) {
+	f.t.Helper()
+	for i, n := range names {
+		names[i] = f.tag + n
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		topics, err := f.client.Topics(f.t.Context(), names...)
+		for _, t := range topics {
+			err = errors.Join(err, t.Err)
+		}
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatal(err)
+		}
+	}
+}
+
+// cleared returns what is on the topic of pushes to send, by the id of the event.
+func (f *fleet) cleared() map[string][]*kgo.Record {
+	f.t.Helper()
+	scan, err := f.client.OpenScan(f.t.Context(), f.tag+".cleared", time.Time{}, time.Time{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer scan.Close()
+	out := make(map[string][]*kgo.Record)
+	if err := scan.Read(f.t.Context(), func(b *kafka.Batch) error {
+		for i := range b.Records {
+			r := &b.Records[i]
+			var m struct {
+				ID string `json:"id"`
+			}
+			if err := json.Unmarshal(r.Value, &m); err != nil {
+				return err
+			}
+			k := &kgo.Record{Offset: r.Offset, Timestamp: time.UnixMilli(r.Time)}
+			for key, value := range r.Headers {
+				k.Headers = append(k.Headers, kgo.RecordHeader{Key: string(key), Value: slices.Clone(value)})
+			}
+			out[m.ID] = append(out[m.ID], k)
+		}
+		return nil
+	}); err != nil {
+		f.t.Fatal(err)
+	}
+	return out
+}

@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -130,6 +131,8 @@ type fleet struct {
 	receipts string
 	signer   string
 	verifier string
+	pushes   string // a topic of pushes, if there are any
+	extra    string // the sections output and push, where there are pushes
 	client   *kafka.Client
 	kgo      *kgo.Client
 	members  map[string]*member
@@ -203,11 +206,11 @@ func (f *fleet) start(name string) {
 source: fleet
 instance: %[1]s
 kafka: {brokers: ["%[2]s"]}
-input: {group: %[3]s, posts: %[3]s.posts, session_timeout: 6s, rebalance_timeout: 6s, drain_timeout: 2s}
-output: {review: %[3]s.review, deadletter: %[3]s.dead}
+input: {group: %[3]s, posts: %[3]s.posts, pushes: "%[7]s", session_timeout: 6s, rebalance_timeout: 6s, drain_timeout: 2s}
+%[8]s
 rules: {topic: %[4]s, receipts: %[5]s, verify_key: %[6]s}
 evidence: {dir: evidence-%[1]s}
-`, name, strings.Join(f.brokers, `", "`), f.tag, f.rules, f.receipts, f.verifier), 0o600); err != nil {
+`, name, strings.Join(f.brokers, `", "`), f.tag, f.rules, f.receipts, f.verifier, f.pushes, cmp.Or(f.extra, fmt.Sprintf("output: {review: %[1]s.review, deadletter: %[1]s.dead}", f.tag))), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
 	cfg, err := config.Load(file)
