@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -75,11 +76,11 @@ func (h *handed) of(partition int32) (list []release) {
 	return list
 }
 
-// member runs a consumer of a topic whose partitions have turns of ten minutes one
+// windowed runs a consumer in the group g of a topic whose partitions have turns of ten minutes one
 // after another. The returned function ends it, as it returns.
-func (e *env) windowed(group, topic string, h func(context.Context, *Batch) error, change func(*ConsumerOptions)) (*Consumer, func()) {
+func (e *env) windowed(topic string, h func(context.Context, *Batch) error, change func(*ConsumerOptions)) (*Consumer, func()) {
 	e.t.Helper()
-	o := quick(group, topic)
+	o := quick("g", topic)
 	o.Heartbeat = 3 * time.Second
 	o.Commit = time.Second
 	o.Topics[0].Windows = turnsOf(turnLength)
@@ -159,7 +160,7 @@ func TestWindowsAreKept(t *testing.T) {
 					return nil, nil, false
 				})
 				h := new(handed)
-				k, stop := e.windowed("g", topic, h.handle, func(o *ConsumerOptions) { o.Topics[0].Windows = windows })
+				k, stop := e.windowed(topic, h.handle, func(o *ConsumerOptions) { o.Topics[0].Windows = windows })
 				time.Sleep(time.Until(opens) - time.Second)
 				synctest.Wait()
 				if got := len(h.of(p)); got != 0 || len(early) > 0 {
@@ -217,7 +218,7 @@ func TestWindowAfterRestart(t *testing.T) {
 		opens := turnsOf(turnLength)(1, 3, time.Now()).Next
 		e.fillUp(topic, 1, 1000)
 		h := new(handed)
-		_, stop := e.windowed("g", topic, h.handle, nil)
+		_, stop := e.windowed(topic, h.handle, nil)
 		time.Sleep(time.Until(opens) + 3*time.Minute)
 		stop()
 		first := len(h.of(1))
@@ -225,7 +226,7 @@ func TestWindowAfterRestart(t *testing.T) {
 			t.Errorf("%d of 1,000 handed out in three of ten minutes", first)
 		}
 		time.Sleep(3 * time.Minute)
-		_, stop = e.windowed("g", topic, h.handle, nil)
+		_, stop = e.windowed(topic, h.handle, nil)
 		time.Sleep(2 * time.Minute)
 		stop()
 		second := len(h.of(1)) - first
@@ -234,7 +235,7 @@ func TestWindowAfterRestart(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute) // the window has closed
 		back := time.Now()
-		k, stop := e.windowed("g", topic, h.handle, func(o *ConsumerOptions) {
+		k, stop := e.windowed(topic, h.handle, func(o *ConsumerOptions) {
 			handle := o.Handle
 			o.Handle = func(ctx context.Context, b *Batch) error {
 				time.Sleep(2 * time.Second)
@@ -276,11 +277,11 @@ func TestWaitingPartitionIsGivenAway(t *testing.T) {
 		slow := func(o *ConsumerOptions) {
 			o.Heartbeat, o.Drain, o.Rebalance = 100*time.Millisecond, 20*time.Second, time.Minute
 		}
-		a, stopA := e.windowed("g", topic, h.handle, slow)
+		a, stopA := e.windowed(topic, h.handle, slow)
 		time.Sleep(time.Until(opens) - time.Minute)
 		for range 2 { // once while both wait, once while one is being handed out
 			began := time.Now()
-			b, stopB := e.windowed("g", topic, h.handle, slow)
+			b, stopB := e.windowed(topic, h.handle, slow)
 			for len(a.Partitions()) != 1 || len(b.Partitions()) != 1 {
 				time.Sleep(10 * time.Millisecond)
 			}
@@ -316,7 +317,7 @@ func TestWindowBehindAGap(t *testing.T) {
 		e.commit("g", topic, 0, 3)
 		e.deleteRecords(topic, 0, 10)
 		opens := turnsOf(turnLength)(0, 1, time.Now()).Next
-		_, stop := e.windowed("g", topic, h.handle, func(o *ConsumerOptions) {
+		_, stop := e.windowed(topic, h.handle, func(o *ConsumerOptions) {
 			o.OnGap = func(_ context.Context, g Gap) error {
 				gaps = append(gaps, g)
 				return nil
@@ -348,7 +349,7 @@ func TestWindowsHoldUpNobody(t *testing.T) {
 			polls++
 			return nil, nil, false
 		})
-		_, stop := e.windowed("g", waits, h.handle, func(o *ConsumerOptions) {
+		_, stop := e.windowed(waits, h.handle, func(o *ConsumerOptions) {
 			o.Topics = append(o.Topics, Subscription{Topic: flows})
 			o.MaxWait = 250 * time.Millisecond
 		})
@@ -408,4 +409,35 @@ func TestSteps(t *testing.T) {
 			t.Errorf("%d messages took %v more than the window, in %d steps", left, -rest, steps)
 		}
 	}
+}
+
+// A leader that cannot be found for a while is no matter of a partition that waits: it
+// is ready again as soon as the others are, not only when it has been looked at.
+func TestWaitingPartitionIsReady(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(e *env) {
+		topic := e.topic(3)
+		k, stop := e.windowed(topic, new(handed).handle, nil)
+		time.Sleep(time.Until(turnsOf(turnLength)(1, 3, time.Now()).Next) + 20*time.Second)
+		fails := 0
+		e.fake.ControlKey(int16(kmsg.Metadata), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			if len(r.(*kmsg.MetadataRequest).Topics) == 0 {
+				e.fake.KeepControl()
+				return nil, nil, false
+			}
+			fails++
+			if fails < 20 {
+				e.fake.KeepControl()
+			}
+			return nil, errors.New("no"), true
+		})
+		for fails < 20 {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(10 * time.Second)
+		if err := k.Ready(); err != nil {
+			t.Error(err)
+		}
+		stop()
+	})
 }

@@ -110,8 +110,8 @@ func TestReleaseBeforeTheDeadline(t *testing.T) {
 		notBefore := now.Add(time.Duration(rng.IntN(40_000)) * time.Second)
 		deadline := notBefore.Add(time.Duration(rng.IntN(4*int(r.Turn/time.Second))) * time.Second)
 		at, ok := r.Release([]byte("u"), now, notBefore, deadline)
-		first := notBefore.Add(r.Turn - 1).Truncate(r.Turn) // the zero time is no start of a turn, so:
-		first = time.Unix((notBefore.Unix()+int64(r.Turn/time.Second)-1)/int64(r.Turn/time.Second)*int64(r.Turn/time.Second), 0)
+		turn := int64(r.Turn / time.Second)
+		first := time.Unix((notBefore.Unix()+turn-1)/turn*turn, 0)
 		switch {
 		case first.After(deadline):
 			refused++
