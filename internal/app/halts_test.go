@@ -155,7 +155,7 @@ func TestHaltsFollowTheTopic(t *testing.T) {
 	// Clause: push-monitor
 	c := newCluster(t, "halts")
 	d := newHaltDesk(t, c)
-	if err := d.halts.start(t.Context()); err != nil {
+	if err := d.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	d.halted("")
@@ -206,7 +206,7 @@ func TestHaltsFollowTheTopic(t *testing.T) {
 
 	// The next process begins with the same list, and writes the records of what stands in the topic again.
 	next := newHaltDesk(t, c)
-	if err := next.halts.start(t.Context()); err != nil {
+	if err := next.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	next.halted("sender shop")
@@ -263,11 +263,11 @@ func TestHaltsWhileBrokersAreAway(t *testing.T) {
 	d := newHaltDesk(t, c)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := d.halts.start(ctx); err == nil || !strings.Contains(err.Error(), "read halts from topic halts: ") || !strings.Contains(err.Error(), "no push is decided before") {
+	if err := d.start(ctx); err == nil || !strings.Contains(err.Error(), "read halts from topic halts: ") || !strings.Contains(err.Error(), "no push is decided before") {
 		t.Errorf("started without the list: %v", err)
 	}
 	c.mend()
-	if err := d.halts.start(t.Context()); err != nil {
+	if err := d.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	d.halted("campaign spring")
@@ -337,7 +337,7 @@ func TestAutomaticHaltIsShared(t *testing.T) {
 	// Clause: push-monitor
 	c := newCluster(t, "halts")
 	d := newHaltDesk(t, c)
-	if err := d.halts.start(t.Context()); err != nil {
+	if err := d.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c.cut()
