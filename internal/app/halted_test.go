@@ -234,6 +234,7 @@ func TestAbnormalPushesAreHalted(t *testing.T) {
 		t.Fatal(err)
 	}
 	both(`weir_push_halted{scope="sender"} 1`)
+	both(`weir_push_halts_unshared 0`) // who found it has seen its order, too
 	d.send(t, "weir.pushes", "user-number-9", pushTo("user-number-9", "after-noise", "", "bell", "hello"))
 	if m := d.find(t, "weir.decisions", "after-noise"); m["reason"] != "halted" {
 		t.Errorf("decision %v", m)

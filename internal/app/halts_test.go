@@ -30,12 +30,38 @@ type haltDesk struct {
 	*halts
 
 	t       *testing.T
-	cluster *cluster
+	cluster *haltCluster
 	dir     string
 	text    *logBook
 }
 
-func newHaltDesk(t *testing.T, c *cluster) *haltDesk {
+// haltCluster is a cluster with a topic of halts: the one that WEIR_TEST_KAFKA names, with a topic of its
+// own, or an embedded one.
+type haltCluster struct {
+	*cluster
+	topic string
+}
+
+func newHaltCluster(t *testing.T) *haltCluster {
+	t.Helper()
+	a := os.Getenv("WEIR_TEST_KAFKA")
+	if a == "" {
+		return &haltCluster{newCluster(t, "halts"), "halts"}
+	}
+	c := &haltCluster{&cluster{t: t}, fmt.Sprintf("halts-%d", time.Now().UnixNano())}
+	c.connect(strings.Split(a, ","))
+	compact := map[string]string{"cleanup.policy": "compact"}
+	if err := c.direct.CreateTopics(t.Context(), kafka.NewTopic{Name: c.topic, Partitions: 2, Replication: 1, Config: compact}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a leader of the topic", func() bool { // a real broker takes a moment
+		topics, err := c.direct.Topics(t.Context(), c.topic)
+		return err == nil && topics[0].Err == nil && !slices.Contains(topics[0].Leaders, -1)
+	})
+	return c
+}
+
+func newHaltDesk(t *testing.T, c *haltCluster) *haltDesk {
 	t.Helper()
 	d := &haltDesk{t: t, cluster: c, dir: filepath.Join(t.TempDir(), "evidence"), text: new(logBook)}
 	log, err := evidence.Open(evidence.Options{Dir: d.dir, Origin: "city/evidence/0/1"})
@@ -48,7 +74,7 @@ func newHaltDesk(t *testing.T, c *cluster) *haltDesk {
 		}
 	})
 	cfg := config.Default()
-	cfg.Source, cfg.Input.Halts = "city", "halts"
+	cfg.Source, cfg.Input.Halts = "city", c.topic
 	ev := &sinks.Evidence{Log: log}
 	force := newDesk(t, map[string]string{"gambling.yaml": one("一号")}, nil).pipeline.InForce()
 	// A store that nobody asks: content is judged before.
@@ -75,16 +101,16 @@ func newHaltDesk(t *testing.T, c *cluster) *haltDesk {
 }
 
 // put writes a message to the topic; nil is a tombstone.
-func (c *cluster) put(key string, value []byte) {
+func (c *haltCluster) put(key string, value []byte) {
 	c.t.Helper()
-	p := c.direct.NewProducer(produce.Options{Topics: []string{"halts"}})
-	if err := p.Produce(c.t.Context(), []produce.Message{{Topic: "halts", Key: []byte(key), Value: value}}); err != nil {
+	p := c.direct.NewProducer(produce.Options{Topics: []string{c.topic}})
+	if err := p.Produce(c.t.Context(), []produce.Message{{Topic: c.topic, Key: []byte(key), Value: value}}); err != nil {
 		c.t.Fatal(err)
 	}
 }
 
 // order writes an order, under the usual key or another one.
-func (c *cluster) order(key, scope, value string, halted bool) {
+func (c *haltCluster) order(key, scope, value string, halted bool) {
 	c.t.Helper()
 	if key == "" {
 		key = scope + "/" + value
@@ -153,7 +179,7 @@ func (d *haltDesk) recordedAs(want ...string) {
 // keys, and deletions. What is no order is told once, changes nothing, and ends no halt.
 func TestHaltsFollowTheTopic(t *testing.T) {
 	// Clause: push-monitor
-	c := newCluster(t, "halts")
+	c := newHaltCluster(t)
 	d := newHaltDesk(t, c)
 	if err := d.start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -164,7 +190,7 @@ func TestHaltsFollowTheTopic(t *testing.T) {
 	d.look()
 	d.halted("campaign spring, sender shop")
 	d.recordedAs("halted order campaign spring", "halted order sender shop")
-	if x := d.incidents()[0]; x.By != "officer-7" || x.Why != "complaints" || x.Origin.Topic != "halts" || x.Measured != nil {
+	if x := d.incidents()[0]; x.By != "officer-7" || x.Why != "complaints" || x.Origin.Topic != c.topic || x.Measured != nil {
 		t.Errorf("incident %s", x.body)
 	}
 	h := d.pipeline.Halts().Has(push.Target{Scope: push.ScopeCampaign, Value: "spring"})
@@ -227,7 +253,7 @@ func TestHaltsFollowTheTopic(t *testing.T) {
 
 // An order that is gone without a word stays in force: topics are made anew by mistake.
 func TestHaltThatIsGoneStays(t *testing.T) {
-	d := newHaltDesk(t, newCluster(t, "halts"))
+	d := newHaltDesk(t, newHaltCluster(t))
 	order := HaltOrder{Key: "k", Offset: 7, Halted: true, Halt: push.Halt{Target: push.Target{Scope: push.ScopeClass, Value: "content"}, Why: strings.Repeat("w", 5000)}}
 	take := func(orders ...HaltOrder) {
 		t.Helper()
@@ -257,13 +283,13 @@ func TestHaltThatIsGoneStays(t *testing.T) {
 // No push is decided before the list was read. While the topic is away the last list holds, and it is said once.
 func TestHaltsWhileBrokersAreAway(t *testing.T) {
 	// Clause: push-monitor
-	c := newCluster(t, "halts")
+	c := newHaltCluster(t)
 	c.order("", "campaign", "spring", true)
 	c.cut()
 	d := newHaltDesk(t, c)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := d.start(ctx); err == nil || !strings.Contains(err.Error(), "read halts from topic halts: ") || !strings.Contains(err.Error(), "no push is decided before") {
+	if err := d.start(ctx); err == nil || !strings.Contains(err.Error(), "read halts from topic "+c.topic+": ") || !strings.Contains(err.Error(), "no push is decided before") {
 		t.Errorf("started without the list: %v", err)
 	}
 	c.mend()
@@ -335,7 +361,7 @@ func (d *haltDesk) flood(campaign string) *pipeline.HaltTrip {
 // and then it is the topic that decides.
 func TestAutomaticHaltIsShared(t *testing.T) {
 	// Clause: push-monitor
-	c := newCluster(t, "halts")
+	c := newHaltCluster(t)
 	d := newHaltDesk(t, c)
 	if err := d.start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -356,7 +382,7 @@ func TestAutomaticHaltIsShared(t *testing.T) {
 	}
 	c.mend()
 	inTopic := func() (list []HaltOrder) {
-		o, err := ReadHalts(t.Context(), c.direct, "halts", event.DefaultConfig())
+		o, err := ReadHalts(t.Context(), c.direct, c.topic, event.DefaultConfig())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -402,15 +428,37 @@ func TestAutomaticHaltIsShared(t *testing.T) {
 	}
 }
 
+// If the process dies before others know, nothing is halted any more; what is abnormal is found again if it lasts.
+func TestDeathBeforeAHaltIsShared(t *testing.T) {
+	c := newHaltCluster(t)
+	d := newHaltDesk(t, c)
+	if err := d.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if d.abnormal() == nil {
+		t.Fatal("nothing was halted")
+	}
+	d.halted("campaign spring")
+	next := newHaltDesk(t, c)
+	if err := next.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next.halted("")
+	if next.abnormal() == nil {
+		t.Error("what lasts was not found again")
+	}
+	next.halted("campaign spring")
+}
+
 // What cannot be an order is not written: it would be what compaction keeps.
 func TestBadOrdersAreNotWritten(t *testing.T) {
-	c := newCluster(t, "halts")
+	c := newHaltCluster(t)
 	for _, o := range []HaltOrder{
 		{Halt: push.Halt{Target: push.Target{Scope: "tenant", Value: "a"}, Since: time.Now()}},
 		{Halt: push.Halt{Target: push.Target{Scope: push.ScopeClass}, Since: time.Now()}},
 		{Halt: push.Halt{Target: push.Target{Scope: push.ScopeClass, Value: strings.Repeat("x", 257)}, Since: time.Now()}},
 	} {
-		if err := PublishHalts(t.Context(), c.direct, "halts", event.DefaultConfig(), o); err == nil {
+		if err := PublishHalts(t.Context(), c.direct, c.topic, event.DefaultConfig(), o); err == nil {
 			t.Errorf("wrote an order about %.20q %.20q", o.Scope, o.Value)
 		}
 	}

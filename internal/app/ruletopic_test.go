@@ -42,22 +42,28 @@ func newCluster(t *testing.T, topics ...string) *cluster {
 	}
 	t.Cleanup(broker.Close)
 	c := &cluster{t: t}
+	c.connect(broker.ListenAddrs())
+	return c
+}
+
+// connect makes the clients.
+func (c *cluster) connect(brokers []string) {
+	c.t.Helper()
 	connect := func(o kafka.Options) *kafka.Client {
 		cfg := kafka.DefaultConfig()
-		cfg.Brokers = broker.ListenAddrs()
+		cfg.Brokers = brokers
 		client, err := kafka.NewClient(cfg, o)
 		if err != nil {
-			t.Fatal(err)
+			c.t.Fatal(err)
 		}
-		t.Cleanup(func() {
+		c.t.Cleanup(func() {
 			if err := client.Close(); err != nil {
-				t.Error(err)
+				c.t.Error(err)
 			}
 		})
 		return client
 	}
 	c.client, c.direct = connect(kafka.Options{Dial: c.dial}), connect(kafka.Options{})
-	return c
 }
 
 func (c *cluster) dial(ctx context.Context, network, address string) (net.Conn, error) {
