@@ -9,6 +9,10 @@ import (
 type pushCmd struct {
 	Lint pushLintCmd `cmd:"" help:"Say what is wrong with a push policy, and what is allowed and hardly meant."`
 
+	Explain pushExplainCmd `cmd:"" help:"Say what would be decided about pushes to a user now, and why."`
+	Forget  pushForgetCmd  `cmd:"" help:"Delete all that Redis holds of a user, and see that it does not come back."`
+	Rebuild pushRebuildCmd `cmd:"" help:"Enter into Redis what users were sent, from the decisions topic."`
+
 	Halt   pushHaltCmd   `cmd:"" help:"Stop the pushes of a campaign, a sender or a class, everywhere and at once."`
 	Resume pushResumeCmd `cmd:"" help:"Let the pushes of what is halted go on."`
 	Halts  pushHaltsCmd  `cmd:"" help:"List what is halted, since when, by whom and why."`

@@ -55,15 +55,16 @@ func (s *Store) Forget(ctx context.Context, user []byte) (int, error) {
 	return int(n), nil
 }
 
-// Pseudonym returns the name of a user in Redis, and the id of the key it is
-// made with.
-func (s *Store) Pseudonym(user []byte) (name, key string) { return s.names.user(user), s.names.id }
-
 // Classes returns the names of the policy's classes in the order of their codes.
 func (p *Policy) Classes() []string {
 	return slices.SortedFunc(maps.Keys(p.classes), func(a, b string) int {
 		return cmp.Compare(p.classes[a].code, p.classes[b].code)
 	})
+}
+
+// Counts reports whether limits count a class.
+func (p *Policy) Counts(class string) bool {
+	return p.classes[class] != nil && p.classes[class].counted
 }
 
 // Channels returns the names of its channels in the same order.

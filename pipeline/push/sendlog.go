@@ -135,6 +135,17 @@ func (l *SendLog) find(mark uint64, tag Tag) (cancelled, allowed bool) {
 	return cancelled, allowed
 }
 
+// Cancelled returns how many of the entries are of pushes that were cancelled.
+func (l *SendLog) Cancelled() int {
+	n := 0
+	for i := range l.Entries {
+		if l.Entries[i].State == refunded {
+			n++
+		}
+	}
+	return n
+}
+
 // refund marks the entries of a push as not counted and reports whether there
 // were any that counted.
 func (l *SendLog) refund(mark uint64) bool {
