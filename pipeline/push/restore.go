@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Sent is a push that was allowed, as a message about it tells. It borrows its
@@ -42,6 +44,10 @@ type OverCap struct {
 // restoredEntries is how many entries a restoration holds before it writes them:
 // some 100 MB. The more it holds, the more of a user's are written at once.
 const restoredEntries = 1 << 20
+
+// restoreWorkers is how many batches of users are merged at once: while Redis
+// works on one, the next is made.
+const restoreWorkers = 4
 
 // restorePatience is how long Redis may be away before a restoration gives up.
 const restorePatience = 15 * time.Second
@@ -192,19 +198,34 @@ func (r *Restoration) write(ctx context.Context, last bool) error {
 			names = append(names, name)
 		}
 	}
-	for ; len(names) > 0; names = names[min(maxBatch, len(names)):] {
-		if err := r.merge(ctx, names[:min(maxBatch, len(names))], last); err != nil {
-			return err
+	results := make([]Reapplied, len(names))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(restoreWorkers)
+	for from := 0; from < len(names); from += maxBatch {
+		to := min(from+maxBatch, len(names))
+		g.Go(func() error { return r.merge(ctx, names[from:to], results[from:to], last) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, name := range names {
+		u := r.users[name]
+		if u.damaged {
+			if !last {
+				continue
+			}
+			r.Damaged++
 		}
+		r.count(&results[i])
+		r.held -= len(u.debts)
+		delete(r.users, name)
 	}
 	return nil
 }
 
-// merge merges what is held of a batch of users into their logs, and tries again
-// while Redis is away.
-func (r *Restoration) merge(ctx context.Context, names []string, last bool) error {
-	results := make([]Reapplied, len(names))
-	change := func(i int, profileRecord, logRecord string) update {
+// merge merges what is held of a batch of users into their logs.
+func (r *Restoration) merge(ctx context.Context, names []string, results []Reapplied, last bool) error {
+	return r.persist(ctx, names, func(i int, profileRecord, logRecord string) update {
 		u := r.users[names[i]]
 		results[i] = Reapplied{}
 		profile, log := r.store.profile(profileRecord), r.store.sendLog(logRecord)
@@ -221,23 +242,7 @@ func (r *Restoration) merge(ctx context.Context, names []string, last bool) erro
 		}
 		log.Version = nextVersion(logRecord)
 		return update{key: logKey(names[i]), record: log.Record(), options: []any{"EX", r.lives(&log)}}
-	}
-	if err := r.persist(ctx, names, change); err != nil {
-		return err
-	}
-	for i, name := range names {
-		u := r.users[name]
-		if u.damaged {
-			if !last {
-				continue
-			}
-			r.Damaged++
-		}
-		r.count(&results[i])
-		r.held -= len(u.debts)
-		delete(r.users, name)
-	}
-	return nil
+	})
 }
 
 // persist changes logs, and tries again while Redis is away.
