@@ -101,9 +101,11 @@ func TestPushExplain(t *testing.T) {
 	if err := jsonTo(&got).Encode(x); err != nil {
 		t.Fatal(err)
 	}
+	// The digest is that of the policy's inner form, which any new key changes.
+	text := strings.NewReplacer(policy.Digest(), strings.Repeat("0123456789abcdef", 4), policy.Digest()[:16], "0123456789abcdef").Replace(got.String())
 	path := filepath.Join("testdata", "push_explain.txt")
 	if *update {
-		if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -112,7 +114,7 @@ func TestPushExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+	if diff := cmp.Diff(string(want), text); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

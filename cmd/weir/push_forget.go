@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/internal/kafka"
@@ -22,7 +23,7 @@ type pushForgetCmd struct {
 
 // Help says what kong cannot know.
 func (pushForgetCmd) Help() string {
-	return `Writes a tombstone, a message without a value under the user's id, to the topic of consent, so that compaction deletes what the user agreed to and whoever reads the topic from its beginning does not bring them back; then deletes the user's profile and send log in Redis. A daemon that reads the tombstone does the same and keeps it on record. Afterwards the user is somebody nobody knows: pushes that need consent are denied. It may be done again; if it was interrupted, do it again. Messages on other topics, and evidence, are kept for as long as those are.`
+	return `Writes a tombstone, a message without a value under the user's id, to the topic of consent, so that compaction deletes what the user agreed to and whoever reads the topic from its beginning does not bring them back; then deletes the user's profile and send log in Redis, but for pushes of the last minutes (recall in the policy), which may have to be called back. A daemon that reads the tombstone does the same, calls those back, and keeps it on record. Afterwards the user is somebody nobody knows: pushes that need consent are denied. It may be done again; if it was interrupted, do it again. Messages on other topics, and evidence, are kept for as long as those are.`
 }
 
 // Run forgets a user.
@@ -30,7 +31,7 @@ func (c *pushForgetCmd) Run(ctx context.Context, s streams) (err error) {
 	if c.User == "" {
 		return &codeError{errors.New("--user: empty; give the user's id"), exitMisuse}
 	}
-	cfg, _, store, err := openPushes(c.Config)
+	cfg, policy, store, err := openPushes(c.Config)
 	if err != nil {
 		return err
 	}
@@ -51,11 +52,20 @@ func (c *pushForgetCmd) Run(ctx context.Context, s streams) (err error) {
 		_, err = fmt.Fprintf(s.out, "%s would be deleted in Redis\nnothing is written or deleted; do it with --execute\n", recordsOf(&user))
 		return err
 	}
-	n, err := store.Forget(ctx, []byte(c.User))
+	done, err := store.Forget(ctx, policy, []byte(c.User), time.Now())
 	if err != nil {
 		return &hintError{fmt.Errorf("the tombstone is written, but nothing is deleted in redis: %w", err), "do it again; a daemon that reads the tombstone deletes it, too"}
 	}
-	_, err = fmt.Fprintf(s.out, "%s of user %s deleted in Redis\n", count(n, "record"), user.Pseudonym)
+	var b strings.Builder
+	list := []string{pushes(done.Pushes) + " of the send log"}
+	if done.Profile {
+		list = append([]string{"the profile"}, list...)
+	}
+	fmt.Fprintf(&b, "%s of user %s deleted in Redis\n", strings.Join(list, " and "), user.Pseudonym)
+	if done.Kept > 0 {
+		fmt.Fprintf(&b, "%s of the last minutes may have to be called back by a daemon and will be deleted then\n", pushes(done.Kept))
+	}
+	_, err = io.WriteString(s.out, b.String())
 	return err
 }
 

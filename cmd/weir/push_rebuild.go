@@ -55,7 +55,7 @@ func (c *pushRebuildCmd) Run(ctx context.Context, s streams) (err error) {
 	defer func() { err = errors.Join(err, client.Close()) }()
 	r := rebuild{
 		pushRebuildCmd: c, streams: s, cfg: cfg, client: client, began: now,
-		logs: store.NewRestoration(policy, now, !c.Execute), decoder: event.NewDecoder(cfg.Events), forgotten: make(map[string]time.Time),
+		logs: store.RestoreLogs(policy, now, !c.Execute), decoder: event.NewDecoder(cfg.Events), forgotten: make(map[string]time.Time),
 	}
 	r.Since = c.Since.UTC().Truncate(time.Second)
 	err = r.run(ctx)

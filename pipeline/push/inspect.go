@@ -29,30 +29,59 @@ func (s *Store) Inspect(ctx context.Context, user []byte) (Inspection, error) {
 	if err != nil {
 		return Inspection{}, err
 	}
-	r := records[0]
-	return Inspection{
-		Pseudonym: name, PseudonymKey: s.names.id,
-		HasProfile: r.profile != "", HasLog: r.log != "",
-		Profile: s.profile(r.profile), Log: s.sendLog(r.log),
-	}, nil
+	i := Inspection{Pseudonym: name, PseudonymKey: s.names.id, Profile: s.profile(records[0].profile), Log: s.sendLog(records[0].log)}
+	// What stands for a user who was forgotten tells nothing of them.
+	i.HasProfile = i.Profile.Version > 0 || i.Profile.Unreadable
+	i.HasLog = len(i.Log.Entries) > 0 || i.Log.Unreadable
+	return i, nil
 }
 
-// Forget deletes all that Redis holds of a user, and returns how many records
-// that were, 0 to 2. It may be called any number of times.
+// Deleted is what Forget deleted.
+type Deleted struct {
+	Profile bool
+	Pushes  int // entries of the send log
+	// Kept are entries of pushes that may be on their way: they stay for as long as
+	// whoever reads the user's tombstone may have to call them back.
+	Kept int
+}
+
+// Forget deletes what Redis holds of a user, as an order to forget them does that
+// comes by Kafka. It may be called any number of times.
 //
 // A push of the user that is being decided meanwhile finds its records changed
 // and is decided again, as that of a user nobody knows. If the process dies in
-// here, both records are gone or none is.
-func (s *Store) Forget(ctx context.Context, user []byte) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
-	defer cancel()
-	name := s.names.user(user)
-	n, err := s.client.Del(ctx, profileKey(name), logKey(name)).Result()
+// here, the profile is gone and the log may be there; called again, it is deleted.
+func (s *Store) Forget(ctx context.Context, p *Policy, user []byte, now time.Time) (done Deleted, err error) {
+	held, err := s.Inspect(ctx, user)
 	if err != nil {
-		s.metrics.errors[kindOf(err)].Inc()
-		return 0, fmt.Errorf("delete from redis: %w", err)
+		return Deleted{}, err
 	}
-	return int(n), nil
+	name := held.Pseudonym
+	if held.HasProfile {
+		limited, cancel := context.WithTimeout(ctx, batchTimeout)
+		defer cancel()
+		if err := s.client.Del(limited, profileKey(name)).Err(); err != nil {
+			s.metrics.errors[kindOf(err)].Inc()
+			return Deleted{}, fmt.Errorf("delete from redis: %w", err)
+		}
+	}
+	r := recaller{policy: p, now: now.Unix()}
+	err = s.transact(ctx, []string{name}, func(_ int, _, record string) update {
+		log, rest := s.sendLog(record), SendLog{Version: nextVersion(record)}
+		keep := int64(1) // as good as deleted
+		for i := range log.Entries {
+			if e := &log.Entries[i]; r.lately(e) {
+				rest.Entries = append(rest.Entries, *e)
+				keep = max(keep, int64(e.At)+int64(p.recall/time.Second)-r.now)
+			}
+		}
+		done = Deleted{Profile: held.HasProfile, Pushes: len(log.Entries) - len(rest.Entries), Kept: len(rest.Entries)}
+		if record == "" || done.Pushes == 0 && !log.Unreadable {
+			return update{}
+		}
+		return update{key: logKey(name), record: rest.Record(), options: []any{"EX", keep}}
+	})
+	return done, err
 }
 
 // Classes returns the names of the policy's classes in the order of their codes.

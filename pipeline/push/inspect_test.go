@@ -56,20 +56,58 @@ func TestForget(t *testing.T) {
 			t.Fatal(err)
 		}
 		decide(t, s, p, noon, pushTo("u", "1", "marketing"))
+		decide(t, s, p, noon, pushTo("u", "2", "service"))
 		decide(t, s, p, noon, pushTo("v", "1", "marketing"))
-		for _, want := range []int{2, 0, 0} {
-			if n, err := s.Forget(t.Context(), []byte("u")); err != nil || n != want {
-				t.Fatalf("forgot %d records, %v; want %d", n, err, want)
+		later := noon.Add(2 * time.Hour)
+		for _, want := range []Deleted{{Profile: true, Pushes: 2}, {}, {}} {
+			if done, err := s.Forget(t.Context(), p, []byte("u"), later); err != nil || done != want {
+				t.Fatalf("%+v, %v; want %+v", done, err, want)
 			}
 		}
 		if got, err := s.Inspect(t.Context(), []byte("u")); err != nil || got.HasProfile || got.HasLog {
 			t.Errorf("after it: %+v, %v", got, err)
 		}
-		if d := decide(t, s, p, noon, pushTo("u", "2", "marketing")); word(d) != "deny/no-consent" {
+		if d := decide(t, s, p, later, pushTo("u", "2", "marketing")); word(d) != "deny/no-consent" {
 			t.Errorf("a push to somebody who was forgotten: %s", word(d))
 		}
-		if d := decide(t, s, p, noon.Add(2*time.Hour), pushTo("v", "1", "marketing")); word(d) != "allow/none" || !d.Replay {
+		if d := decide(t, s, p, later, pushTo("v", "1", "marketing")); word(d) != "allow/none" || !d.Replay {
 			t.Errorf("a push to somebody else: %s, replay %v", word(d), d.Replay)
+		}
+	})
+}
+
+// Pushes that are on their way when their user is forgotten by hand are called
+// back by the daemon that reads the tombstone, and then are gone, too.
+func TestForgetLeavesWhatIsToBeCalledBack(t *testing.T) {
+	// Clause: push-withdraw
+	p := loadPolicy(t, shippedPolicy)
+	eachRedis(t, func(t *testing.T, addr string) {
+		s := newStore(t, addr)
+		if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("u", 3, true)}); err != nil {
+			t.Fatal(err)
+		}
+		decide(t, s, p, noon, pushTo("u", "1", "service"))
+		decide(t, s, p, noon, pushTo("u", "2", "marketing"))
+		soon := noon.Add(time.Minute)
+		for _, want := range []Deleted{{Profile: true, Pushes: 1, Kept: 1}, {Kept: 1}} {
+			if done, err := s.Forget(t.Context(), p, []byte("u"), soon); err != nil || done != want {
+				t.Fatalf("%+v, %v; want %+v", done, err, want)
+			}
+		}
+		if ttl := s.client.TTL(t.Context(), logKey(s.names.user([]byte("u")))).Val(); ttl > p.recall {
+			t.Errorf("what is left stays for %v, want at most %v", ttl, p.recall)
+		}
+		tombstone := &event.Event{Kind: event.Consent, User: event.User{ID: []byte("u")}, Time: soon}
+		tombstone.Consent = event.ConsentPart{DailyMax: -1, Forget: true}
+		applied, err := s.ApplyMessages(t.Context(), p, soon, []Message{{Event: tombstone, Place: Place{Topic: "weir.consent", Offset: 7}}})
+		if err != nil || len(applied.Recalls) != 1 || applied.Recalls[0].Class != "marketing" || len(applied.Forgotten) != 1 {
+			t.Fatalf("%+v, %v", applied, err)
+		}
+		if done, err := s.Forget(t.Context(), p, []byte("u"), noon.Add(time.Hour)); err != nil || done.Profile || done.Kept != 0 {
+			t.Errorf("later: %+v, %v", done, err)
+		}
+		if got, err := s.Inspect(t.Context(), []byte("u")); err != nil || got.HasProfile || got.HasLog || !got.Profile.Forgotten.set() {
+			t.Errorf("after it: %+v, %v", got, err)
 		}
 	})
 }
@@ -85,7 +123,7 @@ func TestForgetMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.client.AddHook(&between{do: func() {
-			if _, err := other.Forget(t.Context(), []byte("u")); err != nil {
+			if _, err := other.Forget(t.Context(), p, []byte("u"), noon); err != nil {
 				t.Error(err)
 			}
 		}})
@@ -100,13 +138,14 @@ func TestForgetMeanwhile(t *testing.T) {
 
 // A Redis that is away is an error, soon.
 func TestInspectAndForgetWithoutRedis(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
 	m := startRedis(t)
 	s := newStore(t, m.Addr())
 	m.Close()
 	var wg sync.WaitGroup
 	for what, ask := range map[string]func(context.Context) error{
 		"inspect": func(ctx context.Context) error { _, err := s.Inspect(ctx, []byte("u")); return err },
-		"forget":  func(ctx context.Context) error { _, err := s.Forget(ctx, []byte("u")); return err },
+		"forget":  func(ctx context.Context) error { _, err := s.Forget(ctx, p, []byte("u"), noon); return err },
 	} {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

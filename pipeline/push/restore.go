@@ -86,9 +86,9 @@ type cancelledPush struct {
 	mark uint64
 }
 
-// NewRestoration begins a restoration of send logs under a policy. If it is dry, logs
+// RestoreLogs begins a restoration of send logs under a policy. If it is dry, logs
 // are compared and nothing is written.
-func (s *Store) NewRestoration(p *Policy, now time.Time, dry bool) *Restoration {
+func (s *Store) RestoreLogs(p *Policy, now time.Time, dry bool) *Restoration {
 	return &Restoration{Restored: Restored{OverCap: make(map[string]OverCap)}, store: s, policy: p, now: now, dry: dry, hold: restoredEntries,
 		users: make(map[string]*restoring), groups: make(map[string]string), cancelled: make(map[cancelledPush]uint32)}
 }

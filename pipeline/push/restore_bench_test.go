@@ -21,7 +21,7 @@ func BenchmarkRestore(b *testing.B) {
 		b.Run(state, func(b *testing.B) {
 			s := newStore(b, addr)
 			restore := func(suffix int) {
-				r := s.NewRestoration(p, noon, false)
+				r := s.RestoreLogs(p, noon, false)
 				for i := range each {
 					for u := range users {
 						x := Sent{User: fmt.Appendf(nil, "user-%d-%d", suffix, u), ID: fmt.Appendf(nil, "push-%d", i), Class: []byte("service"), Channel: []byte("app"),

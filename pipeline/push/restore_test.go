@@ -96,7 +96,7 @@ func (h *history) lose(t *testing.T, s *Store) {
 
 func (h *history) restore(t *testing.T, s *Store, p *Policy, dry bool, hold int) *Restoration {
 	t.Helper()
-	r := s.NewRestoration(p, h.now, dry)
+	r := s.RestoreLogs(p, h.now, dry)
 	r.hold = hold
 	for _, c := range h.cancelled {
 		r.Cancel([]byte(c.user), []byte(c.id), c.at)
@@ -174,7 +174,7 @@ func TestRestoredLogExpires(t *testing.T) {
 	p := loadPolicy(t, shippedPolicy)
 	m := startRedis(t)
 	s := newStore(t, m.Addr())
-	r := s.NewRestoration(p, noon.Add(24*time.Hour), false)
+	r := s.RestoreLogs(p, noon.Add(24*time.Hour), false)
 	x := Sent{User: []byte("u"), ID: []byte("1"), Class: []byte("service"), Channel: []byte("app"), At: noon}
 	if err := r.Add(t.Context(), &x); err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func TestRestoreMeanwhile(t *testing.T) {
 		other, s := storeFor(t, config), storeFor(t, config)
 		decide(t, other, p, noon, pushTo("u", "cancelled", "service"))
 		s.client.AddHook(&between{do: func() { decide(t, other, p, noon.Add(time.Minute), pushTo("u", "new", "service")) }})
-		r := s.NewRestoration(p, noon.Add(time.Hour), false)
+		r := s.RestoreLogs(p, noon.Add(time.Hour), false)
 		r.Cancel([]byte("u"), []byte("cancelled"), noon.Add(time.Second))
 		r.Cancel([]byte("u"), []byte("old"), noon.Add(-time.Second)) // before it was allowed
 		for i, id := range []string{"old", "cancelled", "older"} {
@@ -229,7 +229,7 @@ func TestRestoreReports(t *testing.T) {
 	if err := s.client.Set(t.Context(), logKey(s.names.user([]byte("u0"))), "damaged", time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
-	r := s.NewRestoration(p, noon, false)
+	r := s.RestoreLogs(p, noon, false)
 	r.hold = 2
 	for i := range 3 {
 		for _, user := range []string{"u0", "u1"} {
