@@ -1,0 +1,188 @@
+package configs_test
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/goccy/go-yaml"
+)
+
+// alertFile is a file of Prometheus's alerting rules.
+type alertFile struct {
+	Groups []struct {
+		Name  string
+		Rules []alert
+	}
+}
+
+type alert struct {
+	Alert       string
+	Expr        string
+	For         string
+	Labels      map[string]string
+	Annotations map[string]string
+}
+
+// alertTests is what is read here of a file of promtool's tests.
+type alertTests struct {
+	Tests []struct {
+		Name  string
+		Rules []struct {
+			Name   string `yaml:"alertname"`
+			Alerts []any  `yaml:"exp_alerts"`
+		} `yaml:"alert_rule_test"`
+	}
+}
+
+func readYAML(t *testing.T, file string, to any) {
+	t.Helper()
+	src, err := os.ReadFile(filepath.Join("prometheus", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(src, to); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+}
+
+// later are metrics of alerts that no source names yet: of parts that are being
+// built. Take out what has come.
+var later = []string{
+	"weir_push_store_mode", "weir_push_reapply_pending", "weir_push_overcap_total", "weir_push_unkeyed_topic", "weir_push_unconfirmed_total",
+	"weir_push_redis_eviction_unsafe", "weir_push_redis_identity_changes_total", "weir_push_consent_view_trusted", "weir_push_deferred_oldest_seconds",
+	"weir_push_halts_total", "weir_push_halts_left_out", "weir_push_halts_read_timestamp_seconds", "weir_push_halts_unshared",
+}
+
+// Every alert says how grave it is, what it means and where it is told what to
+// do, in a section that is there; it asks only for metrics that Weir has, and is
+// tested: to fire and to stay silent.
+func TestAlertsOnPushes(t *testing.T) {
+	var file alertFile
+	var tests alertTests
+	readYAML(t, "push.rules.yaml", &file)
+	readYAML(t, "push.rules_test.yaml", &tests)
+	fires, silent := make(map[string]int), make(map[string]int)
+	for _, test := range tests.Tests {
+		for _, r := range test.Rules {
+			if len(r.Alerts) > 0 {
+				fires[r.Name]++
+			} else {
+				silent[r.Name]++
+			}
+		}
+	}
+	metrics, sections := metricNames(t), anchors(t, "../docs/operations.md")
+	metric := regexp.MustCompile(`\bweir_[a-z_]+`)
+	seen := make(map[string]bool)
+	for _, group := range file.Groups {
+		for _, a := range group.Rules {
+			if seen[a.Alert] {
+				t.Errorf("%s is there twice", a.Alert)
+			}
+			seen[a.Alert] = true
+			if !slices.Contains([]string{"critical", "warning", "info"}, a.Labels["severity"]) {
+				t.Errorf("%s: severity %q", a.Alert, a.Labels["severity"])
+			}
+			for _, name := range []string{"summary", "description"} {
+				if a.Annotations[name] == "" {
+					t.Errorf("%s: no %s", a.Alert, name)
+				}
+			}
+			page, anchor, _ := strings.Cut(a.Annotations["runbook_url"], "#")
+			if !strings.HasSuffix(page, "/docs/operations.md") || !sections[anchor] {
+				t.Errorf("%s: docs/operations.md has no section #%s", a.Alert, anchor)
+			}
+			asked := metric.FindAllString(a.Expr, -1)
+			if len(asked) == 0 {
+				t.Errorf("%s asks for nothing", a.Alert)
+			}
+			for _, name := range asked {
+				for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+					if base := strings.TrimSuffix(name, suffix); metrics[base] {
+						name = base
+					}
+				}
+				if !metrics[name] && !slices.Contains(later, name) {
+					t.Errorf("%s: Weir has no metric %s", a.Alert, name)
+				}
+			}
+			if fires[a.Alert] == 0 || silent[a.Alert] == 0 {
+				t.Errorf("%s: %d tests in which it fires, %d in which it is silent", a.Alert, fires[a.Alert], silent[a.Alert])
+			}
+		}
+	}
+	if len(seen) < 15 {
+		t.Errorf("%d alerts", len(seen))
+	}
+}
+
+// Prometheus itself takes the alerts and agrees with their tests.
+func TestAlertsWithPromtool(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool is not installed (Debian: apt-get install prometheus)")
+	}
+	for _, args := range [][]string{{"check", "rules", "push.rules.yaml"}, {"test", "rules", "push.rules_test.yaml"}} {
+		cmd := exec.CommandContext(t.Context(), promtool, args...)
+		cmd.Dir = "prometheus"
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+}
+
+// metricNames returns the names of all metrics that the program's sources name.
+func metricNames(t *testing.T) map[string]bool {
+	t.Helper()
+	quoted := regexp.MustCompile(`"(weir_[a-z_]+)"`)
+	names := make(map[string]bool)
+	for _, dir := range []string{"../pipeline", "../internal", "../sinks", "../rules"} {
+		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			src, err := os.ReadFile(path)
+			for _, m := range quoted.FindAllSubmatch(src, -1) {
+				names[string(m[1])] = true
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return names
+}
+
+// anchors returns what a page's headings are linked by.
+func anchors(t *testing.T, page string) map[string]bool {
+	t.Helper()
+	src, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := make(map[string]bool)
+	for line := range strings.Lines(string(src)) {
+		head := strings.TrimLeft(line, "#")
+		if len(head) == len(line) || !strings.HasPrefix(head, " ") {
+			continue
+		}
+		list[strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, strings.TrimSpace(head))] = true
+	}
+	return list
+}
