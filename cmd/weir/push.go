@@ -7,6 +7,7 @@ import (
 )
 
 type pushCmd struct {
+	Test pushTestCmd `cmd:"" help:"Run the tests that lie beside a push policy."`
 	Lint pushLintCmd `cmd:"" help:"Say what is wrong with a push policy, and what is allowed and hardly meant."`
 
 	Explain pushExplainCmd `cmd:"" help:"Say what would be decided about pushes to a user now, and why."`

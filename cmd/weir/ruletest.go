@@ -68,7 +68,7 @@ func (c *ruleTestCmd) Run(s streams) error {
 		return fmt.Errorf("--run: no case has a name that matches %q", c.Match)
 	}
 	if c.JUnit != "" {
-		if err := writeJUnit(c.JUnit, files); err != nil {
+		if err := writeJUnit(c.JUnit, ruleSuites(files)); err != nil {
 			return fmt.Errorf("write JUnit: %w", err)
 		}
 	}

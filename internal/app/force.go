@@ -66,18 +66,6 @@ func loadForce(c *config.Config, open func() (*RuleSet, error)) (*inForce, error
 	return &f, nil
 }
 
-// provenPolicy is LoadPolicy and CheckPolicy.
-func provenPolicy(c *config.Config) (*push.Policy, error) {
-	p, err := LoadPolicy(&c.Push)
-	if err != nil {
-		return nil, err
-	}
-	if err := CheckPolicy(c, p); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
 // CheckPolicy refuses a policy that does not fit what else a configuration names:
 // the categories of rules that it looks for must be in the register, and what it halts
 // somebody must be able to let go on.

@@ -31,6 +31,7 @@ var house = plan{
 		"rules",
 		"pipeline/deferral",
 		"pipeline/push",
+		"pipeline/push/policytest",
 		"pipeline",
 		"pipeline/pipelinetest",
 		"pipeline/ingest",

@@ -163,6 +163,39 @@ func (p *Policy) Retain() time.Duration { return p.retain }
 // LogBound returns how many entries a user's send log can have at most.
 func (p *Policy) LogBound() int { return p.bound }
 
+// Classes, Channels and Groups return the names in the policy, sorted.
+func (p *Policy) Classes() []string  { return slices.Sorted(maps.Keys(p.classes)) }
+func (p *Policy) Channels() []string { return slices.Sorted(maps.Keys(p.channels)) }
+func (p *Policy) Groups() []string   { return slices.Sorted(maps.Keys(p.groups)) }
+
+// Limits returns the ids of all limits that can stop a push, those that are no
+// policy's own among them, sorted.
+func (p *Policy) Limits() []string {
+	ids := []string{limitUserDaily, limitSendLog}
+	for i := range p.strictest.limits {
+		ids = append(ids, p.strictest.limits[i].id)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// KnowsZone reports whether a name is that of a time zone.
+func (p *Policy) KnowsZone(name string) bool { return p.zones.find(name) != nil }
+
+// Entry returns what a send log holds of a push that was allowed, and false if
+// the policy does not know its class or channel.
+func (p *Policy) Entry(at time.Time, class, channel string, mark uint64, cancelled bool) (Entry, bool) {
+	k, channelCode := p.classes[class], p.channels[channel]
+	if _, ok := p.channels[channel]; !ok || k == nil {
+		return Entry{}, false
+	}
+	e := Entry{At: uint32(at.Unix()), Tag: tagOf(k.code, channelCode), State: counted, Mark: mark}
+	if cancelled {
+		e.State = refunded
+	}
+	return e, true
+}
+
 // CheckCategories refuses a policy that names a category of rules nobody knows:
 // its marketing_words would never see anything. The error, if any, is a
 // strictyaml.Problems.
