@@ -1,10 +1,8 @@
 package push
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 )
@@ -82,25 +80,6 @@ func (s *Store) Forget(ctx context.Context, p *Policy, user []byte, now time.Tim
 		return update{key: logKey(name), record: rest.Record(), options: []any{"EX", keep}}
 	})
 	return done, err
-}
-
-// Classes returns the names of the policy's classes in the order of their codes.
-func (p *Policy) Classes() []string {
-	return slices.SortedFunc(maps.Keys(p.classes), func(a, b string) int {
-		return cmp.Compare(p.classes[a].code, p.classes[b].code)
-	})
-}
-
-// Counts reports whether limits count a class.
-func (p *Policy) Counts(class string) bool {
-	return p.classes[class] != nil && p.classes[class].counted
-}
-
-// Channels returns the names of its channels in the same order.
-func (p *Policy) Channels() []string {
-	return slices.SortedFunc(maps.Keys(p.channels), func(a, b string) int {
-		return cmp.Compare(p.channels[a], p.channels[b])
-	})
 }
 
 // Standing is what applies to a user at a time whatever the push.

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -163,10 +164,27 @@ func (p *Policy) Retain() time.Duration { return p.retain }
 // LogBound returns how many entries a user's send log can have at most.
 func (p *Policy) LogBound() int { return p.bound }
 
-// Classes, Channels and Groups return the names in the policy, sorted.
-func (p *Policy) Classes() []string  { return slices.Sorted(maps.Keys(p.classes)) }
-func (p *Policy) Channels() []string { return slices.Sorted(maps.Keys(p.channels)) }
-func (p *Policy) Groups() []string   { return slices.Sorted(maps.Keys(p.groups)) }
+// Classes returns the names of the policy's classes in the order of their codes.
+func (p *Policy) Classes() []string {
+	return slices.SortedFunc(maps.Keys(p.classes), func(a, b string) int {
+		return cmp.Compare(p.classes[a].code, p.classes[b].code)
+	})
+}
+
+// Channels returns the names of its channels in the same order.
+func (p *Policy) Channels() []string {
+	return slices.SortedFunc(maps.Keys(p.channels), func(a, b string) int {
+		return cmp.Compare(p.channels[a], p.channels[b])
+	})
+}
+
+// Groups returns the names of its groups, sorted.
+func (p *Policy) Groups() []string { return slices.Sorted(maps.Keys(p.groups)) }
+
+// Counts reports whether limits count a class.
+func (p *Policy) Counts(class string) bool {
+	return p.classes[class] != nil && p.classes[class].counted
+}
 
 // Limits returns the ids of all limits that can stop a push, those that are no
 // policy's own among them, sorted.
