@@ -41,7 +41,8 @@ type Policy struct {
 
 	classes   map[string]*class
 	channels  map[string]uint8
-	groups    map[string]int // index into views
+	all       []*group       // by name
+	groups    map[string]int // index into all, and views
 	def       int
 	views     [][]*view // of the group the profile says and the one the event says
 	strictest *view     // all groups at once
@@ -150,6 +151,9 @@ func viewOf(groups ...*group) *view {
 	return v
 }
 
+// File returns the name that the policy was read under.
+func (p *Policy) File() string { return p.doc.File() }
+
 // Version returns the version the file gives itself.
 func (p *Policy) Version() string { return p.version }
 
@@ -240,7 +244,7 @@ func (p *Policy) CheckCategories(known []string) error {
 
 // finish derives from the parsed parts what decisions need at hand.
 func (p *Policy) finish(groups []*group) {
-	p.groups = make(map[string]int, len(groups))
+	p.all, p.groups = groups, make(map[string]int, len(groups))
 	p.views = make([][]*view, len(groups))
 	for i, g := range groups {
 		p.groups[g.name] = i
