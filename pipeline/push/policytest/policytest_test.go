@@ -189,7 +189,9 @@ func TestShippedTestsNoticeEveryNumber(t *testing.T) {
 		{`quiet: "22:00-08:00"`, `quiet: "21:00-08:00"`},
 		{`quiet: "21:00-08:00"`, `quiet: "22:00-08:00"`},
 		{`quiet: "20:00-08:00"`, `quiet: "20:01-08:00"`},
-		{"{id: mkt-day, max: 1}", "{id: mkt-day, max: 2}"},
+		{"{id: mkt-day, max: 1}", "{id: mkt-day, max: 2}"}, // of minors
+		{"{id: mkt-week, max: 3}", "{id: mkt-week, max: 4}"},
+		{"quiet: \"20:00-08:00\"\n    limits:\n      - {id: mkt-day, max: 1}", "quiet: \"20:00-08:00\"\n    limits:\n      - {id: mkt-day, max: 2}"},
 		{"{class: marketing, when: personalised}", "{class: marketing, when: always}"},
 		{"label: required, ", ""},
 		{"consent: required, quiet: defer, count: true}", "consent: none, quiet: defer, count: true}"},
