@@ -139,7 +139,7 @@ func (l *linter) classes() {
 
 func (l *linter) group(g *group) {
 	at, def := path("groups", g.name), l.all[l.def]
-	if g != def && g.quiet == def.quiet && g.forbidden == def.forbidden && g.personalised == def.personalised && slices.EqualFunc(g.limits, def.limits, limit.same) {
+	if g != def && g.quiet == def.quiet && g.forbidden == def.forbidden && g.personalised == def.personalised && slices.EqualFunc(g.limits, def.limits, func(a, b limit) bool { return a.same(&b) }) {
 		l.find(FindLikeDefault, at, "differs in nothing from default; give it limits or rest hours of its own, or take it out")
 	}
 	if g.quiet == (Window{}) && (g == def || def.quiet != (Window{})) {
@@ -173,28 +173,28 @@ func (l *linter) group(g *group) {
 	}
 }
 
-// before reports whether o has no room any more whenever m has none: as many
-// windows of o as the window of m can touch hold no more than m allows.
-func (o *limit) before(m *limit, tags tagSet) bool {
-	if tags&^o.tags != 0 {
+// before reports whether l has no room any more whenever m has none: as many
+// windows of l as the window of m can touch hold no more than m allows.
+func (l *limit) before(m *limit, tags tagSet) bool {
+	if tags&^l.tags != 0 {
 		return false
 	}
 	windows := 0
 	switch {
-	case o.days > 0 && m.days > 0:
-		windows = int(ceil(m.days, o.days))
-	case o.days > 0:
-		windows = o.windows(m.rolling)
+	case l.days > 0 && m.days > 0:
+		windows = int(ceil(m.days, l.days))
+	case l.days > 0:
+		windows = l.windows(m.rolling)
 	case m.days > 0:
-		windows = int(ceil(m.days*secondsADay+slack, o.rolling))
+		windows = int(ceil(m.days*secondsADay+slack, l.rolling))
 	default:
-		windows = int(ceil(m.rolling, o.rolling))
+		windows = int(ceil(m.rolling, l.rolling))
 	}
-	return o.max*windows <= m.max
+	return l.max*windows <= m.max
 }
 
 // same reports whether two limits are one rule.
-func (l limit) same(m limit) bool {
+func (l *limit) same(m *limit) bool {
 	return l.id == m.id && l.tags == m.tags && l.rolling == m.rolling && l.days == m.days && l.max == m.max
 }
 

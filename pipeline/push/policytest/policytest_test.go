@@ -49,7 +49,7 @@ func TestParseRefuses(t *testing.T) {
   - name: slips
     now: 2026-11-24 12:00
     usr: {zone: UTC}
-    push: {class: marketting, channel: app, hits: fraud}
+    push: {class: marketin, channel: app, hits: fraud}
     want: {decision: maybe, reason: capp, limit: mkt-dya, flags: [zone-default]}
   - name: ""
     now: none
@@ -73,8 +73,8 @@ func TestParseRefuses(t *testing.T) {
 `), shipped(t))
 	want := `t.yaml:3:10: tests[0].now: "2026-11-24 12:00" is not a time; write it in whole seconds and with its zone, like 2026-11-24T12:00:00+08:00
 t.yaml:4:5: tests[0].usr: unknown name; did you mean "user"?
-t.yaml:5:19: tests[0].push.class: unknown class "marketting"; did you mean "marketing"?
-t.yaml:5:51: tests[0].push.hits: "fraud" is a text; give a list, such as [fraud]
+t.yaml:5:19: tests[0].push.class: unknown class "marketin"; did you mean "marketing"?
+t.yaml:5:49: tests[0].push.hits: "fraud" is a text; give a list, such as [fraud]
 t.yaml:6:22: tests[0].want.decision: unknown decision "maybe"; known are allow, defer, deny
 t.yaml:6:37: tests[0].want.reason: unknown reason "capp"; did you mean "cap"?
 t.yaml:6:50: tests[0].want.limit: unknown limit "mkt-dya"; did you mean "mkt-day"?
@@ -237,4 +237,30 @@ func TestFileOf(t *testing.T) {
 			t.Errorf("%s: %s, want %s", policy, got, want)
 		}
 	}
+}
+
+// Whatever a file of tests says, reading it ends with cases that can be run or
+// with problems.
+func FuzzParse(f *testing.F) {
+	src, err := os.ReadFile("../../../configs/push.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	p, err := push.ParsePolicy("push.yaml", src)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("tests: [{name: a, now: 2026-11-24T12:00:00+08:00, push: {class: service, channel: app}, want: {decision: allow}}]")
+	f.Add("tests: [{name: a, now: 2106-02-07T06:28:15Z, user: {quiet: \"00:00-23:59\", daily_max: 99999999, grants: [{class: content, channel: app}]}, history: [{time: 1970-01-01T00:00:00Z, class: service, channel: app, times: 128}], push: {class: content, channel: app, expires: none, time: none}, want: {decision: deny, reason: cap}}]")
+	f.Fuzz(func(t *testing.T, src string) {
+		cases, err := Parse("t.yaml", []byte(src), p)
+		if (len(cases) == 0) != (err != nil) {
+			t.Fatalf("%d cases and error %v", len(cases), err)
+		}
+		for _, failure := range Run(cases, p) {
+			if failure.Error() == "" || failure.Diff() == "" {
+				t.Error("a failure that says nothing")
+			}
+		}
+	})
 }
