@@ -16,6 +16,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
@@ -84,7 +85,21 @@ func (d *desk) begin(cfg *config.Config, f *inForce) {
 			d.t.Error(err)
 		}
 	})
-	p, err := pipeline.New(pipeline.Options{Source: "desk", Force: f.Force, Events: cfg.Events,
+	var store *push.Store
+	if f.Policy != nil { // no push is judged here, so no Redis is asked
+		d.write("pseudonym.key", strings.Repeat("k", 32))
+		cfg.Push.PseudonymKeyFile = filepath.Join(d.dir, "pseudonym.key")
+		d.next.Push.PseudonymKeyFile = cfg.Push.PseudonymKeyFile
+		if store, err = push.NewStore(push.Options{Config: cfg.Push}); err != nil {
+			d.t.Fatal(err)
+		}
+		d.t.Cleanup(func() {
+			if err := store.Close(); err != nil {
+				d.t.Error(err)
+			}
+		})
+	}
+	p, err := pipeline.New(pipeline.Options{Source: "desk", Force: f.Force, Store: store, Events: cfg.Events,
 		Sinks: []pipeline.NamedSink{{Name: "evidence", Sink: &sinks.Evidence{Log: log}}}})
 	if err != nil {
 		d.t.Fatal(err)
