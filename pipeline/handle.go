@@ -132,6 +132,9 @@ func New(o Options) (*Pipeline, error) {
 // from now on. Batches in hand keep what they began with.
 func (p *Pipeline) Enforce(f Force) {
 	p.metrics.hitsOf(f.Rules)
+	if f.Policy != nil {
+		p.store.Enforce(f.Policy)
+	}
 	f.tally = newTally(f.Rules, f.Breaker)
 	p.watch.follow(f.Policy)
 	p.force.Store(&f)

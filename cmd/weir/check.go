@@ -7,6 +7,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/app"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/push"
 )
 
 type checkCmd struct {
@@ -21,9 +22,10 @@ func (c *checkCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	fmt.Fprintf(s.out, "configuration  %s\n", c.Config)
+	var found push.Report
 	var online error
 	if c.Online {
-		online = app.CheckOnline(ctx, cfg)
+		found, online = app.CheckOnline(ctx, cfg)
 	}
 	load := func() (pipeline.Force, error) { return app.LoadForce(cfg) }
 	if cfg.Rules.Topic != "" {
@@ -42,6 +44,12 @@ func (c *checkCmd) Run(ctx context.Context, s streams) error {
 		fmt.Fprintln(s.out, line)
 	}
 	if c.Online {
+		for _, line := range found.Facts {
+			fmt.Fprintf(s.out, "%-14s %s\n", "redis", line)
+		}
+		for _, line := range found.Warnings {
+			fmt.Fprintf(s.out, "%-14s %s\n", "warning", line)
+		}
 		if online != nil {
 			return online
 		}

@@ -36,7 +36,7 @@ func (c *pushExplainCmd) Run(ctx context.Context, s streams) (err error) {
 	if err := c.misuse(policy); err != nil {
 		return &codeError{err, exitMisuse}
 	}
-	user, err := store.Inspect(ctx, []byte(c.User))
+	user, err := store.InspectUser(ctx, []byte(c.User))
 	if err != nil {
 		return awayError(err)
 	}

@@ -40,7 +40,7 @@ func (c *pushForgetCmd) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return &codeError{err, exitMisuse}
 	}
-	user, err := store.Inspect(ctx, []byte(c.User))
+	user, err := store.InspectUser(ctx, []byte(c.User))
 	if err != nil {
 		return awayError(err)
 	}

@@ -45,7 +45,7 @@ func (c *pushRebuildCmd) Run(ctx context.Context, s streams) (err error) {
 	if !c.Since.Before(now) {
 		return &codeError{errors.New("--since: is yet to come; nothing was decided after it"), exitMisuse}
 	}
-	if _, err := store.Inspect(ctx, nil); err != nil { // before hours of reading
+	if _, err := store.InspectUser(ctx, nil); err != nil { // before hours of reading
 		return awayError(err)
 	}
 	client, err := kafka.NewClient(cfg.Kafka, kafka.Options{})

@@ -109,7 +109,7 @@ func (p *pushWorld) send(topic, user string, e map[string]any) {
 // user returns what Redis holds of a user.
 func (p *pushWorld) user(id string) push.Inspection {
 	p.t.Helper()
-	u, err := p.store.Inspect(p.t.Context(), []byte(id))
+	u, err := p.store.InspectUser(p.t.Context(), []byte(id))
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -138,10 +138,18 @@ func (d *daemon) build(ctx context.Context) error {
 			return err
 		}
 		d.stops.push("redis client", func(context.Context) error { return d.store.Close() })
-		if err := d.store.Check(ctx); err != nil {
+		d.store.Enforce(force.Policy)
+		found, err := d.store.Inspect(ctx, force.Policy)
+		if err != nil {
 			return err
 		}
-		d.say("redis", "answers; policy %s, digest %.12s", force.Policy.Version(), force.Policy.Digest())
+		for _, line := range found.Facts {
+			d.say("redis", "%s", line)
+		}
+		for _, line := range found.Warnings {
+			d.warn("redis", line)
+		}
+		d.say("policy", "%s, digest %.12s, send logs of at most %d entries", force.Policy.Version(), force.Policy.Digest(), force.Policy.LogBound())
 		d.fallback = push.NewFallback(push.FallbackOptions{Store: d.store, Record: ev.Outage, Logger: d.log, Registerer: d.registry})
 		if err := d.settle(ctx, force.Policy); err != nil {
 			return err
@@ -188,7 +196,7 @@ func (d *daemon) build(ctx context.Context) error {
 		d.stops.push("admin listener", func(context.Context) error { return d.admin.close() })
 	}
 	d.reloader = newReloader(d.cfg, d.o.Load, d.pipeline, d.evidence, d.log, d.registry)
-	d.reloader.build, d.reloader.topic = d.o.Build, topic
+	d.reloader.build, d.reloader.topic, d.reloader.store = d.o.Build, topic, d.store
 	if d.cfg.Rules.Receipts != "" {
 		d.reloader.receipts = newReceipts(d.client, d.cfg.Rules.Receipts, d.log, d.registry)
 	}
@@ -301,7 +309,8 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		}
 	})
-	if d.fallback != nil {
+	if d.store != nil {
+		g.Go(func() error { return d.store.Watch(ctx) })
 		g.Go(func() error { return d.fallback.Run(ctx) })
 	}
 	g.Go(func() error { return d.reloader.watch(ctx) })
@@ -321,6 +330,14 @@ func (d *daemon) run(ctx context.Context) error {
 		d.o.Up()
 	}
 	return g.Wait()
+}
+
+// warn prints one line about a component that is up but not as safe as it could be.
+func (d *daemon) warn(component, detail string) {
+	if d.o.Status != nil {
+		fmt.Fprintf(d.o.Status, "  %-9s warning: %s\n", component, detail)
+	}
+	d.log.Warn("component is less safe than it could be", "component", component, "detail", detail)
 }
 
 // say prints one line for a component that is up.

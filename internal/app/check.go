@@ -69,8 +69,8 @@ func CheckFiles(c *config.Config) error {
 }
 
 // CheckOnline asks everything outside the process that a configuration names
-// whether it is there, and returns all that is wrong.
-func CheckOnline(ctx context.Context, c *config.Config) error {
+// whether it is there, and returns what it found of Redis and all that is wrong.
+func CheckOnline(ctx context.Context, c *config.Config) (found push.Report, err error) {
 	var errs []error
 	client, err := kafka.NewClient(c.Kafka, kafka.Options{})
 	if err != nil {
@@ -79,16 +79,21 @@ func CheckOnline(ctx context.Context, c *config.Config) error {
 		errs = append(errs, CheckKafka(ctx, client, c), client.Close())
 	}
 	if c.PushesOn() {
-		errs = append(errs, checkRedis(ctx, c))
+		found, err = checkRedis(ctx, c)
+		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return found, errors.Join(errs...)
 }
 
-func checkRedis(ctx context.Context, c *config.Config) (err error) {
+func checkRedis(ctx context.Context, c *config.Config) (found push.Report, err error) {
 	store, err := push.NewStore(push.Options{Config: c.Push})
 	if err != nil {
-		return err
+		return found, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	return store.Check(ctx)
+	policy, err := LoadPolicy(&c.Push)
+	if err != nil {
+		policy = nil // whoever asks loads it, too, and says what is wrong with it
+	}
+	return store.Inspect(ctx, policy)
 }

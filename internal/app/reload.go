@@ -17,6 +17,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/sinks/evidence"
@@ -35,6 +36,7 @@ type reloader struct {
 	metrics  *reloadMetrics
 	build    string
 	breaker  *breaker
+	store    *push.Store // nil where no pushes are judged
 
 	mu      sync.Mutex
 	cfg     *config.Config // as started: what a reload cannot change is compared with it
@@ -153,6 +155,9 @@ func (r *reloader) swap(ctx context.Context, o *offer, why string) error {
 	if err == nil {
 		f.Force, err = keepTripped(r.pipeline.InForce(), f.Force)
 	}
+	if err == nil && r.promisesMore(f.Policy) {
+		_, err = r.store.Inspect(ctx, f.Policy)
+	}
 	if err == nil {
 		err = r.enforce(ctx, f, forceBody{Why: why})
 	}
@@ -169,6 +174,13 @@ func (r *reloader) swap(ctx context.Context, o *offer, why string) error {
 		r.refuse(o.bundle, err)
 	}
 	return err
+}
+
+// promisesMore reports whether a policy promises what the one in force does not and
+// only Redis can keep. Any other is taken up without asking Redis, which may be away.
+func (r *reloader) promisesMore(p *push.Policy) bool {
+	old := r.pipeline.InForce().Policy
+	return p != nil && old != nil && p.Replicated() && !old.Replicated()
 }
 
 // refuse says that a change was not taken up. Bundle is nil where there is none to name.

@@ -31,6 +31,10 @@ type RedisConfig struct {
 	PasswordFile string   `yaml:"password_file"` // its content without the newline at the end
 	DB           int      `yaml:"db"`
 	TLS          dial.TLS `yaml:"tls"`
+	// AcceptEviction lets Weir start on a Redis that throws records away when memory
+	// is short. It is for trying things out: what is thrown away are the counts
+	// behind caps and what users agreed to.
+	AcceptEviction bool `yaml:"accept_eviction"`
 }
 
 // DefaultConfig returns a Redis on this machine, without TLS and login.
@@ -81,6 +85,10 @@ const (
 	dialTimeout  = 200 * time.Millisecond
 	ioTimeout    = 300 * time.Millisecond
 	batchTimeout = 700 * time.Millisecond
+
+	// replicaTimeout is how long a commit waits for a replica to have it, where the
+	// policy promises that. It must stay well below ioTimeout, which runs meanwhile.
+	replicaTimeout = 100 * time.Millisecond
 )
 
 // client returns a client of Redis. It does not connect yet.

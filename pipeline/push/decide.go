@@ -6,7 +6,7 @@ import (
 )
 
 // holdFor is how long a push waits that cannot be decided because a record of
-// its user is damaged.
+// its user is damaged or the clock cannot be trusted.
 const holdFor = 15 * time.Minute
 
 // Decide says whether the push may be sent at this time, and why, and returns
@@ -88,6 +88,9 @@ func (d *decider) decide() *SendLog {
 		// Clause: push-ad
 		// Advertising without the label its user sees is denied; every push must name one class of the policy.
 		d.say(Deny, ReasonUnlabelledAd)
+	case d.class.counted && d.log.ClockOff:
+		d.Flags |= ClockOff
+		d.hold(ReasonStore)
 	case d.outage != nil && !d.goesOn(), !d.agreed(), !d.awake():
 		// They have said why.
 	case !d.class.counted:

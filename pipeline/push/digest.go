@@ -24,6 +24,8 @@ type normal struct {
 	MaxAge    time.Duration
 	Recall    time.Duration
 	AutoHalts []AutoHalt `json:",omitempty"`
+	// Left out where it is primary, which all policies were before they could say.
+	Replicated bool `json:",omitempty"`
 }
 
 type normalName struct {
@@ -57,7 +59,7 @@ type normalLimit struct {
 // sum returns the digest of the policy.
 func (p *Policy) sum(groups []*group) (string, error) {
 	n := normal{Form: 1, Version: p.version, Zone: p.zone, UserQuiet: p.userQuiet, UserDaily: p.userDaily,
-		MaxAge: p.maxAge, Recall: p.recall, AutoHalts: p.autoHalts}
+		MaxAge: p.maxAge, Recall: p.recall, AutoHalts: p.autoHalts, Replicated: p.replicated}
 	for _, c := range p.classes {
 		n.Classes = append(n.Classes, normalClass{normalName{c.name, c.code}, c.consent, c.counted, c.label, c.quiet, c.onCap, c.onOutage, c.localRatio, slices.Sorted(slices.Values(c.marketing))})
 	}

@@ -61,16 +61,6 @@ func runFallback(t *testing.T, f *Fallback) (stop func()) {
 	}
 }
 
-// until waits for a condition that others bring about.
-func until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
 func ask(t *testing.T, f *Fallback, p *Policy, now time.Time, reqs ...Request) []Decision {
 	t.Helper()
 	d, err := f.Decide(t.Context(), p, now, reqs)
@@ -438,7 +428,7 @@ groups: {default: {limits: [{id: hour, rolling: 1h, max: 5}, {id: day, days: 1, 
 		}
 		m.SetError("")
 		stop := runFallback(t, f)
-		until(t, "all is entered", func() bool { return f.Settled() == nil })
+		await(t, "all is entered", func() bool { return f.Settled() == nil })
 		stop()
 		for user, list := range history {
 			log := logOf(t, s, user)
@@ -489,8 +479,8 @@ func TestTwoInstancesExceedALimitAndBookIt(t *testing.T) {
 	m.SetError("")
 	for i, f := range fallbacks {
 		stop := runFallback(t, f)
-		until(t, "all is entered", func() bool { return f.Settled() == nil })
-		until(t, "the end is on record", func() bool { o, _ := books[i].all(); return len(o) == 2 })
+		await(t, "all is entered", func() bool { return f.Settled() == nil })
+		await(t, "the end is on record", func() bool { o, _ := books[i].all(); return len(o) == 2 })
 		stop()
 	}
 	if _, b := books[0].all(); len(b) != 0 {
@@ -532,14 +522,14 @@ func TestOutOfMemoryIsAnOutage(t *testing.T) {
 	if d := ask(t, f, p, time.Now(), pushTo("u", "1", "service"))[0]; word(d) != "allow/none" || d.Flags&Degraded == 0 {
 		t.Errorf("%s %v", word(d), d.Flags.Words())
 	}
-	until(t, "redis is asked again", func() bool { mu.Lock(); defer mu.Unlock(); return refused > 1+probes })
+	await(t, "redis is asked again", func() bool { mu.Lock(); defer mu.Unlock(); return refused > 1+probes })
 	if f.Settled() == nil {
 		t.Error("it takes redis for well that takes no writes")
 	}
 	mu.Lock()
 	full = false
 	mu.Unlock()
-	until(t, "redis takes writes", func() bool { return f.Settled() == nil })
+	await(t, "redis takes writes", func() bool { return f.Settled() == nil })
 	if n := len(logOf(t, s, "u").Entries); n != 1 {
 		t.Errorf("%d entries in the log, want 1", n)
 	}
@@ -629,7 +619,7 @@ func TestConsentAndOutcomesInAnOutage(t *testing.T) {
 		t.Errorf("consent before all is settled: %v, settled %v", err, f.Settled())
 	}
 	stop := runFallback(t, f)
-	until(t, "all is entered", func() bool { return f.Settled() == nil })
+	await(t, "all is entered", func() bool { return f.Settled() == nil })
 	stop()
 	if ok, err := s.Refund(t.Context(), []byte("u"), []byte("1")); !ok || err != nil {
 		t.Errorf("taken back %v, %v", ok, err)

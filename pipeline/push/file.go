@@ -23,6 +23,7 @@ type policyFile struct {
 	Deadline     deadlineFile          `yaml:"deadline"`
 	Recall       *span                 `yaml:"recall"`
 	AutoHalt     []autoHaltFile        `yaml:"auto_halt"`
+	Durability   durabilityRule        `yaml:"durability"`
 }
 
 type classFile struct {
@@ -83,6 +84,8 @@ type (
 	capRule     string
 	whenRule    string
 	outageRule  string
+
+	durabilityRule string
 )
 
 // The words of a policy.
@@ -102,6 +105,9 @@ const (
 	outageLocal     outageRule  = "local"
 	outageOpen      outageRule  = "open"
 	outageDeny      outageRule  = "deny"
+
+	durabilityPrimary    durabilityRule = "primary"
+	durabilityReplicated durabilityRule = "replicated"
 
 	lowerDaily = "daily_total"
 	lowerQuiet = "quiet"
@@ -128,4 +134,7 @@ func (r *capRule) UnmarshalText(b []byte) error   { return oneOf(r, b, capDrop, 
 func (r *whenRule) UnmarshalText(b []byte) error  { return oneOf(r, b, whenAlways, whenPersonal) }
 func (r *outageRule) UnmarshalText(b []byte) error {
 	return oneOf(r, b, outageHold, outageLocal, outageOpen, outageDeny)
+}
+func (r *durabilityRule) UnmarshalText(b []byte) error {
+	return oneOf(r, b, durabilityPrimary, durabilityReplicated)
 }

@@ -17,9 +17,9 @@ type Inspection struct {
 	Log          SendLog
 }
 
-// Inspect reads what Redis holds of a user and changes nothing. A damaged record
+// InspectUser reads what Redis holds of a user and changes nothing. A damaged record
 // is no error: it is marked as unreadable, as Decide would see it.
-func (s *Store) Inspect(ctx context.Context, user []byte) (Inspection, error) {
+func (s *Store) InspectUser(ctx context.Context, user []byte) (Inspection, error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	name := s.names.user(user)
@@ -50,7 +50,7 @@ type Deleted struct {
 // and is decided again, as that of a user nobody knows. If the process dies in
 // here, the profile is gone and the log may be there; called again, it is deleted.
 func (s *Store) Forget(ctx context.Context, p *Policy, user []byte, now time.Time) (done Deleted, err error) {
-	held, err := s.Inspect(ctx, user)
+	held, err := s.InspectUser(ctx, user)
 	if err != nil {
 		return Deleted{}, err
 	}

@@ -19,7 +19,7 @@ func TestInspect(t *testing.T) {
 	p := loadPolicy(t, shippedPolicy)
 	eachRedis(t, func(t *testing.T, addr string) {
 		s := newStore(t, addr)
-		got, err := s.Inspect(t.Context(), []byte("u"))
+		got, err := s.InspectUser(t.Context(), []byte("u"))
 		if err != nil || got.HasProfile || got.HasLog || got.Profile.DailyMax != NoDailyMax {
 			t.Fatalf("a user nobody knows: %+v, %v", got, err)
 		}
@@ -29,7 +29,7 @@ func TestInspect(t *testing.T) {
 		d := decide(t, s, p, noon, pushTo("u", "1", "marketing"))
 		before := logOf(t, s, "u")
 		for range 2 {
-			got, err = s.Inspect(t.Context(), []byte("u"))
+			got, err = s.InspectUser(t.Context(), []byte("u"))
 			if err != nil || !got.HasProfile || !got.HasLog || got.Pseudonym != d.Pseudonym || got.PseudonymKey != d.PseudonymKey {
 				t.Fatalf("%+v, %v", got, err)
 			}
@@ -40,7 +40,7 @@ func TestInspect(t *testing.T) {
 		if err := s.client.Set(t.Context(), logKey(got.Pseudonym), "not a log", time.Hour).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if got, err = s.Inspect(t.Context(), []byte("u")); err != nil || !got.Log.Unreadable || !got.HasLog {
+		if got, err = s.InspectUser(t.Context(), []byte("u")); err != nil || !got.Log.Unreadable || !got.HasLog {
 			t.Errorf("a damaged log: %+v, %v", got, err)
 		}
 	})
@@ -64,7 +64,7 @@ func TestForget(t *testing.T) {
 				t.Fatalf("%+v, %v; want %+v", done, err, want)
 			}
 		}
-		if got, err := s.Inspect(t.Context(), []byte("u")); err != nil || got.HasProfile || got.HasLog {
+		if got, err := s.InspectUser(t.Context(), []byte("u")); err != nil || got.HasProfile || got.HasLog {
 			t.Errorf("after it: %+v, %v", got, err)
 		}
 		if d := decide(t, s, p, later, pushTo("u", "2", "marketing")); word(d) != "deny/no-consent" {
@@ -106,7 +106,7 @@ func TestForgetLeavesWhatIsToBeCalledBack(t *testing.T) {
 		if done, err := s.Forget(t.Context(), p, []byte("u"), noon.Add(time.Hour)); err != nil || done.Profile || done.Kept != 0 {
 			t.Errorf("later: %+v, %v", done, err)
 		}
-		if got, err := s.Inspect(t.Context(), []byte("u")); err != nil || got.HasProfile || got.HasLog || !got.Profile.Forgotten.set() {
+		if got, err := s.InspectUser(t.Context(), []byte("u")); err != nil || got.HasProfile || got.HasLog || !got.Profile.Forgotten.set() {
 			t.Errorf("after it: %+v, %v", got, err)
 		}
 	})
@@ -130,7 +130,7 @@ func TestForgetMeanwhile(t *testing.T) {
 		if d := decide(t, s, p, noon, pushTo("u", "1", "marketing")); word(d) != "deny/no-consent" {
 			t.Errorf("%s, want deny/no-consent", word(d))
 		}
-		if got, err := s.Inspect(t.Context(), []byte("u")); err != nil || got.HasProfile || got.HasLog {
+		if got, err := s.InspectUser(t.Context(), []byte("u")); err != nil || got.HasProfile || got.HasLog {
 			t.Errorf("it came back: %+v, %v", got, err)
 		}
 	})
@@ -144,7 +144,7 @@ func TestInspectAndForgetWithoutRedis(t *testing.T) {
 	m.Close()
 	var wg sync.WaitGroup
 	for what, ask := range map[string]func(context.Context) error{
-		"inspect": func(ctx context.Context) error { _, err := s.Inspect(ctx, []byte("u")); return err },
+		"inspect": func(ctx context.Context) error { _, err := s.InspectUser(ctx, []byte("u")); return err },
 		"forget":  func(ctx context.Context) error { _, err := s.Forget(ctx, p, []byte("u"), noon); return err },
 	} {
 		wg.Go(func() {

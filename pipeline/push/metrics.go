@@ -1,6 +1,7 @@
 package push
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,9 +18,18 @@ type metrics struct {
 	recalls     prometheus.Counter
 	skew        prometheus.Gauge
 	lag         prometheus.Gauge
-	errors      map[string]prometheus.Counter
-	damaged     map[string]prometheus.Counter
-	profiles    map[bool]prometheus.Counter
+	eviction    prometheus.Gauge
+	tries       prometheus.Histogram
+	entries     prometheus.Histogram
+	unconfirmed prometheus.Counter
+	limits      *prometheus.HistogramVec
+
+	mu    sync.Mutex
+	named map[string]prometheus.Observer // series of limits
+
+	errors   map[string]prometheus.Counter
+	damaged  map[string]prometheus.Counter
+	profiles map[bool]prometheus.Counter
 }
 
 // The kinds of errors of the store.
@@ -29,6 +39,8 @@ const (
 	kindMemory     = "memory"
 	kindReply      = "reply"
 	kindConflict   = "conflict"
+
+	kindUnconfirmed = "unconfirmed"
 )
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -57,13 +69,21 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		recalls:  prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_push_recalls_total", Help: "Allowed pushes called back because the user withdrew consent shortly afterwards, those found again after a crash included."}),
 		lag:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_consent_view_lag_seconds", Help: "Age of the oldest consent change of the batch in hand, or of the last one when it was in effect."}),
 		skew:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_clock_skew_seconds", Help: "How far the clock of Redis is ahead of ours, of several the one farthest away."}),
+		eviction: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_redis_eviction_unsafe", Help: "1 while a Redis may throw records away when memory is short, which lifts caps and loses consent."}),
+		tries: histogram("weir_push_store_tries", "How often a batch was read and committed until all of it was; more than once because others changed the same users.",
+			[]float64{1, 2, 3, 5, 8, 13, 21, 34, maxTries}),
+		entries: histogram("weir_push_log_entries", "Entries of a send log when it was written.",
+			[]float64{1, 2, 4, 8, 16, 32, 64, maxLogBound, maxEntries}),
+		unconfirmed: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_push_unconfirmed_total", Help: "Allowed pushes that no replica confirmed in time, under a policy with durability: replicated."}),
+		limits: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "weir_push_limit_utilisation", Help: "Share of a limit that a user has used once a push is decided, by limit of the policy in force; 1 is all of it.",
+			Buckets: []float64{.25, .5, .75, .9, 1}}, []string{"limit"}),
 		errors:   make(map[string]prometheus.Counter),
 		damaged:  make(map[string]prometheus.Counter),
 		profiles: make(map[bool]prometheus.Counter),
 	}
-	reg.MustRegister(m.replays, m.refunds, m.recalls, m.conflicts, m.lag, m.skew)
+	reg.MustRegister(m.replays, m.refunds, m.recalls, m.conflicts, m.lag, m.skew, m.eviction, m.unconfirmed, m.limits)
 	errs := vec("weir_push_store_errors_total", "Batches that Redis did not take, by kind.", "kind")
-	for _, k := range []string{kindTimeout, kindConnection, kindMemory, kindReply, kindConflict} {
+	for _, k := range []string{kindTimeout, kindConnection, kindMemory, kindReply, kindConflict, kindUnconfirmed} {
 		m.errors[k] = errs.WithLabelValues(k)
 	}
 	damaged := vec("weir_push_damaged_records_total", "Times a record in Redis could not be read.", "record")
@@ -74,6 +94,25 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.profiles[true] = profiles.WithLabelValues("applied")
 	m.profiles[false] = profiles.WithLabelValues("stale")
 	return m
+}
+
+// limitsOf returns the series of the policy's limits, new ones at zero, and ends
+// those of limits it does not have. A batch that began under another policy may
+// still hold one of them and write to it; nobody sees that.
+func (m *metrics) limitsOf(p *Policy) map[string]prometheus.Observer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	limits := make(map[string]prometheus.Observer)
+	for id := range p.limitIDs() {
+		limits[id] = m.limits.WithLabelValues(id)
+	}
+	for id := range m.named {
+		if limits[id] == nil {
+			m.limits.DeleteLabelValues(id)
+		}
+	}
+	m.named = limits
+	return limits
 }
 
 // fallbackMetrics are what operators see of outages of Redis.

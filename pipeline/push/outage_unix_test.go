@@ -15,13 +15,13 @@ import (
 	"github.com/weir-moderation/weir/pipeline/event"
 )
 
-// redisServer is a redis-server of the test's own, which can be stopped and killed.
-type redisServer struct {
+// durableServer is a redis-server of the test's own, which can be stopped and killed.
+type durableServer struct {
 	addr, dir string
 	cmd       *exec.Cmd
 }
 
-func startRedisServer(t *testing.T) *redisServer {
+func startDurableServer(t *testing.T) *durableServer {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("there is no redis-server here")
@@ -30,7 +30,7 @@ func startRedisServer(t *testing.T) *redisServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &redisServer{addr: l.Addr().String(), dir: t.TempDir()}
+	r := &durableServer{addr: l.Addr().String(), dir: t.TempDir()}
 	l.Close()
 	r.start(t)
 	t.Cleanup(func() { r.kill(t) })
@@ -38,14 +38,14 @@ func startRedisServer(t *testing.T) *redisServer {
 }
 
 // start starts it, on what it wrote before.
-func (r *redisServer) start(t *testing.T) {
+func (r *durableServer) start(t *testing.T) {
 	t.Helper()
 	_, port, _ := net.SplitHostPort(r.addr)
 	r.cmd = exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", r.dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no")
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "redis-server answers", func() bool {
+	await(t, "redis-server answers", func() bool {
 		c, err := net.DialTimeout("tcp", r.addr, time.Second)
 		if err == nil {
 			c.Close()
@@ -54,14 +54,14 @@ func (r *redisServer) start(t *testing.T) {
 	})
 }
 
-func (r *redisServer) signal(t *testing.T, s syscall.Signal) {
+func (r *durableServer) signal(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	if err := r.cmd.Process.Signal(s); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (r *redisServer) kill(t *testing.T) {
+func (r *durableServer) kill(t *testing.T) {
 	if r.cmd == nil {
 		return
 	}
@@ -79,16 +79,16 @@ func TestRealRedisGoesAwayAndComesBack(t *testing.T) {
 	p := loadPolicy(t, shippedPolicy)
 	for _, c := range []struct {
 		name       string
-		away, back func(t *testing.T, r *redisServer)
+		away, back func(t *testing.T, r *durableServer)
 		kinds      []string
 	}{
-		{"frozen", func(t *testing.T, r *redisServer) { r.signal(t, syscall.SIGSTOP) },
-			func(t *testing.T, r *redisServer) { r.signal(t, syscall.SIGCONT) }, []string{kindTimeout}},
-		{"killed", func(t *testing.T, r *redisServer) { r.kill(t) },
-			func(t *testing.T, r *redisServer) { r.start(t) }, []string{kindConnection, kindTimeout}},
+		{"frozen", func(t *testing.T, r *durableServer) { r.signal(t, syscall.SIGSTOP) },
+			func(t *testing.T, r *durableServer) { r.signal(t, syscall.SIGCONT) }, []string{kindTimeout}},
+		{"killed", func(t *testing.T, r *durableServer) { r.kill(t) },
+			func(t *testing.T, r *durableServer) { r.start(t) }, []string{kindConnection, kindTimeout}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := startRedisServer(t)
+			r := startDurableServer(t)
 			config := configFor(t, r.addr)
 			s, other := storeFor(t, config), storeFor(t, config)
 			f, b := newFallback(s)
@@ -139,8 +139,8 @@ func TestRealRedisGoesAwayAndComesBack(t *testing.T) {
 				}
 			}
 			c.back(t, r)
-			until(t, "redis is back", func() bool { return f.Settled() == nil })
-			until(t, "the end is on record", func() bool { o, _ := b.all(); return len(o) == 2 })
+			await(t, "redis is back", func() bool { return f.Settled() == nil })
+			await(t, "the end is on record", func() bool { o, _ := b.all(); return len(o) == 2 })
 			stop()
 			total := 0
 			for u := range users {

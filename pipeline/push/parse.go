@@ -282,6 +282,7 @@ func (c *compiler) settings() {
 			c.bad(fmt.Sprintf("user_may_lower[%d]", i), "%q is nothing a user can set; choose from %s, %s", name, lowerDaily, lowerQuiet)
 		}
 	}
+	p.replicated = f.Durability == durabilityReplicated
 	p.deadline = make(map[string]bool)
 	for i, name := range f.Deadline.RequiredFor {
 		at := fmt.Sprintf("deadline.required_for[%d]", i)

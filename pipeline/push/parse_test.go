@@ -130,6 +130,7 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		{"count: false, on_outage: open", "count: false"},
 		{"count: true, on_outage: hold", "count: true"},
 		{"\nrecall: 15m\n", "\n"},
+		{"durability: primary", ""},
 	} {
 		if replaced(c[0], c[1]) != base {
 			t.Errorf("%q instead of %q says the same, but gives another digest", c[1], c[0])
@@ -161,6 +162,7 @@ func TestDigestIsOfTheMeaning(t *testing.T) {
 		{"max_age: 24h", "max_age: 12h"},
 		{"required_for: [content, ", "required_for: ["},
 		{"recall: 15m", "recall: 20m"},
+		{"durability: primary", "durability: replicated"},
 	} {
 		d := replaced(c[0], c[1])
 		if other, taken := digests[d]; taken {

@@ -53,8 +53,9 @@ type Policy struct {
 	deadline map[string]bool // classes that must have one
 	maxAge   time.Duration   // which ends this long after the event's time at the latest
 
-	recall    time.Duration // for how long an allowed push may be called back
-	autoHalts []AutoHalt
+	recall     time.Duration // for how long an allowed push may be called back
+	autoHalts  []AutoHalt
+	replicated bool // what is allowed must be on a replica, too
 
 	keep   [numTags]int64 // for how many seconds entries of a tag are seen by any limit
 	retain time.Duration  // how long a log is kept after its last entry
@@ -164,6 +165,24 @@ func (p *Policy) Digest() string { return p.digest }
 // Retain returns how long a send log is kept after its last entry: what is older
 // no window sees any more.
 func (p *Policy) Retain() time.Duration { return p.retain }
+
+// Replicated reports whether the policy promises that an allowed push outlives
+// the loss of its primary Redis (durability: replicated).
+func (p *Policy) Replicated() bool { return p.replicated }
+
+// limitIDs yields the name of every limit that can be met, the user's own among them.
+func (p *Policy) limitIDs() func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for i := range p.strictest.limits {
+			if !yield(p.strictest.limits[i].id) {
+				return
+			}
+		}
+		if p.userDaily {
+			yield(limitUserDaily)
+		}
+	}
+}
 
 // LogBound returns how many entries a user's send log can have at most.
 func (p *Policy) LogBound() int { return p.bound }

@@ -75,7 +75,7 @@ func Reasons() []ReasonText {
 		{ReasonWithdrawn, "the user has withdrawn consent to its class on its channel"},
 		{ReasonQuietHours, "it is rest time where the user is"},
 		{ReasonCap, "the user has had as many as a limit allows"},
-		{ReasonStore, "the user's send log cannot be read or Redis is away, so nobody knows how many they have had"},
+		{ReasonStore, "Redis is away, or the user's send log cannot be read or its times not be compared with ours, so nobody knows how many they have had"},
 		{ReasonHeld, "the user's profile cannot be read, so nobody knows what they agreed to"},
 	}
 }
@@ -239,7 +239,7 @@ const (
 )
 
 // Flags are what an auditor should see about a decision beside its reason.
-type Flags uint8
+type Flags uint16
 
 // The flags.
 const (
@@ -257,12 +257,19 @@ const (
 	ClassDoubtful
 	// Degraded: Redis was away, so it was decided by what this process remembered and by the policy's rule for that.
 	Degraded
+	// Unconfirmed: the policy says durability: replicated, but no replica confirmed
+	// in time that it has what this allowed push consumed. If the primary dies now,
+	// as many may be sent above the caps.
+	Unconfirmed
+	// ClockOff: the clocks of this machine and of Redis are too far apart to count
+	// in windows of time; counted pushes wait.
+	ClockOff
 )
 
 // Words returns the set flags by name.
 func (f Flags) Words() []string {
 	words := []string{}
-	for i, w := range [...]string{"group-conflict", "group-unknown", "zone-defaulted", "profile-unreadable", "log-unreadable", "class-doubtful", "degraded"} {
+	for i, w := range [...]string{"group-conflict", "group-unknown", "zone-defaulted", "profile-unreadable", "log-unreadable", "class-doubtful", "degraded", "unconfirmed", "clock-off"} {
 		if f>>i&1 != 0 {
 			words = append(words, w)
 		}

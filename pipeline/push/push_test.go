@@ -21,7 +21,15 @@ import (
 	"github.com/weir-moderation/weir/pipeline/event"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The client tries once a second whether a server that is gone is there again,
+	// and ends that only then when it is closed.
+	tries := goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial")
+	goleak.VerifyTestMain(m, tries, goleak.Cleanup(func(code int) {
+		stopShared()
+		os.Exit(code)
+	}))
+}
 
 const shippedPolicy = "../../configs/push.yaml"
 
@@ -38,17 +46,13 @@ func loadPolicy(t testing.TB, file string) *Policy {
 	return p
 }
 
-// eachRedis runs a test on the embedded Redis and, if WEIR_TEST_REDIS names one
-// (host:port), on a real one.
+// eachRedis runs a test on the embedded Redis, on a redis-server (the one
+// WEIR_TEST_REDIS names, host:port, or one of the tests' own) and on a cluster of
+// three, whose addresses are joined by commas.
 func eachRedis(t *testing.T, test func(t *testing.T, addr string)) {
 	t.Run("embedded", func(t *testing.T) { test(t, startRedis(t).Addr()) })
-	t.Run("real", func(t *testing.T) {
-		addr := os.Getenv("WEIR_TEST_REDIS")
-		if addr == "" {
-			t.Skip("WEIR_TEST_REDIS is not set; give it host:port of a redis-server")
-		}
-		test(t, addr)
-	})
+	t.Run("real", func(t *testing.T) { test(t, sharedServer(t)) })
+	t.Run("cluster", func(t *testing.T) { test(t, sharedCluster(t)) })
 }
 
 // startRedis starts an embedded Redis that also says what a real one says of its memory.
@@ -73,7 +77,7 @@ func answerInfo(m *miniredis.Miniredis, memory, replication string) {
 func configFor(t testing.TB, addr string) Config {
 	t.Helper()
 	c := DefaultConfig()
-	c.Redis.Addrs = []string{addr}
+	c.Redis.Addrs = strings.Split(addr, ",")
 	c.PseudonymKeyFile = filepath.Join(t.TempDir(), "pseudonym.key")
 	if err := os.WriteFile(c.PseudonymKeyFile, []byte(rand.Text()+rand.Text()), 0o600); err != nil {
 		t.Fatal(err)
@@ -91,9 +95,11 @@ func storeFor(t testing.TB, c Config) *Store {
 	written := &writtenKeys{keys: make(map[string]bool)}
 	s.client.AddHook(written)
 	t.Cleanup(func() {
+		pipe := s.client.Pipeline()
 		for key := range written.keys {
-			s.client.Del(context.Background(), key) // the test may have stopped the server
+			pipe.Del(context.Background(), key)
 		}
+		_, _ = pipe.Exec(context.Background()) // the test may have stopped the server
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
@@ -114,7 +120,7 @@ func (w *writtenKeys) ProcessHook(next redis.ProcessHook) redis.ProcessHook { re
 func (w *writtenKeys) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		for _, c := range cmds {
-			if c.Name() == "evalsha" {
+			if c.Name() == "evalsha" || c.Name() == "eval" {
 				w.mu.Lock()
 				w.keys[fmt.Sprint(c.Args()[5])] = true
 				w.mu.Unlock()

@@ -71,6 +71,9 @@ type SendLog struct {
 	Entries []Entry
 	// Unreadable tells that there is a record, but it is damaged.
 	Unreadable bool
+	// ClockOff tells that our clock is too far from that of Redis, by which alone
+	// those who write into the log can be compared.
+	ClockOff bool
 }
 
 // ParseSendLog reads a record. An empty one is the log of a user who was sent

@@ -7,7 +7,10 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +39,30 @@ type Store struct {
 	metrics *metrics
 	script  *redis.Script
 	recent  *recent // who was seen last; nil where no [Fallback] asks
+	force   atomic.Pointer[force]
+	// acceptEviction is what the configuration says of a Redis that evicts.
+	acceptEviction bool
+	checkEvery     time.Duration
+	skew           atomic.Int64 // how far the clock of Redis is ahead of ours, in nanoseconds
+}
+
+// force is what the policy in force means to the store.
+type force struct {
+	policy *Policy
+	limits map[string]prometheus.Observer
+}
+
+// Enforce tells the store which policy is in force, so that [Store.Check] asks
+// for what it promises, consent waits for replicas if it says so, and its limits
+// have their metrics. Decisions are given theirs with each call.
+func (s *Store) Enforce(p *Policy) {
+	s.force.Store(&force{policy: p, limits: s.metrics.limitsOf(p)})
+}
+
+// replicated reports whether the policy in force wants replicas to have what is written.
+func (s *Store) replicated() bool {
+	f := s.force.Load()
+	return f != nil && f.policy.replicated
 }
 
 // Options is what a Store is made of.
@@ -76,6 +103,9 @@ func NewStore(o Options) (*Store, error) {
 		log:     o.Logger,
 		metrics: newMetrics(o.Registerer),
 		script:  redis.NewScript(commitScript),
+
+		acceptEviction: o.Config.Redis.AcceptEviction,
+		checkEvery:     checkEvery,
 	}, nil
 }
 
@@ -115,13 +145,29 @@ type update struct {
 	options []any // of SET
 }
 
+// asItIs writes a record of a user as it stands, where there is one. What is
+// read may have been written by a call that never heard whether a replica has
+// it. Replication keeps the order, so once a replica has this it has that, too.
+func asItIs(user, profile, log string) update {
+	switch {
+	case log != "":
+		return update{key: logKey(user), record: []byte(log), options: []any{"KEEPTTL"}}
+	case profile != "":
+		return update{key: profileKey(user), record: []byte(profile), options: []any{"KEEPTTL"}}
+	}
+	return update{}
+}
+
 // maxTries is how often the records of a user are read and committed again
 // because somebody else was faster. That happens only while two processes hold
 // the same user's partition; with the wait between tries, eight of them hammering
 // one user needed eleven.
 const maxTries = 50
 
-var errConflicts = errors.New("too many conflicts: other processes keep changing the same users; if it lasts, look for two deployments that read the same topics")
+var (
+	errConflicts   = errors.New("too many conflicts: other processes keep changing the same users; if it lasts, look for two deployments that read the same topics")
+	errUnconfirmed = fmt.Errorf("no replica of redis has confirmed the write within %v, which the policy promises (durability: replicated); look at the replicas and at what lies between", replicaTimeout)
+)
 
 // stuck is an error about some users only: their records kept changing. Those of
 // all others are written.
@@ -134,84 +180,229 @@ func (e *stuck) Is(target error) bool { return target == errConflicts }
 // transact reads the records of the users, asks change what becomes of each, and
 // commits. It asks again for users whose records changed meanwhile. The whole has
 // a time limit, so that a frozen Redis gives an error.
+//
+// Where the policy in force promises durability: replicated, it returns nil only
+// when a replica has all of it. On an error what it wrote may stand; called again,
+// it waits for that to be confirmed, too.
 func (s *Store) transact(ctx context.Context, users []string, change func(i int, profile, log string) update) error {
+	replicated := s.replicated()
+	unconfirmed, err := s.commit(ctx, users, replicated, func(i int, profile, log string) update {
+		u := change(i, profile, log)
+		if u.key == "" && replicated {
+			return asItIs(users[i], profile, log)
+		}
+		return u
+	})
+	if err == nil && len(unconfirmed) > 0 {
+		s.metrics.errors[kindUnconfirmed].Inc()
+		return errUnconfirmed
+	}
+	return err
+}
+
+// commit is transact for who can live with what no replica has confirmed: it
+// returns which users those are, by index.
+func (s *Store) commit(ctx context.Context, users []string, replicated bool, change func(i int, profile, log string) update) (unconfirmed []int, err error) {
 	limited, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	committed := func() {}
 	if s.recent != nil {
 		change, committed = s.recent.watch(users, change)
 	}
-	err := s.try(limited, users, change)
-	if err == nil {
+	c := commit{store: s, users: users, change: change, replicated: replicated}
+	if err = c.run(limited); err == nil {
 		committed()
 	}
 	if err != nil && ctx.Err() == nil {
-		s.metrics.errors[kindOf(err)].Inc()
+		kind := kindOf(err)
+		s.metrics.errors[kind].Inc()
+		if cluster, ok := s.client.(*redis.ClusterClient); ok && (kind == kindTimeout || kind == kindConnection) {
+			// A primary that is gone may have a successor already; by itself the
+			// client asks for one only every ten seconds.
+			cluster.ReloadState(ctx)
+		}
 	}
-	return err
+	return c.unconfirmed, err
 }
 
-func (s *Store) try(ctx context.Context, users []string, change func(i int, profile, log string) update) error {
-	pending := make([]int, len(users))
-	for i := range pending {
-		pending[i] = i
+// commit is one read-compute-write of a batch of users.
+type commit struct {
+	store      *Store
+	users      []string
+	change     func(i int, profile, log string) update
+	replicated bool
+
+	pending     []int // users whose turn it is
+	unconfirmed []int // users written to a primary, but to no replica in time
+	// Redis was restarted, failed over, or told to forget its scripts: of these
+	// users it is sent whole. That loads it where it was missing and nowhere else.
+	whole map[int]bool
+	// The slots of these users are moving to another primary of the cluster: only
+	// the cluster client can follow them, and it knows no WAIT.
+	moving map[int]bool
+}
+
+func (c *commit) run(ctx context.Context) error {
+	c.pending = make([]int, len(c.users))
+	for i := range c.pending {
+		c.pending[i] = i
 	}
-	for tries := 0; len(pending) > 0; tries++ {
+	reason := errConflicts // why there are pending users after a try
+	tries := 0
+	for ; len(c.pending) > 0; tries++ {
 		if tries > maxTries {
-			return &stuck{pending}
+			if reason == errConflicts {
+				return &stuck{c.pending}
+			}
+			return reason
 		}
 		if err := pause(ctx, tries); err != nil {
-			if errors.Is(err, context.DeadlineExceeded) {
-				return &stuck{pending} // Redis has answered all the time
+			if errors.Is(err, context.DeadlineExceeded) && reason == errConflicts {
+				return &stuck{c.pending} // Redis has answered all the time
 			}
 			return err
 		}
-		records, err := s.read(ctx, users, pending)
+		records, err := c.store.read(ctx, c.users, c.pending)
+		if redirected(err) {
+			reason = err
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		commit := s.client.Pipeline()
-		var asked []int
-		var answers []*redis.Cmd
-		for k, i := range pending {
-			profile, log := records[k].profile, records[k].log
-			u := change(i, profile, log)
-			if u.key == "" {
-				continue
-			}
-			keys := []string{profileKey(users[i]), logKey(users[i]), u.key}
-			args := append([]any{version(profile), version(log), u.record}, u.options...)
-			asked = append(asked, i)
-			answers = append(answers, commit.EvalSha(ctx, s.script.Hash(), keys, args...))
-		}
-		if len(asked) == 0 {
-			return nil
+		lanes, err := c.lanes(ctx, records)
+		if err != nil {
+			return err
 		}
 		// If the process dies in here, some users have their slot taken and others
 		// not, and nobody has been told anything: the batch is judged again.
-		_, _ = commit.Exec(ctx) // each answer has its own error
-		pending = pending[:0]
-		forgotten := false
-		for k, i := range asked {
-			switch n, err := answers[k].Int(); {
-			case err == nil && n == 0: // written
-			case err == nil:
-				s.metrics.conflicts.Inc()
-				pending = append(pending, i)
-			case redis.HasErrorPrefix(err, "NOSCRIPT"):
-				forgotten = true
-				pending = append(pending, i)
-			default:
-				return fmt.Errorf("commit to redis: %w", err)
-			}
-		}
-		if forgotten { // Redis was restarted, failed over, or told to forget its scripts
-			if err := s.script.Load(ctx, s.client).Err(); err != nil {
-				return fmt.Errorf("load the script into redis: %w", err)
+		c.pending = c.pending[:0]
+		reason = errConflicts
+		send(ctx, lanes)
+		for _, l := range lanes {
+			if why, err := c.settle(ctx, l); err != nil {
+				return err
+			} else if why != nil {
+				reason = why
 			}
 		}
 	}
+	c.store.metrics.tries.Observe(float64(tries))
 	return nil
+}
+
+// lane is the part of a commit that goes to one primary, on one connection.
+type lane struct {
+	client  redis.UniversalClient
+	pipe    redis.Pipeliner
+	users   []int
+	answers []*redis.Cmd
+	wait    *redis.Cmd // nil where nobody waits for a replica
+}
+
+// lanes computes what becomes of the pending users and arranges what is to be
+// written. Where nobody waits for replicas, one lane will do: the cluster client
+// parts it by itself.
+func (c *commit) lanes(ctx context.Context, records []userRecords) ([]*lane, error) {
+	var lanes []*lane
+	s := c.store
+	for k, i := range c.pending {
+		profile, log := records[k].profile, records[k].log
+		u := c.change(i, profile, log)
+		if u.key == "" {
+			continue
+		}
+		client := s.client
+		cluster, ok := client.(*redis.ClusterClient)
+		if ok && c.replicated && !c.moving[i] {
+			// WAIT is about what its own connection has written.
+			primary, err := cluster.MasterForKey(ctx, u.key)
+			if err != nil {
+				return nil, fmt.Errorf("find the primary of a user in the redis cluster: %w", err)
+			}
+			client = primary
+		}
+		n := slices.IndexFunc(lanes, func(l *lane) bool { return l.client == client })
+		if n < 0 {
+			n = len(lanes)
+			lanes = append(lanes, &lane{client: client, pipe: client.Pipeline()})
+		}
+		l := lanes[n]
+		keys := []string{profileKey(c.users[i]), logKey(c.users[i]), u.key}
+		args := append([]any{version(profile), version(log), u.record}, u.options...)
+		l.users = append(l.users, i)
+		if c.whole[i] {
+			l.answers = append(l.answers, l.pipe.Eval(ctx, commitScript, keys, args...))
+		} else {
+			l.answers = append(l.answers, l.pipe.EvalSha(ctx, s.script.Hash(), keys, args...))
+		}
+	}
+	for _, l := range lanes {
+		if _, ok := l.client.(*redis.ClusterClient); c.replicated && !ok {
+			l.wait = l.pipe.Do(ctx, "WAIT", 1, replicaTimeout.Milliseconds())
+		}
+	}
+	return lanes, nil
+}
+
+// send sends all lanes at once. Each answer has its own error.
+func send(ctx context.Context, lanes []*lane) {
+	if len(lanes) == 1 {
+		_, _ = lanes[0].pipe.Exec(ctx)
+		return
+	}
+	var wg sync.WaitGroup
+	for _, l := range lanes {
+		wg.Go(func() { _, _ = l.pipe.Exec(ctx) })
+	}
+	wg.Wait()
+}
+
+// settle sorts the users of a lane by what became of them. If some must be tried
+// again for another reason than a conflict, it returns that.
+func (c *commit) settle(ctx context.Context, l *lane) (reason, err error) {
+	confirmed := !c.replicated
+	if l.wait != nil {
+		n, err := l.wait.Int()
+		confirmed = err == nil && n >= 1
+	}
+	note := func(users *map[int]bool, i int) {
+		if *users == nil {
+			*users = make(map[int]bool)
+		}
+		(*users)[i] = true
+	}
+	for k, i := range l.users {
+		switch n, err := l.answers[k].Int(); {
+		case err == nil && n == 0: // written
+			if !confirmed {
+				c.unconfirmed = append(c.unconfirmed, i)
+			}
+			continue
+		case err == nil:
+			c.store.metrics.conflicts.Inc()
+		case redis.HasErrorPrefix(err, "NOSCRIPT"):
+			note(&c.whole, i)
+			reason = fmt.Errorf("commit to redis: %w", err)
+		case redirected(err):
+			reason = fmt.Errorf("commit to redis: %w", err)
+			if !redis.HasErrorPrefix(err, "MOVED") {
+				note(&c.moving, i)
+			} else if cluster, ok := c.store.client.(*redis.ClusterClient); ok {
+				cluster.ReloadState(ctx)
+			}
+		default:
+			return nil, fmt.Errorf("commit to redis: %w", err)
+		}
+		c.pending = append(c.pending, i)
+	}
+	return reason, nil
+}
+
+// redirected reports whether a cluster said that the user is, or will be in a
+// moment, with another of its members.
+func redirected(err error) bool {
+	return redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK") || redis.HasErrorPrefix(err, "TRYAGAIN")
 }
 
 // userRecords are what Redis holds of one user, empty where it holds nothing.
@@ -275,6 +466,9 @@ const maxBatch = 512
 // Decide decides every push, those of one user in their order, and commits what
 // the allowed ones consume. It may be called again with the same requests at any
 // time. It sets their marks.
+//
+// Under a policy with durability: replicated, an allowed push that is not flagged
+// [Unconfirmed] is in the send log of a replica, too.
 func (s *Store) Decide(ctx context.Context, p *Policy, now time.Time, reqs []Request) ([]Decision, error) {
 	decisions := make([]Decision, len(reqs))
 	for from := 0; from < len(reqs); from += maxBatch {
@@ -285,12 +479,44 @@ func (s *Store) Decide(ctx context.Context, p *Policy, now time.Time, reqs []Req
 		}
 		s.metrics.batches.Observe(s.now().Sub(started).Seconds())
 	}
+	s.count(decisions)
+	return decisions, nil
+}
+
+// count books what decisions say about the store and the limits.
+func (s *Store) count(decisions []Decision) {
+	limits := map[string]prometheus.Observer(nil)
+	if f := s.force.Load(); f != nil {
+		limits = f.limits
+	}
 	for i := range decisions {
-		if decisions[i].Replay {
+		d := &decisions[i]
+		if d.Replay {
 			s.metrics.replays.Inc()
 		}
+		if d.Flags&Unconfirmed != 0 {
+			s.metrics.unconfirmed.Inc()
+		}
+		for k := range d.Limits {
+			l := &d.Limits[k]
+			// A policy that has just been replaced may have limits that are gone.
+			if o := limits[l.ID]; o != nil {
+				o.Observe(l.share(d.Decision == Allow))
+			}
+		}
 	}
-	return decisions, nil
+}
+
+// share returns how much of the limit is used once the push is decided.
+func (l *LimitUse) share(allowed bool) float64 {
+	n := l.Count
+	if allowed {
+		n++
+	}
+	if l.Max <= 0 {
+		return 1
+	}
+	return float64(n) / float64(l.Max)
 }
 
 func (s *Store) decide(ctx context.Context, p *Policy, now time.Time, reqs []Request, decisions []Decision) error {
@@ -300,10 +526,12 @@ func (s *Store) decide(ctx context.Context, p *Policy, now time.Time, reqs []Req
 		users.add(reqs[i].User)
 	}
 	retain := int64(p.retain / time.Second)
-	err := s.transact(ctx, users.names, func(u int, profileRecord, logRecord string) update {
+	clockOff := s.clockOff()
+	unconfirmed, err := s.commit(ctx, users.names, p.replicated, func(u int, profileRecord, logRecord string) update {
 		profile := s.profile(profileRecord)
 		log := s.sendLog(logRecord)
-		current := &log
+		log.ClockOff = clockOff
+		current, replayed := &log, false
 		for i := range users.entries(u) {
 			d, next := Decide(now, p, &profile, current, &reqs[i])
 			d.Pseudonym, d.PseudonymKey = users.names[u], s.names.id
@@ -311,19 +539,35 @@ func (s *Store) decide(ctx context.Context, p *Policy, now time.Time, reqs []Req
 				d.Mark = s.names.public(reqs[i].Mark)
 			}
 			decisions[i] = d
+			replayed = replayed || d.Replay
 			if next != nil {
 				current = next
 			}
 		}
-		if current == &log {
-			return update{}
+		switch {
+		case current != &log:
+			current.Version = nextVersion(logRecord)
+			s.metrics.entries.Observe(float64(len(current.Entries)))
+			return update{key: logKey(users.names[u]), record: current.Record(), options: []any{"EX", retain}}
+		case replayed && p.replicated:
+			return asItIs(users.names[u], profileRecord, logRecord)
 		}
-		current.Version = nextVersion(logRecord)
-		return update{key: logKey(users.names[u]), record: current.Record(), options: []any{"EX", retain}}
+		return update{}
 	})
 	e, some := errors.AsType[*stuck](err)
-	if !some {
+	if err != nil && !some {
 		return err
+	}
+	for _, u := range unconfirmed {
+		for i := range users.entries(u) {
+			// What is allowed without being counted is in no log to be lost from.
+			if d := &decisions[i]; d.Decision == Allow && p.classes[string(reqs[i].Class)].counted {
+				d.Flags |= Unconfirmed
+			}
+		}
+	}
+	if !some {
+		return nil
 	}
 	for _, u := range e.users {
 		for i := range users.entries(u) {

@@ -453,7 +453,7 @@ func TestConflictsOfOneUserHoldNobodyElse(t *testing.T) {
 	key := logKey(s.names.user([]byte("u")))
 	version := uint64(0)
 	m.Server().SetPreHook(func(_ *server.Peer, cmd string, args ...string) bool {
-		if strings.EqualFold(cmd, "EVALSHA") && slices.Contains(args, key) {
+		if strings.HasPrefix(strings.ToUpper(cmd), "EVAL") && slices.Contains(args, key) {
 			version++
 			l := SendLog{Version: version}
 			if err := m.Set(key, string(l.Record())); err != nil {
@@ -517,11 +517,23 @@ func TestConflictsAreBounded(t *testing.T) {
 	}
 }
 
-// proxy stands before a Redis and can drop the reply to one commit, together
-// with the connection.
+// proxy stands before a Redis.
 type proxy struct {
 	net.Listener
-	drop atomic.Bool
+	drop   atomic.Bool // the reply to the next commit, together with the connection
+	silent atomic.Bool // nothing gets through any more
+
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+// cut ends all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		c.Close()
+	}
 }
 
 func newProxy(t *testing.T, addr string) *proxy {
@@ -542,6 +554,9 @@ func newProxy(t *testing.T, addr string) *proxy {
 				client.Close()
 				continue
 			}
+			p.mu.Lock()
+			p.conns = append(p.conns, client, server)
+			p.mu.Unlock()
 			var dropping atomic.Bool
 			closeBoth := func() { client.Close(); server.Close() }
 			wg.Go(func() {
@@ -551,6 +566,9 @@ func newProxy(t *testing.T, addr string) *proxy {
 					n, err := client.Read(b)
 					if err != nil {
 						return
+					}
+					if p.silent.Load() {
+						continue
 					}
 					if bytes.Contains(bytes.ToLower(b[:n]), []byte("evalsha")) && p.drop.CompareAndSwap(true, false) {
 						dropping.Store(true)
@@ -567,6 +585,9 @@ func newProxy(t *testing.T, addr string) *proxy {
 					n, err := server.Read(b)
 					if err != nil || dropping.Load() { // the commit has been made
 						return
+					}
+					if p.silent.Load() {
+						continue
 					}
 					if _, err := client.Write(b[:n]); err != nil {
 						return
