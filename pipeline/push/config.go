@@ -84,7 +84,7 @@ func (c *RedisConfig) isCluster() bool { return c.Cluster || len(c.Addrs) > 1 }
 const (
 	dialTimeout  = 200 * time.Millisecond
 	ioTimeout    = 300 * time.Millisecond
-	batchTimeout = 700 * time.Millisecond
+	batchTimeout = 650 * time.Millisecond // given up within 0.7 s, the time to notice it included
 
 	// replicaTimeout is how long a commit waits for a replica to have it, where the
 	// policy promises that. It must stay well below ioTimeout, which runs meanwhile.

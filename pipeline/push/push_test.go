@@ -58,16 +58,16 @@ func eachRedis(t *testing.T, test func(t *testing.T, addr string)) {
 // startRedis starts an embedded Redis that also says what a real one says of its memory.
 func startRedis(t testing.TB) *miniredis.Miniredis {
 	m := miniredis.RunT(t)
-	answerInfo(m, "maxmemory_policy:noeviction", "role:master")
+	answerInfo(m, map[string]string{"memory": "maxmemory_policy:noeviction", "replication": "role:master"})
 	return m
 }
 
-func answerInfo(m *miniredis.Miniredis, memory, replication string) {
+func answerInfo(m *miniredis.Miniredis, sections map[string]string) {
 	m.Server().SetPreHook(func(c *server.Peer, cmd string, args ...string) bool {
 		if !strings.EqualFold(cmd, "INFO") || len(args) != 1 {
 			return false
 		}
-		c.WriteBulk("# it\r\n" + map[string]string{"memory": memory, "replication": replication}[args[0]] + "\r\n")
+		c.WriteBulk("# it\r\n" + sections[args[0]] + "\r\n")
 		return true
 	})
 }

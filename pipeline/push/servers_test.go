@@ -342,7 +342,10 @@ func sharedServer(t testing.TB) string {
 
 // sharedCluster returns the addresses of a Redis Cluster for users of the test's
 // own, joined by commas.
-func sharedCluster(t testing.TB) string {
+func sharedCluster(t testing.TB) string { return sharedMembers(t).addrs() }
+
+// sharedMembers returns the cluster itself. Whoever changes it changes it back.
+func sharedMembers(t testing.TB) members {
 	needServer(t)
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
@@ -352,7 +355,7 @@ func sharedCluster(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	return shared.cluster.addrs()
+	return shared.cluster
 }
 
 func sharedDir(t testing.TB) string {

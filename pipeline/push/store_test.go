@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2/server"
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
@@ -374,6 +375,9 @@ func TestRedisHoldsNoNames(t *testing.T) {
 func TestLostReplyConsumesOnce(t *testing.T) {
 	p := loadPolicy(t, shippedPolicy)
 	eachRedis(t, func(t *testing.T, addr string) {
+		if strings.Contains(addr, ",") {
+			t.Skip("a cluster needs a proxy for each member: TestLostReplyOfAClusterConsumesOnce")
+		}
 		proxy := newProxy(t, addr)
 		s := newStore(t, proxy.Addr().String())
 		if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("u", 1, true)}); err != nil {
@@ -701,6 +705,140 @@ func TestErrorsOfRedis(t *testing.T) {
 		}
 		if d := decide(t, s, p, noon, pushTo("u", "1", "service")); word(d) != "allow/none" {
 			t.Errorf("afterwards: %s", word(d))
+		}
+	}
+}
+
+// When Redis has no memory left, and evicts nothing, commits are refused and leave
+// nothing half written, while what writes nothing goes on.
+func TestOutOfMemory(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	server := startServer(t, "--maxmemory-policy", "noeviction")
+	s := newStore(t, server.addr)
+	if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("u", 1, true)}); err != nil {
+		t.Fatal(err)
+	}
+	decide(t, s, p, noon, pushTo("u", "1", "service"))
+	before := logOf(t, s, "u")
+	server.do(t, "CONFIG", "SET", "maxmemory", 1) // less than it has
+	_, err := s.Decide(t.Context(), p, noon, []Request{pushTo("u", "2", "service"), pushTo("v", "2", "service")})
+	if err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("%v, want it to say OOM", err)
+	}
+	if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("u", 2, false)}); err == nil || !strings.Contains(err.Error(), "OOM") {
+		t.Errorf("consent: %v, want it to say OOM", err)
+	}
+	if n := testutil.ToFloat64(s.metrics.errors[kindMemory]); n != 2 {
+		t.Errorf("weir_push_store_errors_total{kind=%q} is %v, want 2", kindMemory, n)
+	}
+	if diff := cmp.Diff(before, logOf(t, s, "u")); diff != "" {
+		t.Errorf("the log has changed: -before +after\n%s", diff)
+	}
+	got, err := s.Decide(t.Context(), p, noon, []Request{pushTo("u", "1", "service"), pushTo("w", "3", "marketing"), pushTo("w", "4", "security")})
+	if err != nil {
+		t.Fatalf("what writes nothing: %v", err)
+	}
+	for i, want := range []string{"allow/none", "deny/no-consent", "allow/none"} {
+		if word(got[i]) != want {
+			t.Errorf("%s, want %s", word(got[i]), want)
+		}
+	}
+	server.do(t, "CONFIG", "SET", "maxmemory", 0)
+	if d := decide(t, s, p, noon, pushTo("u", "2", "service")); word(d) != "allow/none" || d.Replay {
+		t.Errorf("with memory again: %s, replay %v", word(d), d.Replay)
+	}
+}
+
+// Limits have their series from the start, each observed by how much of it is
+// used; those of a policy that is no more in force are gone.
+func TestLimitUtilisation(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	s, err := NewStore(Options{Config: configFor(t, startRedis(t).Addr()), Registerer: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	series := func() map[string]string {
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := make(map[string]string)
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				if h := m.GetHistogram(); f.GetName() == "weir_push_limit_utilisation" {
+					got[m.GetLabel()[0].GetValue()] = fmt.Sprintf("%d times, %.2f in all", h.GetSampleCount(), h.GetSampleSum())
+				}
+			}
+		}
+		return got
+	}
+	shipped := loadPolicy(t, shippedPolicy)
+	s.Enforce(shipped)
+	const never = "0 times, 0.00 in all"
+	if diff := cmp.Diff(map[string]string{"mkt-hour": never, "mkt-day": never, "mkt-week": never, "sms-2day": never, "svc-day": never, limitUserDaily: never}, series()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if err := s.Apply(t.Context(), shipped, []*event.Event{consentEvent("u", 1, true)}); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range []string{"1", "2", "3"} { // the second and third are denied for the hour
+		decide(t, s, shipped, noon, pushTo("u", id, "marketing"))
+		decide(t, s, shipped, noon, pushTo("v", id, "marketing")) // nothing is asked about limits
+		if i == 0 {
+			decide(t, s, shipped, noon, pushTo("u", "1", "marketing")) // it counts once
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"mkt-hour": "3 times, 3.00 in all", "mkt-day": "3 times, 1.50 in all", "mkt-week": "3 times, 0.38 in all",
+		"sms-2day": never, "svc-day": never, limitUserDaily: never}, series()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	s.Enforce(loadPolicy(t, "testdata/plenty.good.yaml"))
+	if diff := cmp.Diff(map[string]string{"day": never, limitUserDaily: never}, series()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	decide(t, s, shipped, noon, pushTo("u", "4", "marketing")) // of a batch that began before
+	if diff := cmp.Diff(map[string]string{"day": never, limitUserDaily: never}, series()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// How often a batch had to be tried and how long logs are can be seen.
+func TestTriesAndEntriesAreObserved(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	addr := startRedis(t).Addr()
+	config := configFor(t, addr)
+	reg := prometheus.NewRegistry()
+	s, err := NewStore(Options{Config: config, Registerer: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	other := storeFor(t, config)
+	for _, store := range []*Store{s, other} {
+		if err := store.Check(t.Context()); err != nil { // loads the script
+			t.Fatal(err)
+		}
+	}
+	decide(t, s, p, noon, pushTo("u", "1", "service"))
+	s.client.AddHook(&between{do: func() { decide(t, other, p, noon, pushTo("u", "2", "service")) }})
+	decide(t, s, p, noon, pushTo("u", "3", "service"))
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, f := range families {
+		if h := f.GetMetric()[0].GetHistogram(); h != nil {
+			got[f.GetName()] = fmt.Sprint(h.GetSampleCount(), " ", h.GetSampleSum())
+		}
+	}
+	for name, want := range map[string]string{
+		"weir_push_store_tries": "2 3", // one, then two
+		"weir_push_log_entries": "3 6", // of 1, 2 that came too late, and 3
+	} {
+		if got[name] != want {
+			t.Errorf("%s has count and sum %s, want %s", name, got[name], want)
 		}
 	}
 }
