@@ -39,6 +39,7 @@ type Pipeline struct {
 	watch      *watch
 	ledger     ledger
 	waiting    waiting
+	keying     *keying
 	workers    sync.Pool // *worker
 	trap       func(*event.Event)
 }
@@ -123,6 +124,7 @@ func New(o Options) (*Pipeline, error) {
 	}
 	p.metrics = newMetrics(o.Registerer, o.Sinks, p.ledger.messages)
 	p.halting, p.watch = newHalting(o.Registerer), newWatch(o.Source, o.Instance, o.Registerer)
+	p.keying = newKeying(o.Registerer, p.log, p.now)
 	p.workers.New = func() any { return &worker{judge: p.newJudge()} }
 	p.Enforce(o.Force)
 	return p, nil
@@ -209,6 +211,7 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 	var err error
 	switch b.Kind {
 	case event.Push:
+		p.keying.see(b, w)
 		err = p.decide(ctx, w, force)
 	case event.Consent, event.Outcome:
 		err = p.apply(ctx, w, force)

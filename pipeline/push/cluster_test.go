@@ -17,7 +17,7 @@ import (
 // usersOf returns a user whose records are with each primary of a cluster.
 func usersOf(t testing.TB, s *Store, m members) (names [clusterPrimaries]string) {
 	t.Helper()
-	ranges := m[0].admin.ClusterSlots(t.Context()).Val()
+	ranges := m[0].slots(t.Context())
 	found := 0
 	for i := 0; found < clusterPrimaries && i < 10_000; i++ {
 		name := fmt.Sprint("u", i)
@@ -257,7 +257,7 @@ func TestLostReplyOfAClusterConsumesOnce(t *testing.T) {
 		return func() (bool, error) {
 			known := 0
 			for _, member := range m {
-				for _, r := range member.admin.ClusterSlots(ctx).Val() {
+				for _, r := range member.slots(ctx) {
 					for i := range m {
 						if r.Nodes[0].Addr == addr(i) {
 							known++
