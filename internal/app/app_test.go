@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/weir-moderation/weir/configs"
 	"github.com/weir-moderation/weir/internal/app"
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/internal/demo"
@@ -108,6 +109,19 @@ func TestDaemon(t *testing.T) {
 		d.decideUntil(t, "allow", func(id string) map[string]any { return push(id, "user-number-three", "marketing", "spring sale now") })
 		d.send(t, "weir.consent", "user-number-three", consent(2, false))
 		d.decideUntil(t, "withdrawn", func(id string) map[string]any { return push(id, "user-number-three", "marketing", "spring sale now") })
+	})
+	t.Run("a policy that promises what this Redis cannot keep is not taken up", func(t *testing.T) {
+		if !regexp.MustCompile(`redis +127\.0\.0\.1:\d+: redis 7\.0\.0, noeviction, .*, 0 replicas, clock `).MatchString(d.status.String()) {
+			t.Errorf("the start says nothing of what Redis keeps:\n%s", d.status)
+		}
+		if !strings.Contains(d.status.String(), "send logs of at most 106 entries") {
+			t.Errorf("the start does not say how long send logs can be:\n%s", d.status)
+		}
+		policy := shippedPolicy(t)
+		d.write(t, "policy.yaml", strings.Replace(policy, "durability: primary", "durability: replicated", 1))
+		d.reload(t, http.StatusUnprocessableEntity, "has no connected replica, but the policy promises durability: replicated")
+		d.write(t, "policy.yaml", policy+"\n# the same\n")
+		d.reload(t, http.StatusOK, "reloaded")
 	})
 	t.Run("a reload takes up new rules and refuses broken ones", func(t *testing.T) {
 		d.rules(t, "新的测试词")
@@ -199,6 +213,7 @@ type running struct {
 	url    string
 	client *kgo.Client
 	log    *lockedBuffer
+	status *lockedBuffer
 	cancel context.CancelFunc
 	done   chan error
 	seen   []*kgo.Record
@@ -241,7 +256,8 @@ func startDaemon(t *testing.T) *running {
 	t.Cleanup(d.client.Close)
 
 	file := filepath.Join(d.dir, "with-rules.yaml")
-	d.write(t, "with-rules.yaml", string(d.world.Config())+"\nrules:\n  dir: rules\n")
+	d.write(t, "with-rules.yaml", strings.Replace(string(d.world.Config()), "push:\n", "push:\n  policy: policy.yaml\n", 1)+"\nrules:\n  dir: rules\n")
+	d.write(t, "policy.yaml", shippedPolicy(t))
 	d.rules(t, "违禁测试词")
 	cfg, err := config.Load(file)
 	if err != nil {
@@ -249,11 +265,12 @@ func startDaemon(t *testing.T) *running {
 	}
 	var ctx context.Context
 	ctx, d.cancel = context.WithCancel(context.Background())
-	status, up := new(lockedBuffer), make(chan struct{})
+	d.status = new(lockedBuffer)
+	up := make(chan struct{})
 	go func() {
 		d.done <- app.Run(ctx, app.Options{
 			Config: cfg, Load: func() (*config.Config, error) { return config.Load(file) },
-			Listen: "127.0.0.1:0", Build: "test", Status: status, Up: func() { close(up) },
+			Listen: "127.0.0.1:0", Build: "test", Status: d.status, Up: func() { close(up) },
 			Logger: slog.New(slog.NewJSONHandler(d.log, nil)),
 		})
 	}()
@@ -265,8 +282,18 @@ func startDaemon(t *testing.T) *running {
 	case <-time.After(time.Minute):
 		t.Fatal("weir is not up")
 	}
-	d.url = regexp.MustCompile(`http://[0-9.:]+`).FindString(status.String())
+	d.url = regexp.MustCompile(`http://[0-9.:]+`).FindString(d.status.String())
 	return d
+}
+
+// shippedPolicy is the policy in the binary.
+func shippedPolicy(t *testing.T) string {
+	t.Helper()
+	b, err := configs.FS.ReadFile("push.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func (d *running) stop(t *testing.T) {

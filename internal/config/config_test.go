@@ -56,6 +56,7 @@ func TestParse(t *testing.T) {
 	want.Rules.Benign, want.Rules.FalseAlarms = "/etc/weir/benign.jsonl", rules.Budget{Set: 2500, Rule: 5}
 	want.Push.Policy, want.Push.PseudonymKeyFile = "/etc/weir/push.yaml", "/run/secrets/pseudonym"
 	want.Push.Redis.Addrs, want.Push.Redis.Cluster = []string{"redis-1.example.org:6379", "redis-2.example.org:6379"}, true
+	want.Push.Redis.AcceptEviction = true
 	want.Push.Redis.Username, want.Push.Redis.PasswordFile = "weir", "/etc/redis.password"
 	want.Push.Redis.TLS.Enabled, want.Push.Redis.TLS.CAFile = true, "/etc/weir/ca.pem"
 	want.Evidence.Dir, want.Evidence.KeyFile, want.Evidence.Generation = "/var/lib/weir/evidence", "/etc/weir/evidence.key", "2"

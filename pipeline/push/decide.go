@@ -415,7 +415,8 @@ func (d *decider) roomAgain(l *limit) (int64, bool) {
 		return 0, false
 	}
 	from := d.now - l.rolling + 1
-	var times []int64
+	var room [maxEntries]int64 // so that nothing is allocated for most denials there are
+	times := room[:0]
 	for i := range d.log.Entries {
 		if e := &d.log.Entries[i]; e.State == counted && int64(e.At) >= from && l.tags.has(e.Tag) {
 			times = append(times, int64(e.At))
