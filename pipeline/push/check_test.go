@@ -6,12 +6,15 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/weir-moderation/weir/pipeline/event"
 )
 
 // sound is what INFO says of a Redis that nothing is wrong with.
@@ -235,4 +238,58 @@ func TestCheckPasses(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// The rights that docs/operations.md names are enough for all the store does.
+func TestFewRightsSuffice(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	docs, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		servers func(t testing.TB) members
+		also    []string
+	}{
+		"one":     {func(t testing.TB) members { return members{startServer(t)} }, nil},
+		"cluster": {sharedMembers, []string{"+cluster|slots", "+cluster|shards"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rights := []string{"+@read", "+@write", "+@scripting", "+info", "+time", "+ping", "+wait"}
+			if documented := strings.Join(rights, " "); !strings.Contains(string(docs), "`"+documented+"`") {
+				t.Errorf("docs/operations.md does not name %s", documented)
+			}
+			m := c.servers(t)
+			for _, s := range m {
+				args := []any{"ACL", "SETUSER", "few", "on", ">horse", "~pg:*"}
+				for _, r := range slices.Concat(rights, c.also) {
+					args = append(args, r)
+				}
+				s.do(t, args...)
+				t.Cleanup(func() {
+					if err := s.admin.Do(context.Background(), "ACL", "DELUSER", "few").Err(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			config := configFor(t, m.addrs())
+			config.Redis.Username, config.Redis.PasswordFile = "few", write(t, "password", "horse")
+			s := storeFor(t, config)
+			report, err := s.Inspect(t.Context(), p)
+			if err != nil || len(report.Facts) != len(m) || !strings.Contains(report.Facts[0], "snapshots unknown") {
+				t.Errorf("check: %v, %q", err, report.Facts)
+			}
+			for range 2 {
+				if err := s.Apply(t.Context(), p, []*event.Event{consentEvent("u", 1, true)}); err != nil {
+					t.Fatal(err)
+				}
+				if d := decide(t, s, replicatedPolicy(t, shippedPolicy), noon, pushTo("u", "1", "marketing")); word(d) != "allow/none" {
+					t.Error(word(d))
+				}
+				for _, server := range m {
+					server.do(t, "SCRIPT", "FLUSH")
+				}
+			}
+		})
+	}
 }
