@@ -120,8 +120,11 @@ func TestDaemon(t *testing.T) {
 		policy := shippedPolicy(t)
 		d.write(t, "policy.yaml", strings.Replace(policy, "durability: primary", "durability: replicated", 1))
 		d.reload(t, http.StatusUnprocessableEntity, "has no connected replica, but the policy promises durability: replicated")
-		d.write(t, "policy.yaml", policy+"\n# the same\n")
+		d.write(t, "policy.yaml", strings.Replace(policy, "id: svc-day", "id: svc-daily", 1))
 		d.reload(t, http.StatusOK, "reloaded")
+		if text := d.await(t, "/metrics", `weir_push_limit_utilisation_count{limit="svc-daily"} 0`); strings.Contains(text, `{limit="svc-day"}`) {
+			t.Error("a limit that is gone has metrics")
+		}
 	})
 	t.Run("a reload takes up new rules and refuses broken ones", func(t *testing.T) {
 		d.rules(t, "新的测试词")
