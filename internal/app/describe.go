@@ -73,6 +73,9 @@ func describePushes(say func(what, format string, args ...any), c *config.Config
 		say("pushes", "policy %s, digest %s", f.Policy.Version(), f.Policy.Digest())
 		say("", "at most %d pushes of a user are remembered", f.Policy.LogBound())
 		say("", "deferred ones wait on %s, and are decided again in turns of %v, spread over %v", c.Output.Deferred, c.Output.DeferredTurn, c.Output.DeferredSpread)
+		if f.Policy.Replicated() {
+			say("", "what is allowed waits for a replica of Redis to have it")
+		}
 		if len(c.Input.Consent) == 0 {
 			say("", "no topic of consent is read: classes that need consent are denied to users Redis does not know")
 		}

@@ -91,8 +91,8 @@ const (
 )
 
 func newBench(b *testing.B) *bench {
-	policy := func(max string) *Policy {
-		p, err := ParsePolicy("bench.yaml", []byte(strings.Replace(benchPolicy, "max: 60", "max: "+max, 1)))
+	policy := func(week string) *Policy {
+		p, err := ParsePolicy("bench.yaml", []byte(strings.Replace(benchPolicy, "max: 60", "max: "+week, 1)))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -274,7 +274,7 @@ func BenchmarkStore(b *testing.B) {
 		}
 	}
 	for name, list := range samples {
-		report := func(unit string, of func(c cost) float64) float64 {
+		report := func(unit string, of func(c cost) float64) {
 			var v []float64
 			for _, c := range list {
 				v = append(v, of(c))
@@ -282,7 +282,6 @@ func BenchmarkStore(b *testing.B) {
 			slices.Sort(v)
 			b.ReportMetric(v[len(v)/2], unit+"/"+name)
 			b.Logf("%s %s: %.2f, from %.2f to %.2f", name, unit, v[len(v)/2], v[0], v[len(v)-1])
-			return v[len(v)/2]
 		}
 		report("redis-us", func(c cost) float64 { return c.redis })
 		report("daemon-us", func(c cost) float64 { return c.daemon })
