@@ -1,6 +1,7 @@
 package push
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -91,8 +92,9 @@ const (
 	replicaTimeout = 100 * time.Millisecond
 )
 
-// client returns a client of Redis. It does not connect yet.
-func (c *RedisConfig) client() (redis.UniversalClient, error) {
+// client returns a client of Redis. It does not connect yet. Greet, if not nil, gives
+// what is done first on each new connection to an address.
+func (c *RedisConfig) client(greet func(addr string) func(context.Context, *redis.Conn) error) (redis.UniversalClient, error) {
 	o := &redis.UniversalOptions{
 		Addrs:         c.Addrs,
 		IsClusterMode: c.Cluster,
@@ -124,5 +126,18 @@ func (c *RedisConfig) client() (redis.UniversalClient, error) {
 	if o.TLSConfig, err = c.TLS.Config("redis.tls"); err != nil {
 		return nil, err
 	}
-	return redis.NewUniversalClient(o), nil
+	if greet == nil {
+		return redis.NewUniversalClient(o), nil
+	}
+	if !c.isCluster() {
+		simple := o.Simple()
+		simple.OnConnect = greet(simple.Addr)
+		return redis.NewClient(simple), nil
+	}
+	cluster := o.Cluster()
+	cluster.NewClient = func(member *redis.Options) *redis.Client {
+		member.OnConnect = greet(member.Addr)
+		return redis.NewClient(member)
+	}
+	return redis.NewClusterClient(cluster), nil
 }

@@ -9,6 +9,10 @@ import (
 // its user is damaged or the clock cannot be trusted.
 const holdFor = 15 * time.Minute
 
+// holdForViewFor is how long one waits because the view of consent is not known to be
+// complete: about as long as it takes to read some million users again.
+const holdForViewFor = time.Minute
+
 // Decide says whether the push may be sent at this time, and why, and returns
 // the send log as it is to be kept if that changed, else nil. A profile or log
 // of nil is that of a user nobody knows anything about.
@@ -213,6 +217,11 @@ func (d *decider) agreed() bool {
 		d.hold(ReasonHeld)
 		return false
 	}
+	if d.profile.Doubtful {
+		d.Consent = ConsentUse{State: ConsentUnknown}
+		d.holdForView()
+		return false
+	}
 	d.Consent = d.profile.consent(d.tag, d.now)
 	switch d.Consent.State {
 	case ConsentGranted:
@@ -292,6 +301,18 @@ func (d *decider) holdUntil(r Reason, until int64) {
 	if d.expired(until) {
 		d.say(Deny, r)
 	}
+}
+
+// holdForView makes the push wait until the view of consent may be complete again. That
+// is no fault of the user or the push, so it is not denied for it: if its deadline comes
+// earlier, it is decided once more at that second.
+func (d *decider) holdForView() {
+	until := d.now + int64(holdForViewFor/time.Second)
+	if !d.Deadline.IsZero() {
+		until = min(until, d.Deadline.Unix())
+	}
+	d.NotBefore = time.Unix(until, 0).UTC()
+	d.say(Defer, ReasonHeld)
 }
 
 func (d *decider) allow(replay bool) {

@@ -665,8 +665,8 @@ func TestRecentIsWhatRedisHolds(t *testing.T) {
 		got, _ := s.recent.get(user)
 		profile, _ := m.Get(profileKey(user))
 		log, _ := m.Get(logKey(user))
-		if want := (userRecords{profile, log}); got != want {
-			t.Errorf("%s: %q is remembered, redis holds %q", when, got, want)
+		if got.profile != profile || got.log != log {
+			t.Errorf("%s: %q is remembered, redis holds %q", when, []string{got.profile, got.log}, []string{profile, log})
 		}
 	}
 	for i, change := range []func() error{

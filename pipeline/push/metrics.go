@@ -18,6 +18,8 @@ type metrics struct {
 	recalls     prometheus.Counter
 	skew        prometheus.Gauge
 	lag         prometheus.Gauge
+	trusted     prometheus.Gauge
+	identities  prometheus.Counter
 	eviction    prometheus.Gauge
 	tries       prometheus.Histogram
 	entries     prometheus.Histogram
@@ -66,10 +68,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_push_store_conflicts_total", Help: "Commits that found a user changed by somebody else and were tried again."}),
 		withdrawals: histogram("weir_push_withdrawal_seconds", "From the time a user withdrew consent to the time it was in effect.",
 			[]float64{.1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 3600}),
-		recalls:  prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_push_recalls_total", Help: "Allowed pushes called back because the user withdrew consent shortly afterwards, those found again after a crash included."}),
-		lag:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_consent_view_lag_seconds", Help: "Age of the oldest consent change of the batch in hand, or of the last one when it was in effect."}),
-		skew:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_clock_skew_seconds", Help: "How far the clock of Redis is ahead of ours, of several the one farthest away."}),
-		eviction: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_redis_eviction_unsafe", Help: "1 while a Redis may throw records away when memory is short, which lifts caps and loses consent."}),
+		recalls:    prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_push_recalls_total", Help: "Allowed pushes called back because the user withdrew consent shortly afterwards, those found again after a crash included."}),
+		lag:        prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_consent_view_lag_seconds", Help: "Age of the oldest consent change of the batch in hand, or of the last one when it was in effect."}),
+		trusted:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_consent_view_trusted", Help: "1 while what Redis holds of consent is known to be complete, 0 while pushes that need consent wait."}),
+		identities: prometheus.NewCounter(prometheus.CounterOpts{Name: "weir_push_redis_identity_changes_total", Help: "Times a Redis turned out to be another server, or another run of it, than before."}),
+		skew:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_clock_skew_seconds", Help: "How far the clock of Redis is ahead of ours, of several the one farthest away."}),
+		eviction:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_push_redis_eviction_unsafe", Help: "1 while a Redis may throw records away when memory is short, which lifts caps and loses consent."}),
 		tries: histogram("weir_push_store_tries", "How often a batch was read and committed until all of it was; more than once because others changed the same users.",
 			[]float64{1, 2, 3, 5, 8, 13, 21, 34, maxTries}),
 		entries: histogram("weir_push_log_entries", "Entries of a send log when it was written.",
@@ -81,7 +85,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		damaged:  make(map[string]prometheus.Counter),
 		profiles: make(map[bool]prometheus.Counter),
 	}
-	reg.MustRegister(m.replays, m.refunds, m.recalls, m.conflicts, m.lag, m.skew, m.eviction, m.unconfirmed, m.limits)
+	reg.MustRegister(m.replays, m.refunds, m.recalls, m.conflicts, m.lag, m.trusted, m.identities, m.skew, m.eviction, m.unconfirmed, m.limits)
 	errs := vec("weir_push_store_errors_total", "Batches that Redis did not take, by kind.", "kind")
 	for _, k := range []string{kindTimeout, kindConnection, kindMemory, kindReply, kindConflict, kindUnconfirmed} {
 		m.errors[k] = errs.WithLabelValues(k)

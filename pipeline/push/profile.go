@@ -47,6 +47,8 @@ type Profile struct {
 	DailyMax uint16 // NoDailyMax for none
 	// Unreadable tells that there is a record, but it is damaged.
 	Unreadable bool
+	// Doubtful tells that there may be a newer one than Redis knows.
+	Doubtful bool
 	// Forgotten is where the user was forgotten, if they were: there is no profile.
 	Forgotten tomb
 }

@@ -76,7 +76,7 @@ func Reasons() []ReasonText {
 		{ReasonQuietHours, "it is rest time where the user is"},
 		{ReasonCap, "the user has had as many as a limit allows"},
 		{ReasonStore, "Redis is away, or the user's send log cannot be read or its times not be compared with ours, so nobody knows how many they have had"},
-		{ReasonHeld, "the user's profile cannot be read, so nobody knows what they agreed to"},
+		{ReasonHeld, "the user's profile cannot be read, or consent is being read again after Redis may have lost some, so nobody knows what they agreed to"},
 	}
 }
 
@@ -196,7 +196,7 @@ const (
 	ConsentGranted   ConsentState = "granted"
 	ConsentLater     ConsentState = "later" // granted from a time that has not come yet
 	ConsentWithdrawn ConsentState = "withdrawn"
-	ConsentUnknown   ConsentState = "unknown" // the profile cannot be read
+	ConsentUnknown   ConsentState = "unknown" // the profile cannot be read, or may not be the newest
 )
 
 // GroupSource tells who said which group a user belongs to.

@@ -79,7 +79,7 @@ func (r *recent) watch(users []string, change func(i int, profile, log string) u
 	records := make([]userRecords, len(users))
 	watched = func(i int, profile, log string) update {
 		u := change(i, profile, log)
-		records[i] = userRecords{profile, log}
+		records[i] = userRecords{profile: profile, log: log}
 		switch u.key {
 		case profileKey(users[i]):
 			records[i].profile = string(u.record)

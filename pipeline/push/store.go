@@ -38,6 +38,7 @@ type Store struct {
 	log     *slog.Logger
 	metrics *metrics
 	script  *redis.Script
+	view    *consentView
 	recent  *recent // who was seen last; nil where no [Fallback] asks
 	force   atomic.Pointer[force]
 	// acceptEviction is what the configuration says of a Redis that evicts.
@@ -67,7 +68,11 @@ func (s *Store) replicated() bool {
 
 // Options is what a Store is made of.
 type Options struct {
-	Config     Config
+	Config Config
+	// Consent are the topics, or patterns of topics, of which Redis is a view: until
+	// a marker says that it is a complete one, pushes that need consent wait. With
+	// none whatever Redis holds is taken for all there is.
+	Consent    []string
 	Now        func() time.Time // nil: time.Now; only clocks are compared by it
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: nowhere
@@ -83,7 +88,13 @@ func NewStore(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("push.%w", err)
 	}
-	client, err := o.Config.Redis.client()
+	m := newMetrics(o.Registerer)
+	v := newView(o.Consent, names.id, m)
+	var greet func(addr string) func(context.Context, *redis.Conn) error
+	if v.on() {
+		greet = v.greet
+	}
+	client, err := o.Config.Redis.client(greet)
 	if err != nil {
 		return nil, fmt.Errorf("push.%w", err)
 	}
@@ -101,7 +112,8 @@ func NewStore(o Options) (*Store, error) {
 		names:   names,
 		now:     o.Now,
 		log:     o.Logger,
-		metrics: newMetrics(o.Registerer),
+		metrics: m,
+		view:    v,
 		script:  redis.NewScript(commitScript),
 
 		acceptEviction: o.Config.Redis.AcceptEviction,
@@ -186,7 +198,7 @@ func (e *stuck) Is(target error) bool { return target == errConflicts }
 // it waits for that to be confirmed, too.
 func (s *Store) transact(ctx context.Context, users []string, change func(i int, profile, log string) update) error {
 	replicated := s.replicated()
-	unconfirmed, err := s.commit(ctx, users, replicated, func(i int, profile, log string) update {
+	unconfirmed, err := s.commit(ctx, users, replicated, make([]bool, len(users)), func(i int, profile, log string) update {
 		u := change(i, profile, log)
 		if u.key == "" && replicated {
 			return asItIs(users[i], profile, log)
@@ -201,15 +213,16 @@ func (s *Store) transact(ctx context.Context, users []string, change func(i int,
 }
 
 // commit is transact for who can live with what no replica has confirmed: it
-// returns which users those are, by index.
-func (s *Store) commit(ctx context.Context, users []string, replicated bool, change func(i int, profile, log string) update) (unconfirmed []int, err error) {
+// returns which users those are, by index. Before it asks change about a user it
+// notes in trusted whether the profile can be trusted.
+func (s *Store) commit(ctx context.Context, users []string, replicated bool, trusted []bool, change func(i int, profile, log string) update) (unconfirmed []int, err error) {
 	limited, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	committed := func() {}
 	if s.recent != nil {
 		change, committed = s.recent.watch(users, change)
 	}
-	c := commit{store: s, users: users, change: change, replicated: replicated}
+	c := commit{store: s, users: users, change: change, replicated: replicated, trusted: trusted}
 	if err = c.run(limited); err == nil {
 		committed()
 	}
@@ -231,6 +244,7 @@ type commit struct {
 	users      []string
 	change     func(i int, profile, log string) update
 	replicated bool
+	trusted    []bool // by user: whether the profile can be
 
 	pending     []int // users whose turn it is
 	unconfirmed []int // users written to a primary, but to no replica in time
@@ -308,6 +322,7 @@ func (c *commit) lanes(ctx context.Context, records []userRecords) ([]*lane, err
 	s := c.store
 	for k, i := range c.pending {
 		profile, log := records[k].profile, records[k].log
+		c.trusted[i] = records[k].trusted
 		u := c.change(i, profile, log)
 		if u.key == "" {
 			continue
@@ -403,27 +418,6 @@ func (c *commit) settle(ctx context.Context, l *lane) (reason, err error) {
 // moment, with another of its members.
 func redirected(err error) bool {
 	return redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK") || redis.HasErrorPrefix(err, "TRYAGAIN")
-}
-
-// userRecords are what Redis holds of one user, empty where it holds nothing.
-type userRecords struct{ profile, log string }
-
-func (s *Store) read(ctx context.Context, users []string, which []int) ([]userRecords, error) {
-	pipe := s.client.Pipeline()
-	answers := make([]*redis.SliceCmd, len(which))
-	for k, i := range which {
-		answers[k] = pipe.MGet(ctx, profileKey(users[i]), logKey(users[i]))
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("read from redis: %w", err)
-	}
-	records := make([]userRecords, len(which))
-	for k := range which {
-		v := answers[k].Val()
-		records[k].profile, _ = v[0].(string)
-		records[k].log, _ = v[1].(string)
-	}
-	return records, nil
 }
 
 // pause waits before a repeated try, up to 6.4 ms and by chance, so that two who
@@ -527,8 +521,10 @@ func (s *Store) decide(ctx context.Context, p *Policy, now time.Time, reqs []Req
 	}
 	retain := int64(p.retain / time.Second)
 	clockOff := s.clockOff()
-	unconfirmed, err := s.commit(ctx, users.names, p.replicated, func(u int, profileRecord, logRecord string) update {
+	trusted := make([]bool, len(users.names))
+	decide := func(u int, profileRecord, logRecord string) update {
 		profile := s.profile(profileRecord)
+		profile.Doubtful = !trusted[u]
 		log := s.sendLog(logRecord)
 		log.ClockOff = clockOff
 		current, replayed := &log, false
@@ -553,7 +549,22 @@ func (s *Store) decide(ctx context.Context, p *Policy, now time.Time, reqs []Req
 			return asItIs(users.names[u], profileRecord, logRecord)
 		}
 		return update{}
-	})
+	}
+	var unconfirmed []int
+	var err error
+	for tries := 0; ; tries++ {
+		if tries == maxServers {
+			return errServers
+		}
+		before := s.view.seen()
+		unconfirmed, err = s.commit(ctx, users.names, p.replicated, trusted, decide)
+		if s.view.seen() == before || err != nil && !errors.Is(err, errConflicts) {
+			break
+		}
+		// Between reading and writing Redis has become another one. It may have
+		// lost a withdrawal that came in between, and then the commit has found
+		// nothing changed. What was consumed is found in the logs.
+	}
 	e, some := errors.AsType[*stuck](err)
 	if err != nil && !some {
 		return err
@@ -580,6 +591,12 @@ func (s *Store) decide(ctx context.Context, p *Policy, now time.Time, reqs []Req
 	}
 	return nil
 }
+
+// maxServers is how often a batch is decided again because Redis has become another
+// server meanwhile.
+const maxServers = 3
+
+var errServers = errors.New("redis becomes another server again and again; look at its restarts and failovers, or for several servers behind one address")
 
 // profile reads a profile's record. A damaged one is counted and treated with
 // all caution by Decide.
