@@ -59,6 +59,7 @@ type daemon struct {
 	client   *kafka.Client
 	store    *push.Store
 	fallback *push.Fallback // nil where pushes are off
+	view     *consentView   // nil where no pushes are judged
 	pipeline *pipeline.Pipeline
 	source   *ingest.Source
 	reloader *reloader
@@ -133,7 +134,7 @@ func (d *daemon) build(ctx context.Context) error {
 	}
 	ev := &sinks.Evidence{Log: d.evidence}
 	if d.cfg.PushesOn() {
-		d.store, err = push.NewStore(push.Options{Config: d.cfg.Push, Logger: d.log, Registerer: d.registry})
+		d.store, err = push.NewStore(push.Options{Config: d.cfg.Push, Consent: consentTopics(d.cfg), Logger: d.log, Registerer: d.registry})
 		if err != nil {
 			return err
 		}
@@ -153,6 +154,16 @@ func (d *daemon) build(ctx context.Context) error {
 		d.fallback = push.NewFallback(push.FallbackOptions{Store: d.store, Record: ev.Outage, Logger: d.log, Registerer: d.registry})
 		if err := d.settle(ctx, force.Policy); err != nil {
 			return err
+		}
+		whole, err := d.store.IsWhole(ctx)
+		switch {
+		case err != nil:
+			return err
+		case len(d.cfg.Input.Consent) == 0:
+		case whole:
+			d.say("consent", "what redis holds of it is complete")
+		default:
+			d.say("consent", "what redis holds of it is not known to be complete; it is read again, and pushes that need it wait")
 		}
 	}
 
@@ -188,6 +199,9 @@ func (d *daemon) build(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if d.store != nil {
+		d.view = newConsentView(d)
 	}
 	if d.o.Listen != "" {
 		if d.admin, err = newAdmin(d); err != nil {
@@ -237,6 +251,15 @@ func (d *daemon) sayDeferred(ctx context.Context) error {
 	n, turn := len(topics[0].Leaders), d.cfg.Output.DeferredTurn
 	d.say("deferred", "%d partitions take turns of %v; a push that waits for more than %v is looked at on the way", n, turn, time.Duration(n)*turn)
 	return nil
+}
+
+// consentTopics returns the names and patterns of the topics of consent.
+func consentTopics(c *config.Config) []string {
+	var names []string
+	for _, t := range c.Input.Consent {
+		names = append(names, t.String())
+	}
+	return names
 }
 
 // load builds what is to be in force from the start.
@@ -292,7 +315,13 @@ func topicRules(ctx context.Context, c *config.Config, t *ruleTopic) (*RuleSet, 
 func (d *daemon) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.evidence.Run(ctx) })
+	if d.view != nil {
+		g.Go(func() error { return d.view.run(ctx) })
+	}
 	g.Go(func() error {
+		if d.view != nil {
+			d.view.await(ctx)
+		}
 		if err := d.source.Run(ctx, d.pipeline); err != nil {
 			return fmt.Errorf("consume: %w", err)
 		}

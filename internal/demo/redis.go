@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"time"
@@ -16,26 +17,34 @@ func startRedis() (*miniredis.Miniredis, error) {
 	if err := m.StartAddr("127.0.0.1:0"); err != nil {
 		return nil, fmt.Errorf("start the embedded redis: %w", err)
 	}
-	m.Server().SetPreHook(answerInfo)
+	// Each is a run of its own, as with a real one.
+	m.Server().SetPreHook(infoOf(rand.Text()))
 	return m, nil
 }
 
-// answerInfo answers what the embedded Redis itself does not know: the sections
-// of INFO by which the daemon makes sure that Redis never throws away a send
-// log for lack of memory. The answer is true: the embedded one never evicts.
-func answerInfo(c *server.Peer, cmd string, args ...string) bool {
-	if !strings.EqualFold(cmd, "INFO") || len(args) == 0 {
-		return false // without a section, miniredis has something of its own to say
+// infoOf answers what the embedded Redis itself does not know: the sections of
+// INFO by which the daemon makes sure that Redis never throws away a send log for
+// lack of memory, and is the one it was. The answers are true: the embedded one
+// never evicts, and whatever it knew is gone with it.
+func infoOf(run string) server.Hook {
+	return func(c *server.Peer, cmd string, args ...string) bool {
+		if !strings.EqualFold(cmd, "INFO") || len(args) == 0 {
+			return false // without a section, miniredis has something of its own to say
+		}
+		return answerInfo(c, run, args)
 	}
+}
+
+func answerInfo(c *server.Peer, run string, args []string) bool {
 	var b strings.Builder
 	for _, section := range args {
 		switch strings.ToLower(section) {
 		case "memory":
 			b.WriteString("# Memory\r\nmaxmemory:0\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n")
 		case "server":
-			b.WriteString("# Server\r\nredis_version:7.0.0\r\nredis_mode:standalone\r\n")
+			b.WriteString("# Server\r\nredis_version:7.0.0\r\nredis_mode:standalone\r\nrun_id:" + run + "\r\n")
 		case "replication":
-			b.WriteString("# Replication\r\nrole:master\r\nconnected_slaves:0\r\n")
+			b.WriteString("# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_replid:" + run + "\r\n")
 		case "persistence":
 			b.WriteString("# Persistence\r\nloading:0\r\naof_enabled:0\r\n")
 		default:

@@ -279,7 +279,7 @@ func (s *Store) swap(ctx context.Context, c redis.Scripter, key, from, to string
 func (s *Store) leaseKey() string { return s.view.markerKey(0) + ":lease" }
 
 // BeginRebuild begins a rebuild of the view, or returns nil if another process is at
-// it. It puts a token where the markers will be: if it is still there at the end, then
+// it, or has done it. It puts a token where the markers will be: if it is still there at the end, then
 // nothing was lost in between. End must be called.
 func (s *Store) BeginRebuild(ctx context.Context) (*Rebuild, error) {
 	r := &Rebuild{store: s, token: "rebuilt by " + crand.Text()}
@@ -289,6 +289,9 @@ func (s *Store) BeginRebuild(ctx context.Context) (*Rebuild, error) {
 	}
 	if !got {
 		return nil, nil
+	}
+	if whole, err := s.IsWhole(ctx); whole || err != nil {
+		return nil, errors.Join(err, r.End(ctx)) // whoever had the right before has done it
 	}
 	var mu sync.Mutex
 	err = s.primaries(ctx, func(ctx context.Context, c *redis.Client) error {

@@ -355,6 +355,32 @@ func TestRebuildThatLostSomethingSetsNoMarker(t *testing.T) {
 	}
 }
 
+// A withdrawal, or a tombstone, that is consumed while the view is rebuilt from what the
+// topic held before is never undone by that.
+//
+// Clause: push-withdraw
+func TestRebuildUndoesNothing(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	m := asRun(miniredis.RunT(t), "a")
+	s := viewing(t, configFor(t, m.Addr()))
+	r, err := s.BeginRebuild(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	topic := consentAt(0, consentEvent("u", 1, true), consentEvent("v", 1, true))
+	newer := consentAt(2, consentEvent("v", 2, false), tombstone(noon))
+	for _, messages := range [][]Message{topic[:1], newer, topic} { // restored, consumed, restored
+		if err := s.Restore(t.Context(), p, noon, messages); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(r.Finish(t.Context()), r.End(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	expectWords(t, s, p, "u", "deny/no-consent")
+	expectWords(t, s, p, "v", "deny/withdrawn")
+}
+
 // A Redis that does not say who it is is not trusted, and why is said.
 func TestNamelessRedisIsNotTrusted(t *testing.T) {
 	p := loadPolicy(t, shippedPolicy)
