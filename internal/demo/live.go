@@ -22,6 +22,9 @@ type Counts struct {
 
 	// What became of pushes.
 	Allowed, Deferred, Denied int64
+	// Recalled is how many were called back, because consent was withdrawn shortly
+	// after they had been allowed.
+	Recalled int64
 
 	// DeadLetters is how many messages of any kind could not be judged.
 	DeadLetters int64
@@ -51,6 +54,9 @@ func (c Counts) Summary(took time.Duration) string {
 		fmt.Fprintf(&b, "   %8s not judged yet", full(n))
 	}
 	fmt.Fprintf(&b, "\n  pushes        %8s allowed   %8s deferred  %8s denied\n", full(c.Allowed), full(c.Deferred), full(c.Denied))
+	if c.Recalled > 0 {
+		fmt.Fprintf(&b, "                %8s called back\n", full(c.Recalled))
+	}
 	fmt.Fprintf(&b, "  dead letters  %8s\n", full(c.DeadLetters))
 	return b.String()
 }

@@ -107,6 +107,10 @@ func (t *tail) count(o *outcome) {
 		case v.Decision == "deny":
 			t.counts.Denied++
 		}
+	case topicCleared:
+		if o.header("weir-decision") == "recall" {
+			t.counts.Recalled++
+		}
 	case topicDeadLetter:
 		t.counts.DeadLetters++
 		if o.of.topic == topicPosts {

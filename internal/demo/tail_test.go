@@ -97,16 +97,16 @@ func TestLiveLineFits(t *testing.T) {
 // The summary accounts for every post.
 func TestSummaryAccounts(t *testing.T) {
 	c := Counts{Posts: 12_345, Pushes: 2_000, Consents: 420, Outcomes: 3, Judged: 12_300, Flagged: 300, deadPosts: 50,
-		Allowed: 1_000, Deferred: 400, Denied: 600, DeadLetters: 51}
+		Allowed: 1_000, Deferred: 400, Denied: 600, Recalled: 2, DeadLetters: 51}
 	got := c.Summary(20 * time.Second)
-	for _, want := range []string{"in 20s", "12,345 posts", "11,950 passed", "300 flagged", "45 not judged yet", "400 deferred", "51\n"} {
+	for _, want := range []string{"in 20s", "12,345 posts", "11,950 passed", "300 flagged", "45 not judged yet", "400 deferred", "2 called back", "51\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	c.Judged = c.Posts
-	if got := c.Summary(time.Second); strings.Contains(got, "not judged") {
-		t.Errorf("everything is judged, but\n%s", got)
+	c.Judged, c.Recalled = c.Posts, 0
+	if got := c.Summary(time.Second); strings.Contains(got, "not judged") || strings.Contains(got, "called back") {
+		t.Errorf("everything is judged and nothing was called back, but\n%s", got)
 	}
 }
 
