@@ -654,8 +654,8 @@ func TestClusterHasAMarkerOnEachPrimary(t *testing.T) {
 		t.Helper()
 		for _, m := range members {
 			m.until("the cluster is formed", func(ctx context.Context, c *redis.Client) bool {
-				slots, err := c.ClusterSlots(ctx).Result()
-				return err == nil && len(slots) == 3 && strings.Contains(c.ClusterInfo(ctx).Val(), "cluster_state:ok")
+				shards, err := c.ClusterShards(ctx).Result()
+				return err == nil && len(shards) == 3 && strings.Contains(c.ClusterInfo(ctx).Val(), "cluster_state:ok")
 			})
 		}
 	}
