@@ -2,7 +2,6 @@ package push
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"testing"
 
@@ -10,13 +9,9 @@ import (
 )
 
 // BenchmarkView is what it costs to read the marker of the view with the profiles (beside
-// the same without a view), and how fast a view is rebuilt, on the Redis WEIR_TEST_REDIS
-// names.
+// the same without a view), and how fast a view is rebuilt.
 func BenchmarkView(b *testing.B) {
-	addr := os.Getenv("WEIR_TEST_REDIS")
-	if addr == "" {
-		b.Skip("WEIR_TEST_REDIS is not set; give it host:port of a redis-server")
-	}
+	addr := sharedServer(b)
 	p := loadBenchPolicy(b)
 	for _, batch := range []int{1, 128} {
 		for _, on := range []bool{false, true} {
@@ -31,7 +26,8 @@ func BenchmarkView(b *testing.B) {
 				for i := range batch {
 					reqs = append(reqs, pushTo(fmt.Sprint("u", i), "", "content"))
 				}
-				spent := newRedisCPU(b, s.client)
+				x := &bench{Store: s}
+				spent := x.redisCPU(b)
 				for i := 0; b.Loop(); i++ {
 					for k := range reqs {
 						reqs[k].ID = strconv.AppendInt(reqs[k].ID[:0], int64(i*batch+k), 10)
@@ -40,7 +36,7 @@ func BenchmarkView(b *testing.B) {
 						b.Fatal(err, word(d[0]))
 					}
 				}
-				spent.report(b, batch)
+				b.ReportMetric((x.redisCPU(b)-spent)*1e6/float64(b.N*batch), "redis-us/push")
 			})
 		}
 	}
@@ -51,7 +47,8 @@ func BenchmarkView(b *testing.B) {
 			events = append(events, consentEvent(fmt.Sprint("u", i), 1, true))
 		}
 		messages := consentAt(0, events...)
-		spent := newRedisCPU(b, s.client)
+		x := &bench{Store: s}
+		spent := x.redisCPU(b)
 		for b.Loop() {
 			for _, e := range events {
 				e.Consent.Version++
@@ -60,6 +57,6 @@ func BenchmarkView(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		spent.report(b, len(events))
+		b.ReportMetric((x.redisCPU(b)-spent)*1e6/float64(b.N*len(events)), "redis-us/user")
 	})
 }
