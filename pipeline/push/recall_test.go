@@ -10,6 +10,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/weir-moderation/weir/pipeline/event"
@@ -120,6 +121,78 @@ func TestRecallLooksAtTheNewestState(t *testing.T) {
 	}
 	if got := applyAt(t, s, p, noon, consentAt(2, consentEvent("u", 3, false), consentEvent("u", 4, true))).Recalls; len(got) != 0 {
 		t.Errorf("given again: recalls %+v", got)
+	}
+}
+
+// How long changes take is measured when they are news: not when they are applied again,
+// and not when a view is rebuilt. Consent that is left out is taken back, too. The lag is
+// that of the oldest change in hand, also while Redis does not take it.
+//
+// Clause: push-withdraw
+func TestWithdrawalIsMeasuredOnce(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	m := startRedis(t)
+	s := newStore(t, m.Addr())
+	s.now = func() time.Time { return noon.Add(30 * time.Second) }
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(s.metrics.withdrawals)
+	expect := func(what string, count uint64, sum float64) {
+		t.Helper()
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h := families[0].GetMetric()[0].GetHistogram(); h.GetSampleCount() != count || h.GetSampleSum() != sum {
+			t.Errorf("%s: weir_push_withdrawal_seconds has %d of %v s together, want %d of %v", what, h.GetSampleCount(), h.GetSampleSum(), count, sum)
+		}
+	}
+	withdrawal := consentAt(1, consentEvent("u", 2, false))
+	applyAt(t, s, p, noon, consentAt(0, consentEvent("u", 1, true)))
+	expect("given", 0, 0)
+	for range 2 {
+		applyAt(t, s, p, noon, withdrawal)
+		expect("withdrawn", 1, 30)
+	}
+	m.FlushAll()
+	if err := s.Restore(t.Context(), p, noon, withdrawal); err != nil {
+		t.Fatal(err)
+	}
+	expect("rebuilt", 1, 30)
+	none := consentEvent("v", 2, true)
+	none.Consent.Grants = nil
+	applyAt(t, s, p, noon, consentAt(5, consentEvent("v", 1, true), none))
+	expect("left out", 2, 60)
+
+	if got := testutil.ToFloat64(s.metrics.lag); got != 30 {
+		t.Errorf("weir_push_consent_view_lag_seconds is %v, want 30", got)
+	}
+	m.SetError("LOADING")
+	s.now = func() time.Time { return noon.Add(time.Hour) }
+	if _, err := s.ApplyMessages(t.Context(), p, noon, withdrawal); err == nil {
+		t.Error("Redis is away and nothing is said")
+	}
+	if got := testutil.ToFloat64(s.metrics.lag); got != 3600 {
+		t.Errorf("while Redis is away weir_push_consent_view_lag_seconds is %v, want 3600", got)
+	}
+}
+
+// A withdrawal whose answer was lost after it had been written is found to be written by
+// the second try, and measured all the same.
+func TestWithdrawalWhoseAnswerIsLostIsMeasured(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	s := newStore(t, startRedis(t).Addr())
+	applyAt(t, s, p, noon, consentAt(0, consentEvent("u", 1, true)))
+	withdrawal := consentAt(1, consentEvent("u", 2, false))
+	var once bool
+	s.client.AddHook(before{"evalsha", func() {
+		if !once { // another try of the same message gets there first
+			once = true
+			applyAt(t, s, p, noon, withdrawal)
+		}
+	}})
+	applyAt(t, s, p, noon, withdrawal)
+	if n := testutil.ToFloat64(s.metrics.profiles[true]); n != 3 {
+		t.Errorf("%v profiles applied, want all three", n)
 	}
 }
 

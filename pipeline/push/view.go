@@ -30,6 +30,9 @@ import (
 // While the view of a user is not trusted their pushes of classes that need consent
 // wait. Some process reads the topics again (see [Store.BeginRebuild]) and sets the
 // markers anew.
+//
+// Clause: push-withdraw
+// After a Redis that may have lost a withdrawal no push that needs consent is allowed until consent has been read again.
 type consentView struct {
 	name    string // of this view, in its markers; empty where no consent is read and there is nothing to trust
 	metrics *metrics
