@@ -91,6 +91,7 @@ func TestRealRedisGoesAwayAndComesBack(t *testing.T) {
 			r := startDurableServer(t)
 			config := configFor(t, r.addr)
 			s, other := storeFor(t, config), storeFor(t, config)
+			s.now = func() time.Time { return noon }
 			f, b := newFallback(s)
 			stop := runFallback(t, f)
 			const users = 50
@@ -101,19 +102,17 @@ func TestRealRedisGoesAwayAndComesBack(t *testing.T) {
 			if err := other.Apply(t.Context(), p, consents); err != nil {
 				t.Fatal(err)
 			}
-			now := time.Now()
 			batch := func(round, from, to int) []Request {
 				var reqs []Request
 				for u := from; u < to; u++ {
 					for _, class := range []string{"service", "marketing", "security"} {
 						q := pushTo(fmt.Sprint("u", u), fmt.Sprint(class, round), class)
-						q.Time = now
 						reqs = append(reqs, q)
 					}
 				}
 				return reqs
 			}
-			for _, d := range ask(t, f, p, now, batch(0, 0, users/2)...) { // the other half stay strangers
+			for _, d := range ask(t, f, p, noon, batch(0, 0, users/2)...) { // the other half stay strangers
 				if d.Flags&Degraded != 0 || d.Reason == ReasonStore {
 					t.Fatalf("%s %v while redis is there", word(d), d.Flags.Words())
 				}
@@ -121,7 +120,7 @@ func TestRealRedisGoesAwayAndComesBack(t *testing.T) {
 			c.away(t, r)
 			allowed := make(map[string]int)
 			for round := 1; round <= 20; round++ {
-				for i, d := range ask(t, f, p, now, append(batch(round, 0, users), batch(round, 0, 5)...)...) {
+				for i, d := range ask(t, f, p, noon, append(batch(round, 0, users), batch(round, 0, 5)...)...) {
 					if d.Flags&Degraded == 0 {
 						t.Fatalf("%s is not flagged", word(d))
 					}
