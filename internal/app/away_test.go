@@ -193,8 +193,8 @@ func recorded(t *testing.T, dir string) map[evidence.Kind][]map[string]any {
 	return list
 }
 
-// decided returns the decisions of an evidence log on pushes to a user.
-func decided(t *testing.T, dir, user string) (list []map[string]any) {
+// onRecord returns the decisions of an evidence log on pushes to a user.
+func onRecord(t *testing.T, dir, user string) (list []map[string]any) {
 	t.Helper()
 	for _, m := range recorded(t, dir)[evidence.KindPush] {
 		if m["user"].(map[string]any)["id"] == user {
@@ -247,7 +247,7 @@ func TestRedisGoesAwayInTheMiddle(t *testing.T) {
 			w.push(t, p, "warm", id, "service")
 			w.verdict(t, id)
 		}
-		if len(decided(t, w.evidence("a"), "warm")) > 0 && len(decided(t, w.evidence("b"), "warm")) > 0 {
+		if len(onRecord(t, w.evidence("a"), "warm")) > 0 && len(onRecord(t, w.evidence("b"), "warm")) > 0 {
 			break
 		}
 		if round > 100 {
@@ -320,13 +320,13 @@ func TestRedisGoesAwayInTheMiddle(t *testing.T) {
 			return slices.ContainsFunc(recorded(t, w.evidence(name))[evidence.KindIncident], func(m map[string]any) bool { return m["what"] == "outage-end" })
 		})
 	}
-	everywhere := decided(t, w.evidence("a"), "everywhere")[0]["pseudonym"].(string)
+	everywhere := onRecord(t, w.evidence("a"), "everywhere")[0]["pseudonym"].(string)
 	if counted, refunded := w.sendLog(everywhere); counted != len(allowed) || refunded != 0 {
 		t.Errorf("%d entries in the log, want the %d that were allowed", counted, len(allowed))
 	}
 	var known string
 	for _, name := range []string{"a", "b"} {
-		for _, d := range decided(t, w.evidence(name), "known") {
+		for _, d := range onRecord(t, w.evidence(name), "known") {
 			known = d["pseudonym"].(string)
 		}
 	}
@@ -395,7 +395,7 @@ func TestStartSettlesWhatACrashLeftOpen(t *testing.T) {
 			t.Errorf("%s: %s", id, got)
 		}
 	}
-	pseudonym := decided(t, w.evidence("a"), "u")[0]["pseudonym"].(string)
+	pseudonym := onRecord(t, w.evidence("a"), "u")[0]["pseudonym"].(string)
 	d.stop(t)
 	w.back(t)
 	if n, _ := w.sendLog(pseudonym); n != 1 {
