@@ -59,7 +59,7 @@ type Breach struct {
 // BreachCause says why more was allowed than a limit allows.
 type BreachCause string
 
-// CauseOutage: pushes were decided while Redis was away.
+// CauseOutage is that pushes were decided while Redis was away.
 const CauseOutage BreachCause = "outage"
 
 // BreachCauses returns every cause.
