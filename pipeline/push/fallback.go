@@ -300,7 +300,11 @@ func (f *Fallback) weather(ctx context.Context, delay time.Duration) (time.Durat
 		if closed {
 			break
 		}
-		f.log.Debug("redis is still away", "err", err)
+		if Away(err) {
+			f.log.Debug("redis is still away", "err", err)
+		} else {
+			f.log.Error("redis is back, but does not take what was allowed without it", "err", err)
+		}
 	}
 	f.log.Info("redis is back: what was allowed without it is in the send logs", "away", o.Until.Sub(o.From), "reapplied", o.Reapplied, "breaches", len(breaches))
 	return delay, f.end(ctx, &o, breaches)

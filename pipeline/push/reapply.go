@@ -111,22 +111,19 @@ func (s *Store) reapply(ctx context.Context, p *Policy, now time.Time, list []de
 		n := 0
 		var users []string
 		var of [][]debt
-		for n < len(list) && len(users) < maxBatch {
+		for n < len(list) && n < maxBatch {
 			from := n
 			for n < len(list) && list[n].user == list[from].user {
 				n++
 			}
 			users, of = append(users, list[from].user), append(of, list[from:n])
 		}
-		made := make([]Reapplied, len(users))
+		made := make([]merging, len(users))
 		err := s.transact(ctx, users, func(u int, profileRecord, logRecord string) update {
 			profile, log := s.profile(profileRecord), s.sendLog(logRecord)
 			m := merging{policy: p, profile: &profile, log: &log, now: now.Unix()}
 			m.enter(of[u])
-			for i := range m.done.Breaches {
-				m.done.Breaches[i].Pseudonym, m.done.Breaches[i].PseudonymKey = users[u], s.names.id
-			}
-			if made[u] = m.done; m.done.Entered == 0 {
+			if made[u] = m; m.done.Entered == 0 {
 				return update{}
 			}
 			log.Version = nextVersion(logRecord)
@@ -135,8 +132,13 @@ func (s *Store) reapply(ctx context.Context, p *Policy, now time.Time, list []de
 		if err != nil {
 			return done, fmt.Errorf("re-apply pushes: %w", err)
 		}
-		for _, m := range made {
-			done.add(m)
+		for u := range made {
+			m := &made[u]
+			m.check()
+			for i := range m.done.Breaches {
+				m.done.Breaches[i].Pseudonym, m.done.Breaches[i].PseudonymKey = users[u], s.names.id
+			}
+			done.add(m.done)
 		}
 		list = list[n:]
 	}
@@ -149,6 +151,7 @@ type merging struct {
 	profile *Profile
 	log     *SendLog
 	now     int64
+	entered []debt // now or before
 	done    Reapplied
 }
 
@@ -157,7 +160,7 @@ func (m *merging) enter(list []debt) {
 		m.done.Left += len(list)
 		return
 	}
-	var entered, noRoom []debt // entered now or before
+	var noRoom []debt
 	for i := range list {
 		o := &list[i]
 		switch {
@@ -173,9 +176,8 @@ func (m *merging) enter(list []debt) {
 		default:
 			m.done.Entered++
 		}
-		entered = append(entered, *o)
+		m.entered = append(m.entered, *o)
 	}
-	m.check(entered)
 	if n := len(noRoom); n > 0 {
 		m.breach(&limit{id: limitSendLog, max: maxEntries}, maxEntries+n, 0, int64(noRoom[n-1].entry.At), "")
 	}
@@ -189,69 +191,67 @@ func (l *SendLog) knows(e *Entry) bool {
 	})
 }
 
-// limitsOf returns the limits that cover a tag, the user's own among them.
-func (d *decider) limitsOf(tag Tag) []limit {
-	var limits []limit
-	for _, l := range d.view.limits {
-		if l.tags.has(tag) {
-			limits = append(limits, l)
-		}
-	}
-	if own := d.profile.DailyMax; own != NoDailyMax && d.policy.userDaily {
-		limits = append(limits, dailyLimit(own))
-	}
-	return limits
-}
-
 // check looks for limits that are exceeded in any window with one of these
 // pushes, and books each once, by the window that holds the most.
-func (m *merging) check(entered []debt) {
-	type worst struct {
-		limit    limit
-		from, to int64
-		count    int
-		group    string
+func (m *merging) check() {
+	var groups []string // as the events said: nearly always one
+	for i := range m.entered {
+		if g := m.entered[i].group; !slices.Contains(groups, g) {
+			groups = append(groups, g)
+		}
 	}
-	var found []worst
-	for i := range entered {
-		o := &entered[i]
-		d := decider{policy: m.policy, profile: m.profile, log: m.log, now: m.now, request: &Request{Group: []byte(o.group)}}
+	booked := make(map[string]bool)
+	for _, g := range groups {
+		d := decider{policy: m.policy, profile: m.profile, log: m.log, now: m.now, request: &Request{Group: []byte(g)}}
 		d.findView()
 		d.findPlace()
-		for _, l := range d.limitsOf(o.entry.Tag) {
-			for j := range m.log.Entries {
-				// Every window ends with an entry: later ones hold fewer.
-				last := &m.log.Entries[j]
-				if last.State != counted || last.At < o.entry.At || !l.tags.has(last.Tag) {
-					continue
-				}
-				from := d.windowStart(&l, int64(last.At))
-				if from > int64(o.entry.At) {
-					continue
-				}
-				n := 0
-				for k := range m.log.Entries {
-					if e := &m.log.Entries[k]; e.State == counted && l.tags.has(e.Tag) && int64(e.At) >= from && e.At <= last.At {
-						n++
-					}
-				}
-				if n <= l.max {
-					continue
-				}
-				w := worst{l, from, int64(last.At), n, d.view.name}
-				at := slices.IndexFunc(found, func(w worst) bool { return w.limit.id == l.id })
-				if at < 0 {
-					found = append(found, w)
-				} else if n-l.max > found[at].count-found[at].limit.max {
-					found[at] = w
-				}
+		limits := slices.Clone(d.view.limits)
+		if own := d.profile.DailyMax; own != NoDailyMax && d.policy.userDaily {
+			limits = append(limits, dailyLimit(own))
+		}
+		for i := range limits {
+			if l := &limits[i]; !booked[l.id] {
+				booked[l.id] = m.checkLimit(&d, l, g)
 			}
 		}
 	}
-	for i := range found {
-		w := &found[i]
-		m.breach(&w.limit, w.count, w.from, w.to, w.group)
+}
+
+// checkLimit books the fullest window of a limit that holds more than it allows
+// and a push of the group that was entered, and reports whether there is one.
+func (m *merging) checkLimit(d *decider, l *limit, group string) bool {
+	// Both in order: a clock may have been set back between entries.
+	var times, entered []int64
+	for i := range m.log.Entries {
+		if e := &m.log.Entries[i]; e.State == counted && l.tags.has(e.Tag) {
+			times = append(times, int64(e.At))
+		}
 	}
+	for i := range m.entered {
+		if o := &m.entered[i]; o.group == group && l.tags.has(o.entry.Tag) {
+			entered = append(entered, int64(o.entry.At))
+		}
+	}
+	if len(times) <= l.max || len(entered) == 0 {
+		return false
+	}
+	slices.Sort(times)
+	slices.Sort(entered)
+	most, from, to := l.max, int64(0), int64(0)
+	for i, last := range times {
+		// A window that ends with an entry holds no fewer than one that ends before the next.
+		start := d.windowStart(l, last)
+		first, _ := slices.BinarySearch(times[:i+1], start)
+		of, _ := slices.BinarySearch(entered, start)
+		if n := i + 1 - first; n > most && of < len(entered) && entered[of] <= last {
+			most, from, to = n, start, last
+		}
+	}
+	if to == 0 {
+		return false
+	}
+	m.breach(l, most, from, to, d.view.name)
+	return true
 }
 
 func (m *merging) breach(l *limit, count int, from, to int64, group string) {

@@ -53,12 +53,13 @@ func TestReapplyEntersOnce(t *testing.T) {
 			allowedAt("u", "odd", "no-such-class", noon),
 			allowedAt("u", "old", "service", noon.Add(-60*24*time.Hour)),
 			allowedAt("v", "other", "service", noon.Add(time.Second)),
+			allowedAt("v", "other", "content", noon), // an id that came as another class is another push
 		}
-		if got, want := counts(reapply(t, s, p, noon.Add(time.Hour), list...)), "entered 2 known 2 left 3"; got != want {
+		if got, want := counts(reapply(t, s, p, noon.Add(time.Hour), list...)), "entered 3 known 2 left 3"; got != want {
 			t.Errorf("first: %s, want %s", got, want)
 		}
 		before := logOf(t, s, "u")
-		if got, want := counts(reapply(t, s, p, noon.Add(time.Hour), list...)), "entered 0 known 4 left 3"; got != want {
+		if got, want := counts(reapply(t, s, p, noon.Add(time.Hour), list...)), "entered 0 known 5 left 3"; got != want {
 			t.Errorf("again: %s, want %s", got, want)
 		}
 		after := logOf(t, s, "u")
@@ -110,6 +111,23 @@ func TestReapplyBooksBreaches(t *testing.T) {
 	}
 	if again := reapply(t, s, p, noon.Add(3*time.Hour), list...); again.Entered != 0 || len(again.Breaches) != 2 {
 		t.Errorf("again: %s, want the same two breaches", counts(again))
+	}
+}
+
+// Users are entered whole, some at a time, so that each commit is small and each
+// breach is booked once.
+func TestReapplyOfManyUsers(t *testing.T) {
+	p := loadPolicy(t, shippedPolicy)
+	s := newStore(t, startRedis(t).Addr())
+	var list []debt
+	for u := range 20 {
+		for i := range 200 {
+			list = append(list, debt{user: fmt.Sprint("u", u), entry: Entry{At: unixTime(noon) + uint32(i), Tag: tagOf(1, 0), State: counted, Mark: uint64(i)}})
+		}
+	}
+	done, err := s.reapply(t.Context(), p, noon.Add(time.Hour), list)
+	if err != nil || done.Entered != len(list) || len(done.Breaches) != 20 || done.Breaches[0].Count != 200 {
+		t.Errorf("%d entered, %d breaches, %v", done.Entered, len(done.Breaches), err)
 	}
 }
 
