@@ -345,3 +345,30 @@ func BenchmarkMemory(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRemember is what it costs, per user, to remember a batch of 128 for the
+// case that Redis goes away.
+func BenchmarkRemember(b *testing.B) {
+	r := newRecent(maxRecent)
+	const batch = 128
+	profile := strings.Repeat("p", 60)
+	log := SendLog{Entries: make([]Entry, 8)}
+	record := log.Record()
+	users, updates := make([][]string, 2000), make([][]update, 2000)
+	for i := range users {
+		for k := range batch {
+			users[i] = append(users[i], fmt.Sprintf("%08d%08d", i, k))
+			updates[i] = append(updates[i], update{key: logKey(users[i][k]), record: record})
+		}
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		names := users[i%len(users)]
+		change, committed := r.watch(names, func(k int, _, _ string) update { return updates[i%len(users)][k] })
+		for k := range names {
+			change(k, profile, "")
+		}
+		committed()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/user")
+}

@@ -97,5 +97,10 @@ func (p *pseudonyms) public(mark uint64) string {
 }
 
 // The keys of a user. The braces make a Redis Cluster keep both in one place.
-func profileKey(pseudonym string) string { return "pg:{" + pseudonym + "}:c" }
-func logKey(pseudonym string) string     { return "pg:{" + pseudonym + "}:q" }
+func profileKey(pseudonym string) string { return "pg:{" + pseudonym + profileSuffix }
+func logKey(pseudonym string) string     { return "pg:{" + pseudonym + logSuffix }
+
+const (
+	profileSuffix = "}:c"
+	logSuffix     = "}:q"
+)

@@ -2,6 +2,7 @@ package push
 
 import (
 	chain "container/list" // list is a function of ours
+	"strings"
 	"sync"
 )
 
@@ -80,10 +81,10 @@ func (r *recent) watch(users []string, change func(i int, profile, log string) u
 	watched = func(i int, profile, log string) update {
 		u := change(i, profile, log)
 		records[i] = userRecords{profile: profile, log: log}
-		switch u.key {
-		case profileKey(users[i]):
+		switch {
+		case strings.HasSuffix(u.key, profileSuffix):
 			records[i].profile = string(u.record)
-		case logKey(users[i]):
+		case strings.HasSuffix(u.key, logSuffix):
 			records[i].log = string(u.record)
 		}
 		return u
