@@ -561,7 +561,11 @@ func TestDebtsAreBounded(t *testing.T) {
 	s.now = func() time.Time { return noon }
 	f, _ := newFallback(s)
 	m.SetError("LOADING")
-	ask(t, f, p, noon, pushTo("u", "first", "service"))
+	// A batch that came before it was known that Redis is away is decided after that:
+	// an end of an outage on record covers what was decided before it.
+	if d := ask(t, f, p, noon.Add(-time.Minute), pushTo("u", "first", "service"))[0]; !d.At.Equal(noon) {
+		t.Errorf("decided at %v, before the outage began at %v", d.At, noon)
+	}
 	f.taken = maxDebts
 	got := ask(t, f, p, noon, pushTo("v", "1", "service"), pushTo("u", "first", "service"), pushTo("v", "2", "security"))
 	if word(got[0]) != "defer/store" || word(got[2]) != "allow/none" {
