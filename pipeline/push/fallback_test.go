@@ -277,6 +277,35 @@ func TestOutageWithoutPushes(t *testing.T) {
 	})
 }
 
+// A Redis that comes and goes is not asked ever again from the beginning.
+func TestRedisThatComesAndGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := loadPolicy(t, shippedPolicy)
+		s, r := newPipeStore(t)
+		f, _ := newFallback(s)
+		defer runFallback(t, f)()
+		again := func(id string) (wait time.Duration) {
+			r.freeze()
+			ask(t, f, p, time.Now(), pushTo("u", id, "service"))
+			r.thaw()
+			began := time.Now()
+			for f.Settled() != nil {
+				time.Sleep(10 * time.Millisecond)
+			}
+			return time.Since(began).Truncate(100 * time.Millisecond)
+		}
+		for i, want := range []time.Duration{firstProbe, 2 * firstProbe, 4 * firstProbe} {
+			if got := again(fmt.Sprint(i)); got != want {
+				t.Errorf("outage %d: redis was found back after %v, want %v", i, got, want)
+			}
+		}
+		time.Sleep(calm + time.Second)
+		if got := again("later"); got != firstProbe {
+			t.Errorf("after a while: redis was found back after %v, want %v", got, firstProbe)
+		}
+	})
+}
+
 // When an outage cannot be put on record, Run ends: nobody could find afterwards
 // what was allowed in it.
 func TestOutageThatCannotBeRecordedEndsRun(t *testing.T) {

@@ -151,6 +151,25 @@ func TestBreachIsOfTheWindowsOfThePush(t *testing.T) {
 	}
 }
 
+// A window is found also where entries do not stand in the order of their times,
+// because a clock was set back between them.
+func TestBreachInALogOutOfOrder(t *testing.T) {
+	p, err := ParsePolicy("p.yaml", []byte(outagePolicy)) // 3 in an hour
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(t, startRedis(t).Addr())
+	for i, minutes := range []time.Duration{30, 40, 0} {
+		if d := decide(t, s, p, noon.Add(minutes*time.Minute), pushTo("u", fmt.Sprint(i), "service")); word(d) != "allow/none" {
+			t.Fatal(word(d))
+		}
+	}
+	got := reapply(t, s, p, noon.Add(time.Hour), allowedAt("u", "more", "service", noon.Add(10*time.Minute)))
+	if len(got.Breaches) != 1 || got.Breaches[0].Count != 4 || !got.Breaches[0].WindowTo.Equal(noon.Add(40*time.Minute)) {
+		t.Errorf("%+v, want four in the hour that ends at %v", got, noon.Add(40*time.Minute))
+	}
+}
+
 // A log that is damaged or full takes nothing more; a full one is a breach by itself.
 func TestReapplyToALogThatTakesNothing(t *testing.T) {
 	p := loadPolicy(t, shippedPolicy)

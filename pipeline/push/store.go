@@ -271,10 +271,7 @@ func (c *commit) run(ctx context.Context) error {
 			return reason
 		}
 		if err := pause(ctx, tries); err != nil {
-			if errors.Is(err, context.DeadlineExceeded) && reason == errConflicts {
-				return &stuck{c.pending} // Redis has answered all the time
-			}
-			return err
+			return c.late(ctx, tries, reason, err)
 		}
 		records, err := c.store.read(ctx, c.users, c.pending)
 		if redirected(err) {
@@ -282,7 +279,7 @@ func (c *commit) run(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return c.late(ctx, tries, reason, err)
 		}
 		lanes, err := c.lanes(ctx, records)
 		if err != nil {
@@ -291,11 +288,15 @@ func (c *commit) run(ctx context.Context) error {
 		// If the process dies in here, some users have their slot taken and others
 		// not, and nobody has been told anything: the batch is judged again.
 		c.pending = c.pending[:0]
+		before := reason
 		reason = errConflicts
 		send(ctx, lanes)
-		for _, l := range lanes {
+		for n, l := range lanes {
 			if why, err := c.settle(ctx, l); err != nil {
-				return err
+				for _, rest := range lanes[n+1:] {
+					c.pending = append(c.pending, rest.users...)
+				}
+				return c.late(ctx, tries, before, err)
 			} else if why != nil {
 				reason = why
 			}
@@ -303,6 +304,15 @@ func (c *commit) run(ctx context.Context) error {
 	}
 	c.store.metrics.tries.Observe(float64(tries))
 	return nil
+}
+
+// late is the error of a try that failed. When the time of the batch is over and
+// Redis has answered before, it was used up by conflicts.
+func (c *commit) late(ctx context.Context, tries int, before, err error) error {
+	if tries > 0 && before == errConflicts && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &stuck{c.pending}
+	}
+	return err
 }
 
 // lane is the part of a commit that goes to one primary, on one connection.
@@ -407,6 +417,7 @@ func (c *commit) settle(ctx context.Context, l *lane) (reason, err error) {
 				cluster.ReloadState(ctx)
 			}
 		default:
+			c.pending = append(c.pending, l.users[k:]...)
 			return nil, fmt.Errorf("commit to redis: %w", err)
 		}
 		c.pending = append(c.pending, i)

@@ -455,8 +455,9 @@ func TestConflictsOfOneUserHoldNobodyElse(t *testing.T) {
 	s := newStore(t, m.Addr())
 	f, _ := newFallback(s)
 	key := logKey(s.names.user([]byte("u")))
-	version := uint64(0)
+	version, slow := uint64(0), time.Duration(0)
 	m.Server().SetPreHook(func(_ *server.Peer, cmd string, args ...string) bool {
+		time.Sleep(slow) // as a Redis that has much to do
 		if strings.HasPrefix(strings.ToUpper(cmd), "EVAL") && slices.Contains(args, key) {
 			version++
 			l := SendLog{Version: version}
@@ -482,6 +483,12 @@ func TestConflictsOfOneUserHoldNobodyElse(t *testing.T) {
 	}
 	if n, k := len(logOf(t, s, "v").Entries), len(logOf(t, s, "w").Entries); n != 1 || k != 1 {
 		t.Errorf("logs of %d and %d entries, want 1 each", n, k)
+	}
+	// The same where the time of the batch is over before the tries are.
+	slow = 30 * time.Millisecond
+	got = ask(t, f, p, noon, pushTo("v", "2", "service"), pushTo("u", "4", "service"))
+	if word(got[0]) != "allow/none" || word(got[1]) != "defer/store" || f.Settled() != nil {
+		t.Errorf("decided %s, %s, settled %v", word(got[0]), word(got[1]), f.Settled())
 	}
 }
 
