@@ -52,12 +52,10 @@ func readYAML(t *testing.T, file string, to any) {
 	}
 }
 
-// later are metrics of alerts that no source names yet: of parts that are being
-// built. Take out what has come.
+// later are metrics of alerts that no source names yet. Take out what has come.
 var later = []string{
-	"weir_push_store_mode", "weir_push_reapply_pending", "weir_push_overcap_total", "weir_push_unkeyed_topic", "weir_push_unconfirmed_total",
-	"weir_push_redis_eviction_unsafe", "weir_push_redis_identity_changes_total", "weir_push_consent_view_trusted", "weir_push_deferred_oldest_seconds",
-	"weir_push_halts_total", "weir_push_halts_left_out", "weir_push_halts_read_timestamp_seconds", "weir_push_halts_unshared",
+	"weir_push_unkeyed_topic", "weir_push_unconfirmed_total", "weir_push_redis_eviction_unsafe", // of the store
+	"weir_push_redis_identity_changes_total", "weir_push_consent_view_trusted", // of the view of consent
 }
 
 // Every alert says how grave it is, what it means and where it is told what to

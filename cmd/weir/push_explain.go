@@ -123,6 +123,7 @@ type windowReport struct {
 	Until     time.Time   `json:"until"` // not in it any more
 	Count     int         `json:"count"`
 	Max       int         `json:"max"`
+	By        push.Bound  `json:"by"`                  // who set the limit
 	RoomAgain time.Time   `json:"room_again,omitzero"` // absent: now, or never
 	Never     bool        `json:"never,omitempty"`
 }
@@ -170,7 +171,7 @@ func explainPushes(now time.Time, p *push.Policy, user *push.Inspection, class, 
 		}
 	}
 	for _, w := range push.Windows(now, p, &user.Profile, &user.Log) {
-		r := windowReport{ID: w.ID, Rolling: w.Rolling, From: w.From, Until: w.Until, Count: w.Count, Max: w.Max, RoomAgain: w.Again, Never: w.Never}
+		r := windowReport{ID: w.ID, Rolling: w.Rolling, From: w.From, Until: w.Until, Count: w.Count, Max: w.Max, By: w.By, RoomAgain: w.Again, Never: w.Never}
 		about := false
 		for _, c := range w.Covers {
 			r.Covers = append(r.Covers, coverings(c))
