@@ -11,34 +11,43 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/goccy/go-yaml"
+	"github.com/weir-moderation/weir/internal/strictyaml"
 )
 
 // alertFile is a file of Prometheus's alerting rules.
 type alertFile struct {
 	Groups []struct {
-		Name  string
-		Rules []alert
-	}
-}
-
-type alert struct {
-	Alert       string
-	Expr        string
-	For         string
-	Labels      map[string]string
-	Annotations map[string]string
-}
-
-// alertTests is what is read here of a file of promtool's tests.
-type alertTests struct {
-	Tests []struct {
-		Name  string
+		Name  string `yaml:"name,required"`
 		Rules []struct {
-			Name   string `yaml:"alertname"`
-			Alerts []any  `yaml:"exp_alerts"`
-		} `yaml:"alert_rule_test"`
-	}
+			Alert       string            `yaml:"alert,required"`
+			Expr        string            `yaml:"expr,required"`
+			For         string            `yaml:"for"`
+			Labels      map[string]string `yaml:"labels,required"`
+			Annotations map[string]string `yaml:"annotations,required"`
+		} `yaml:"rules,required"`
+	} `yaml:"groups,required"`
+}
+
+// alertTests is a file of promtool's tests of alerts.
+type alertTests struct {
+	RuleFiles []string `yaml:"rule_files,required"`
+	Interval  string   `yaml:"evaluation_interval,required"`
+	Tests     []struct {
+		Interval string `yaml:"interval,required"`
+		Name     string `yaml:"name,required"`
+		Series   []struct {
+			Series string `yaml:"series,required"`
+			Values string `yaml:"values,required"`
+		} `yaml:"input_series,required"`
+		Rules []struct {
+			Name   string `yaml:"alertname,required"`
+			Time   string `yaml:"eval_time,required"`
+			Alerts []struct {
+				Labels      map[string]string `yaml:"exp_labels,required"`
+				Annotations map[string]string `yaml:"exp_annotations,required"`
+			} `yaml:"exp_alerts,required"`
+		} `yaml:"alert_rule_test,required"`
+	} `yaml:"tests,required"`
 }
 
 func readYAML(t *testing.T, file string, to any) {
@@ -47,8 +56,8 @@ func readYAML(t *testing.T, file string, to any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := yaml.Unmarshal(src, to); err != nil {
-		t.Fatalf("%s: %v", file, err)
+	if _, err := strictyaml.Decode(file, src, to); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -8,8 +8,9 @@ import (
 )
 
 // BenchmarkRestore enters eight pushes for each of 50,000 users into logs that
-// are lost, and then once more where nothing is missing.
-// WEIR_TEST_REDIS=host:port go test -run '^$' -bench Restore -benchtime 1x ./pipeline/push
+// are lost, and then once more where nothing is missing. To run it:
+//
+//	WEIR_TEST_REDIS=host:port go test -run '^$' -bench Restore -benchtime 1x ./pipeline/push
 func BenchmarkRestore(b *testing.B) {
 	addr := os.Getenv("WEIR_TEST_REDIS")
 	if addr == "" {
