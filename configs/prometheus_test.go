@@ -63,7 +63,6 @@ func readYAML(t *testing.T, file string, to any) {
 
 // later are metrics of alerts that no source names yet. Take out what has come.
 var later = []string{
-	"weir_push_unkeyed_topic", "weir_push_unconfirmed_total", "weir_push_redis_eviction_unsafe", // of the store
 	"weir_push_redis_identity_changes_total", "weir_push_consent_view_trusted", // of the view of consent
 }
 
