@@ -23,7 +23,7 @@ type pushExplainCmd struct {
 
 // Help says what kong cannot know.
 func (pushExplainCmd) Help() string {
-	return `Reads what Redis holds of a user and says what would be decided now about a push to them, for each class and channel of the policy, and why: their group, zone and local time, rest hours and when they end, consent with its version and since when, and for each limit its window, how many of how many were sent in it, and when there is room again. Times are those of the user's own zone. It changes nothing. The push that is asked about has its label, is not personalised, was never seen before and is within its deadline; its text is not judged, whether its campaign, sender or class is halted is not looked at, nor whether the daemon trusts its view of consent. There are colours on a terminal unless NO_COLOR is set.`
+	return `Reads what Redis holds of a user and says what would be decided now about a push to them, for each class and channel of the policy, and why: their group, zone and local time, rest hours and when they end, consent with its version and since when, and for each limit its window, how many of how many were sent in it, and when there is room again. Times are those of the user's own zone. It changes nothing. The push that is asked about has its label, is not personalised, was never seen before and is within its deadline; its text is not judged, and whether its campaign, sender or class is halted is not looked at. There are colours on a terminal unless NO_COLOR is set.`
 }
 
 // Run explains what would be decided.
@@ -85,8 +85,9 @@ type pushExplanation struct {
 	RestEnds      time.Time        `json:"rest_ends,omitzero"`
 	RestBegins    time.Time        `json:"rest_begins,omitzero"`
 	Flags         push.Flags       `json:"flags"`
-	Profile       *profileReport   `json:"profile"` // null if there is none
-	Log           *logReport       `json:"log"`     // null if there is none
+	Doubtful      bool             `json:"doubtful,omitempty"` // Redis is not known to have all that users agreed to
+	Profile       *profileReport   `json:"profile"`            // null if there is none
+	Log           *logReport       `json:"log"`                // null if there is none
 	Consent       []consentReport  `json:"consent"`
 	Windows       []windowReport   `json:"windows"`
 	Decisions     []explainedPush  `json:"decisions"`
@@ -148,7 +149,7 @@ func explainPushes(now time.Time, p *push.Policy, user *push.Inspection, class, 
 		At: now.UTC().Truncate(time.Second), Pseudonym: user.Pseudonym, PseudonymKey: user.PseudonymKey, Known: user.HasProfile || user.HasLog,
 		PolicyVersion: p.Version(), Policy: p.Digest(),
 		Group: st.Group, GroupSource: st.GroupSource, Zone: st.Zone, ZoneSource: st.ZoneSource, LocalTime: st.LocalTime,
-		Quiet: append([]push.Window{}, st.Quiet...), Resting: st.Resting, RestEnds: st.RestEnds, RestBegins: st.RestBegins, Flags: st.Flags,
+		Quiet: append([]push.Window{}, st.Quiet...), Resting: st.Resting, RestEnds: st.RestEnds, RestBegins: st.RestBegins, Flags: st.Flags, Doubtful: user.Profile.Doubtful,
 		Consent: []consentReport{}, Windows: []windowReport{}, Decisions: []explainedPush{},
 		channels: len(p.Channels()),
 	}
@@ -226,6 +227,9 @@ func (x *pushExplanation) words(d *push.Decision) string {
 	case push.ReasonQuietHours:
 		return "it is rest time there" + again
 	case push.ReasonHeld:
+		if x.Doubtful {
+			return "consent is not known to be complete" + again
+		}
 		return "the profile is damaged" + again
 	case push.ReasonStore:
 		return "the send log is damaged" + again
@@ -328,6 +332,9 @@ func (x *pushExplanation) printUser(w io.Writer, p palette) {
 	}
 	line("time", "%s in %s (%s)", x.LocalTime.Format("Monday 2006-01-02 15:04:05 -07:00"), x.Zone, zone)
 	line("rest", "%s", x.rest(p))
+	if x.Doubtful {
+		line("consent", "%s to be complete in Redis: pushes that need it wait until it is read again", p.paint(yellow, "not known"))
+	}
 	switch {
 	case x.Profile == nil:
 		line("profile", "none: nobody has told what this user agreed to")

@@ -57,6 +57,9 @@ func explainedUsers(t *testing.T) map[string]*push.Inspection {
 		"5 who wants nothing": {HasProfile: true, Profile: push.Profile{Version: 1, Zone: "Nowhere/Atall", Group: "children", DailyMax: 0,
 			Grants: []push.Grant{agreed(2, 15, month)}}},
 	}
+	doubtful := *users["1 by day"]
+	doubtful.Profile.Doubtful = true
+	users["6 while consent is read again"] = &doubtful
 	for _, u := range users {
 		u.Pseudonym, u.PseudonymKey = "PSEUDONYM-OF-16-", "1a2b3c4d"
 	}

@@ -29,7 +29,7 @@ func openPushes(file string) (*config.Config, *push.Policy, *push.Store, error) 
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	store, err := push.NewStore(push.Options{Config: cfg.Push})
+	store, err := push.NewStore(push.Options{Config: cfg.Push, Consent: app.ConsentTopics(cfg)})
 	if err != nil {
 		return nil, nil, nil, err
 	}

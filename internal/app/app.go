@@ -134,7 +134,7 @@ func (d *daemon) build(ctx context.Context) error {
 	}
 	ev := &sinks.Evidence{Log: d.evidence}
 	if d.cfg.PushesOn() {
-		d.store, err = push.NewStore(push.Options{Config: d.cfg.Push, Consent: consentTopics(d.cfg), Logger: d.log, Registerer: d.registry})
+		d.store, err = push.NewStore(push.Options{Config: d.cfg.Push, Consent: ConsentTopics(d.cfg), Logger: d.log, Registerer: d.registry})
 		if err != nil {
 			return err
 		}
@@ -253,8 +253,8 @@ func (d *daemon) sayDeferred(ctx context.Context) error {
 	return nil
 }
 
-// consentTopics returns the names and patterns of the topics of consent.
-func consentTopics(c *config.Config) []string {
+// ConsentTopics returns the names and patterns of the topics of consent, of which Redis is a view.
+func ConsentTopics(c *config.Config) []string {
 	var names []string
 	for _, t := range c.Input.Consent {
 		names = append(names, t.String())

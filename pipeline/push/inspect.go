@@ -18,7 +18,8 @@ type Inspection struct {
 }
 
 // InspectUser reads what Redis holds of a user and changes nothing. A damaged record
-// is no error: it is marked as unreadable, as Decide would see it.
+// is no error: it is marked as unreadable, as Decide would see it, and a profile as
+// doubtful while Redis is not known to have all that users agreed to.
 func (s *Store) InspectUser(ctx context.Context, user []byte) (Inspection, error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
@@ -28,6 +29,7 @@ func (s *Store) InspectUser(ctx context.Context, user []byte) (Inspection, error
 		return Inspection{}, err
 	}
 	i := Inspection{Pseudonym: name, PseudonymKey: s.names.id, Profile: s.profile(records[0].profile), Log: s.sendLog(records[0].log)}
+	i.Profile.Doubtful = !records[0].trusted
 	// What stands for a user who was forgotten tells nothing of them.
 	i.HasProfile = i.Profile.Version > 0 || i.Profile.Unreadable
 	i.HasLog = len(i.Log.Entries) > 0 || i.Log.Unreadable
