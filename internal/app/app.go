@@ -249,7 +249,7 @@ func (d *daemon) sayDeferred(ctx context.Context) error {
 		return fmt.Errorf("ask kafka for the topic of deferred pushes: %w", err)
 	}
 	n, turn := len(topics[0].Leaders), d.cfg.Output.DeferredTurn
-	d.say("deferred", "%d partitions take turns of %v; a push that waits for more than %v is looked at on the way", n, turn, time.Duration(n)*turn)
+	d.say("deferred", "%d partitions take turns of %v; a push that waits for more than %v is looked at on the way", n, turn, time.Duration(n)*turn*3/4)
 	return nil
 }
 

@@ -113,7 +113,7 @@ type Window struct {
 // Beside its own turn a partition has others soon after it, one, two, four, ...
 // turns later, as long as that is in the first quarter of the round: for what was
 // written late, because a broker was away or a clock is wrong, and would else wait
-// for a whole round. Where a round is not much longer than the longest wait, there
+// for a whole round. Where nobody waits for more than three quarters of a round, there
 // is nothing else in the partition then.
 func (r Ring) Window(partition int32, partitions int, now time.Time) Window {
 	slot := r.Slot(now)
