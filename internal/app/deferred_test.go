@@ -550,7 +550,10 @@ func TestKilledWhileReleasing(t *testing.T) {
 // Ten thousand pushes that may come at one o'clock come evenly over the hour after it.
 func TestNoStampedeAfterTheRest(t *testing.T) {
 	t.Parallel()
-	const n = 10_000
+	n := 10_000
+	if testing.Short() {
+		n = 2_000
+	}
 	inSiesta(t, 144, sinks.AtLeastOnce, 10*time.Minute, time.Hour, func(w *siestaWorld) {
 		users := make([]string, n)
 		values := make([][]byte, n)
@@ -584,11 +587,11 @@ func TestNoStampedeAfterTheRest(t *testing.T) {
 		least, most := n, 0
 		for m := range 60 {
 			least, most = min(least, minutes[m]), max(most, minutes[m])
-			if c := minutes[m]; c < 120 || c > 210 {
-				t.Errorf("%d pushes come in minute %d, want about %d: %v", c, m, n/60, minutes)
-			}
-		w.t.Logf("from %d to %d a minute", least, most)
 		}
+		if least < n*7/600 || most > n*13/600 {
+			w.t.Errorf("from %d to %d pushes come in a minute, want about %d: %v", least, most, n/60, minutes)
+		}
+		w.t.Logf("of %d pushes, from %d to %d come in a minute", n, least, most)
 	})
 }
 
