@@ -215,6 +215,7 @@ func TestRefusals(t *testing.T) {
 			`7:11: input.posts[0].map.fields.b: "" is not a JSON Pointer`,
 			`7:15: input.posts[0].map.fields.b.pointer: unknown name; known here: const`,
 		}},
+		{"turns of no length", "input: {pushes: p}\n" + strings.Replace(pushes, "deferred: d", "deferred: d, deferred_turn: 500ms", 1), []string{"2:50: output.deferred_turn: 500ms; use whole seconds, 1s up to 6h"}},
 		{"a deferred topic that comes in again", "input: {pushes: d}\n" + pushes, []string{"1:17: input.pushes: the topic d is also an output"}},
 
 		// What could not be read is not blamed a second time for the default that stands in its place.
