@@ -70,12 +70,11 @@ type step struct {
 // much is left of the window: one step a second, or a message each time where there
 // are fewer of them than seconds. Past the window, that is all a batch takes.
 func stepOf(left int64, rest time.Duration, most int) step {
-	s := step{left: left, rest: rest, records: most}
+	n := left
 	if rest > 0 {
-		n := (left*int64(stepEvery) + int64(rest) - 1) / int64(rest)
-		s.records = int(min(max(n, 1), int64(most)))
+		n = min(n, (left*int64(stepEvery)+int64(rest)-1)/int64(rest))
 	}
-	return s
+	return step{left: left, rest: rest, records: int(min(n, int64(most)))}
 }
 
 // pause returns how long to wait after a step before the next one: so much of the
@@ -123,6 +122,10 @@ func (t *timetable) await(poll context.Context) bool {
 	for {
 		now := time.Now()
 		w := p.windows(p.ID, t.partitions, now)
+		next := w.Next
+		if p.offset < t.due {
+			w = t.window // what is left of it comes first, though another may have opened
+		}
 		if !w.Opens.Equal(t.window.Opens) || now.Sub(t.looked) >= lookEvery || now.Before(t.looked) {
 			if err := t.look(poll, w); err != nil {
 				if poll.Err() != nil {
@@ -145,7 +148,7 @@ func (t *timetable) await(poll context.Context) bool {
 			return true
 		}
 		p.turn.closes.Store(0)
-		if !retry.Pause(poll, max(min(w.Next.Sub(now), glanceEvery), time.Millisecond)) {
+		if !retry.Pause(poll, max(min(next.Sub(now), glanceEvery), time.Millisecond)) {
 			return false
 		}
 	}

@@ -267,6 +267,44 @@ func TestWindowAfterRestart(t *testing.T) {
 	})
 }
 
+// What is left of a window when the next one opens comes at once, and not evenly over
+// that one; and for as long as it does not come, the partition says how late it is.
+func TestWindowThatIsLate(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(e *env) {
+		topic := e.topic(1)
+		opens := turnsOf(turnLength)(0, 1, time.Now()).Next
+		e.fillUp(topic, 0, 1000)
+		h := new(handed)
+		k, stop := e.windowed(topic, h.handle, func(o *ConsumerOptions) {
+			o.Stuck = time.Hour
+			o.Handle = func(ctx context.Context, b *Batch) error {
+				time.Sleep(time.Until(opens.Add(12 * time.Minute))) // an output is away
+				return h.handle(ctx, b)
+			}
+		})
+		time.Sleep(time.Until(opens) + 11*time.Minute)
+		e.fillUp(topic, 0, 5)
+		time.Sleep(30 * time.Second)
+		if s := k.Partitions()[0]; s.Late != 90*time.Second || s.Due != 1000 {
+			t.Errorf("a minute and a half after its window the partition is %+v", s)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := h.of(0); len(got) != 1000 || got[999].at.Sub(opens) > 12*time.Minute+5*time.Second {
+			t.Errorf("%d messages, the last %v after the window opened", len(got), got[len(got)-1].at.Sub(opens))
+		}
+		if s := k.Partitions()[0]; s.Late != 0 || s.Due != 0 {
+			t.Errorf("when all is made up for the partition is %+v", s)
+		}
+		time.Sleep(2 * turnLength)
+		stop()
+		if got := h.of(0); len(got) != 1005 || got[1004].at.Before(opens.Add(2*turnLength)) {
+			t.Errorf("what came late: %d messages, the last %v after the window opened", len(got), got[len(got)-1].at.Sub(opens))
+		}
+	})
+}
+
 // A partition that waits for its window, or for its next message in it, is given away
 // at once, not after the time a batch in hand is given; and whoever gets it goes on.
 func TestWaitingPartitionIsGivenAway(t *testing.T) {
@@ -392,7 +430,8 @@ func TestSteps(t *testing.T) {
 		{1, 10 * time.Minute, 1, 0}, // nothing follows
 		{10_000_000, 10 * time.Minute, 4000, 240 * time.Millisecond},
 		{50, time.Second, 50, 0},
-		{50, 0, 4000, 0},
+		{50, 0, 50, 0},
+		{50, time.Millisecond, 50, 0},
 		{9000, -time.Minute, 4000, 0},
 	} {
 		s := stepOf(x.left, x.rest, 4000)
