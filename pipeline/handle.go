@@ -331,13 +331,24 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 		w.counts.add(Passed, 1)
 		return
 	}
-	v.ID = NewID(p.source, b.Topic, b.Partition, r.Offset, e.Kind.String(), 0, v.Rules)
+	v.ID = verdictID(p.source, b, r, e.Kind, v.Rules)
 	v.Origin, v.Record = origin, r
 	w.n++ // the event is held until the batch is done
 	if waits {
 		w.pushes = append(w.pushes, len(w.out.Verdicts))
 	}
 	w.out.Verdicts = append(w.out.Verdicts, v)
+}
+
+// verdictID returns the id of the verdict on a record. A push that was deferred is
+// named by where it was read first and how often it was deferred, not by its
+// place among the deferred ones: after a crash it may stand there twice, and then
+// both come to the same id.
+func verdictID(source string, b *Batch, r *Record, kind event.Kind, rules string) ID {
+	if p := r.Past; p != nil {
+		return NewID(source, p.Topic, p.Partition, p.Offset, kind.String(), p.Count, rules)
+	}
+	return NewID(source, b.Topic, b.Partition, r.Offset, kind.String(), 0, rules)
 }
 
 // size is about how many bytes the record takes when it is passed on, but for the

@@ -237,6 +237,7 @@ func (r *Restoration) merge(ctx context.Context, names []string, results []Reapp
 		}
 		m := merging{policy: r.policy, profile: &profile, log: &log, now: r.now.Unix()}
 		m.enter(u.debts)
+		m.check()
 		if results[i] = m.done; m.done.Entered == 0 || r.dry {
 			return update{}
 		}

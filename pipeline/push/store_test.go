@@ -783,7 +783,7 @@ func TestLimitUtilisation(t *testing.T) {
 	shipped := loadPolicy(t, shippedPolicy)
 	s.Enforce(shipped)
 	const never = "0 times, 0.00 in all"
-	if diff := cmp.Diff(map[string]string{"mkt-hour": never, "mkt-day": never, "mkt-week": never, "sms-2day": never, "svc-day": never, limitUserDaily: never}, series()); diff != "" {
+	if diff := cmp.Diff(map[string]string{"mkt-hour": never, "mkt-day": never, "mkt-week": never, "sms-2day": never, "svc-day": never, "vendor-cn-2026/app-day": never, limitUserDaily: never}, series()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if err := s.Apply(t.Context(), shipped, []*event.Event{consentEvent("u", 1, true)}); err != nil {
@@ -797,7 +797,7 @@ func TestLimitUtilisation(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(map[string]string{"mkt-hour": "3 times, 3.00 in all", "mkt-day": "3 times, 1.50 in all", "mkt-week": "3 times, 0.38 in all",
-		"sms-2day": never, "svc-day": never, limitUserDaily: never}, series()); diff != "" {
+		"sms-2day": never, "svc-day": never, "vendor-cn-2026/app-day": "3 times, 1.50 in all", limitUserDaily: never}, series()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	s.Enforce(loadPolicy(t, "testdata/plenty.good.yaml"))
