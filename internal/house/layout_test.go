@@ -56,6 +56,7 @@ var house = plan{
 		{module: "github.com/klauspost/compress", packages: []string{"internal/kafka/..."}},
 		{module: "github.com/pierrec/lz4", packages: []string{"internal/kafka/..."}},
 		{module: "github.com/redis/go-redis", packages: []string{"pipeline/push"}, tests: true},
+		{module: "github.com/go-redis/redis_rate", tests: true},
 		{module: "github.com/cloudflare/ahocorasick", packages: []string{"rules/automaton"}, tests: true},
 		{module: "cel.dev/cel-go", packages: []string{"rules/condition"}},
 		{module: "github.com/goccy/go-yaml", packages: []string{"internal/strictyaml"}},

@@ -141,17 +141,25 @@ func (p plan) of(claims []claim) plan {
 // assignSticky lets members keep what they hold, gives the rest to those with
 // the least, and then moves single partitions, each from who has the most beyond
 // who has the least of those that want it, while they differ by two or more: so who
-// comes takes from the others, and none of them from another. Of two who claim the same
-// partition the one of the later generation is right.
+// comes takes from the others, and none of them from another. Of all such moves it takes
+// one of the topic of which the two differ most, so that each topic is shared out and not
+// only their sum: partitions of one may be a hundred times the work of those of another.
+// Of two who claim the same partition the one of the later generation is right.
 func assignSticky(claims []claim, counts map[string]int32) plan {
 	owner := make(map[Partition]int)
 	load := make([]int, len(claims))
+	loads := make(map[string][]int) // by topic
+	for topic := range counts {
+		loads[topic] = make([]int, len(claims))
+	}
 	give := func(p Partition, to int) {
 		if from, ok := owner[p]; ok {
 			load[from]--
+			loads[p.Topic][from]--
 		}
 		owner[p] = to
 		load[to]++
+		loads[p.Topic][to]++
 	}
 	latest := make([]int, len(claims))
 	for i := range latest {
@@ -190,7 +198,7 @@ func assignSticky(claims []claim, counts map[string]int32) plan {
 	}
 	for {
 		var move Partition
-		to, most := -1, 1
+		to, most, mostOfTopic := -1, 1, 0
 		topic, poorest := "", -1
 		for _, p := range slices.Backward(all) { // topic by topic
 			from, ok := owner[p]
@@ -200,8 +208,9 @@ func assignSticky(claims []claim, counts map[string]int32) plan {
 			if poorest < 0 || p.Topic != topic {
 				topic, poorest = p.Topic, least(p.Topic)
 			}
-			if d := load[from] - load[poorest]; d > most {
-				move, to, most = p, poorest, d
+			d, ofTopic := load[from]-load[poorest], loads[topic][from]-loads[topic][poorest]
+			if d > most || d == most && to >= 0 && ofTopic > mostOfTopic {
+				move, to, most, mostOfTopic = p, poorest, d, ofTopic
 			}
 		}
 		if to < 0 {
