@@ -122,7 +122,7 @@ type pushHaltCmd struct {
 
 // Help says what kong cannot know.
 func (pushHaltCmd) Help() string {
-	return `Writes an order to halt into the topic that every instance follows. From the next batch on, within a second, every push of the campaign, sender or class is denied with the reason halted, also one that was allowed before and is delivered again. Only weir push resume ends it. The order, its reason and who gave it are on record in the evidence of every instance, and in every decision it makes.`
+	return `Writes an order to halt into the topic that every instance follows. From the next batch on, within about a second, every push of the campaign, sender or class is denied with the reason halted, also one that was allowed before and is delivered again. Only weir push resume ends it. The order, its reason and who gave it are on record in the evidence of every instance, and in every decision it makes.`
 }
 
 // Run orders a halt.
@@ -173,7 +173,7 @@ type pushResumeCmd struct {
 
 // Help says what kong cannot know.
 func (pushResumeCmd) Help() string {
-	return `Writes an order to resume into the topic that every instance follows. From the next batch on, within a second, pushes are decided as if there had been no halt; those that were denied meanwhile stay denied unless they are delivered again. What was found abnormal before an automatic halt is accepted: the same figures do not halt it again while an instance lives.`
+	return `Writes an order to resume into the topic that every instance follows. From the next batch on, within about a second, pushes are decided as if there had been no halt; those that were denied meanwhile stay denied unless they are delivered again. What was found abnormal before an automatic halt is accepted: the same figures do not halt it again while an instance lives.`
 }
 
 // Run orders that something goes on.
