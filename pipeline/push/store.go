@@ -265,7 +265,7 @@ func (c *commit) run(ctx context.Context) error {
 	tries := 0
 	for ; len(c.pending) > 0; tries++ {
 		if tries > maxTries {
-			if reason == errConflicts {
+			if errors.Is(reason, errConflicts) {
 				return &stuck{c.pending}
 			}
 			return reason
@@ -309,7 +309,7 @@ func (c *commit) run(ctx context.Context) error {
 // late is the error of a try that failed. When the time of the batch is over and
 // Redis has answered before, it was used up by conflicts.
 func (c *commit) late(ctx context.Context, tries int, before, err error) error {
-	if tries > 0 && before == errConflicts && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if tries > 0 && errors.Is(before, errConflicts) && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return &stuck{c.pending}
 	}
 	return err
