@@ -333,6 +333,9 @@ func (f *Fallback) settle(ctx context.Context, o *Outage, breaches *[]Breach) (c
 		done, err := f.store.reapply(ctx, p, f.store.now(), debts)
 		o.Reapplied += done.Entered
 		f.metrics.reapplied.Add(float64(done.Entered))
+		if done.Unconfirmed > 0 {
+			f.log.Warn("no replica of redis has confirmed what was entered, which the policy promises", "users", done.Unconfirmed)
+		}
 		if err != nil {
 			return false, err // those that were entered are known the next time
 		}
@@ -354,7 +357,8 @@ func (s *Store) probe(ctx context.Context) error {
 	for i := range users {
 		users[i] = fmt.Sprintf("probe-%d", i)
 	}
-	err := s.transact(ctx, users, func(i int, _, record string) update {
+	// No replica is waited for: that would be no outage of Redis.
+	_, err := s.commit(ctx, users, false, make([]bool, len(users)), func(i int, _, record string) update {
 		empty := SendLog{Version: nextVersion(record)}
 		return update{key: logKey(users[i]), record: empty.Record(), options: []any{"EX", 60}}
 	})

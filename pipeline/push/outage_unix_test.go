@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -170,5 +171,32 @@ func TestRealRedisGoesAwayAndComesBack(t *testing.T) {
 				t.Errorf("no error of kinds %v is counted", c.kinds)
 			}
 		})
+	}
+}
+
+// Under a policy that promises replicas, Redis without one is no outage: an outage
+// ends, and what was allowed is entered.
+func TestOutageEndsWithoutReplicas(t *testing.T) {
+	src := strings.Replace(outagePolicy, "\nchannels:", "\ndurability: replicated\nchannels:", 1)
+	p, err := ParsePolicy("p.yaml", []byte(src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startDurableServer(t)
+	s := newStore(t, r.addr)
+	s.Enforce(p)
+	s.now = func() time.Time { return noon }
+	f, b := newFallback(s)
+	r.kill(t)
+	if d := ask(t, f, p, noon, pushTo("u", "1", "service"))[0]; word(d) != "allow/none" || d.Flags&Degraded == 0 {
+		t.Fatalf("%s %v", word(d), d.Flags.Words())
+	}
+	r.start(t)
+	stop := runFallback(t, f)
+	await(t, "all is entered", func() bool { return f.Settled() == nil })
+	await(t, "the end is on record", func() bool { o, _ := b.all(); return len(o) == 2 })
+	stop()
+	if n := len(logOf(t, s, "u").Entries); n != 1 {
+		t.Errorf("%d entries in the log, want 1", n)
 	}
 }

@@ -23,14 +23,18 @@ type Reapplied struct {
 	Known   int // were there
 	// Left were not entered: the policy does not know or count their class, no
 	// window can see them any more, or their user's log is damaged or full.
-	Left     int
-	Breaches []Breach
+	Left int
+	// Unconfirmed are users whose logs are written, but whom no replica had in time
+	// although the policy promises one.
+	Unconfirmed int
+	Breaches    []Breach
 }
 
 func (r *Reapplied) add(more Reapplied) {
 	r.Entered += more.Entered
 	r.Known += more.Known
 	r.Left += more.Left
+	r.Unconfirmed += more.Unconfirmed
 	r.Breaches = append(r.Breaches, more.Breaches...)
 }
 
@@ -119,7 +123,7 @@ func (s *Store) reapply(ctx context.Context, p *Policy, now time.Time, list []de
 			users, of = append(users, list[from].user), append(of, list[from:n])
 		}
 		made := make([]merging, len(users))
-		err := s.transact(ctx, users, func(u int, profileRecord, logRecord string) update {
+		unconfirmed, err := s.commit(ctx, users, p.replicated, make([]bool, len(users)), func(u int, profileRecord, logRecord string) update {
 			profile, log := s.profile(profileRecord), s.sendLog(logRecord)
 			m := merging{policy: p, profile: &profile, log: &log, now: now.Unix()}
 			m.enter(of[u])
@@ -132,6 +136,7 @@ func (s *Store) reapply(ctx context.Context, p *Policy, now time.Time, list []de
 		if err != nil {
 			return done, fmt.Errorf("re-apply pushes: %w", err)
 		}
+		done.Unconfirmed += len(unconfirmed)
 		for u := range made {
 			m := &made[u]
 			m.check()
