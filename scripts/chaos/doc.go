@@ -1,6 +1,10 @@
-// Package chaos is a test of the whole daemon on three real Kafka nodes while
-// brokers and members are killed, frozen, terminated and moved.
+// Package chaos is tests of the whole daemon while brokers, members and Redis are
+// killed, frozen, terminated and moved.
 //
-// It runs only when WEIR_TEST_CHAOS says for how long each way of delivery is to be
-// tried, such as 2m; kafkactl must have Kafka's jars and Java. "make chaos" runs it.
+// TestChaos looks at posts on three Kafka nodes of its own. It runs only when
+// WEIR_TEST_CHAOS says for how long each way of delivery is to be tried, such as 2m;
+// kafkactl must have Kafka's jars and Java. "make chaos" runs it.
+//
+// The tests of pushes use the Kafka that WEIR_TEST_KAFKA names and a redis-server
+// of their own. scripts/integration runs them.
 package chaos
