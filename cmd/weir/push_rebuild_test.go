@@ -292,7 +292,8 @@ func testPushRebuild(t *testing.T, addr string) {
 		t.Errorf("dry: %s", dry)
 	}
 	done := p.weir("push", "forget", "--user", userName(2), "--execute")
-	if !strings.Contains(done, "a tombstone is written to the topic weir.consent\nthe profile and ") || !strings.Contains(done, " of the send log of user "+name+" deleted in Redis\n") {
+	// The daemon reads the tombstone, too, and may be the one who deletes the profile.
+	if !strings.Contains(done, "a tombstone is written to the topic weir.consent\n") || !strings.Contains(done, " of the send log of user "+name+" deleted in Redis\n") {
 		t.Errorf("done: %s", done)
 	}
 	for _, said := range []string{dry, done, out, p.weir("push", "explain", "--user", userName(2)), p.weir("push", "explain", "--json", "--user", userName(2))} {

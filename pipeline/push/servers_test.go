@@ -209,6 +209,11 @@ func startReplica(t testing.TB, addr string) *redisServer {
 	await(t, "the replica follows", func() bool {
 		return field(s.admin.Info(t.Context(), "replication").Val(), "master_link_status") == "up"
 	})
+	primary := redis.NewClient(&redis.Options{Addr: addr, Protocol: 2, DisableIdentity: true})
+	defer primary.Close()
+	await(t, "the primary knows that", func() bool {
+		return strings.Contains(primary.Info(t.Context(), "replication").Val(), "state=online")
+	})
 	return s
 }
 
