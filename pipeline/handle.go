@@ -176,9 +176,10 @@ func (w *worker) reset() {
 	w.pushes = w.pushes[:0]
 	clear(w.out.Verdicts)
 	clear(w.out.DeadLetters)
+	clear(w.out.Consents)
 	clear(w.out.Recalls)
 	clear(w.out.Erasures)
-	w.out = Output{Verdicts: w.out.Verdicts[:0], DeadLetters: w.out.DeadLetters[:0], Recalls: w.out.Recalls[:0], Erasures: w.out.Erasures[:0]}
+	w.out = Output{Verdicts: w.out.Verdicts[:0], DeadLetters: w.out.DeadLetters[:0], Consents: w.out.Consents[:0], Recalls: w.out.Recalls[:0], Erasures: w.out.Erasures[:0]}
 	w.counts = Counts{}
 	w.alive = nil
 }
@@ -465,6 +466,9 @@ func (p *Pipeline) release(d *push.Decision, user []byte) {
 //
 // If the process dies after that, and before the recalls that follow from it are
 // told, the same changes are applied again and find the same recalls.
+//
+// Clause: push-consent
+// Each change of consent is on record in the evidence: version, what was given or taken back, when and how, the text the user was shown, and where it was read.
 func (p *Pipeline) apply(ctx context.Context, w *worker, force *Force) error {
 	if len(w.pushes) == 0 {
 		return nil
@@ -491,6 +495,15 @@ func (p *Pipeline) apply(ctx context.Context, w *worker, force *Force) error {
 	}
 	id := func(v *Verdict, kind string, ordinal int, digest string) ID {
 		return NewID(v.Origin.Source, v.Origin.Topic, v.Origin.Partition, v.Record.Offset, kind, ordinal, digest)
+	}
+	for _, i := range w.pushes {
+		v := &w.out.Verdicts[i]
+		if v.Event.Kind != event.Consent || v.Event.Consent.Forget {
+			continue
+		}
+		change := ConsentChange{ID: id(v, "consent", 0, ""), Origin: v.Origin, Record: v.Record, Event: v.Event}
+		change.Pseudonym, change.PseudonymKey = p.store.Pseudonym(v.Event.User.ID)
+		w.out.Consents = append(w.out.Consents, change)
 	}
 	for _, r := range applied.Recalls {
 		v := &w.out.Verdicts[w.pushes[r.Message]]

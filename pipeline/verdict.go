@@ -242,6 +242,16 @@ type Recall struct {
 	Policy string // digest of the policy that says which classes need consent
 }
 
+// ConsentChange is what a user has agreed to from now on, or told again. It borrows
+// the bytes of its batch.
+type ConsentChange struct {
+	ID                      ID
+	Origin                  Origin
+	Record                  *Record
+	Event                   *event.Event
+	Pseudonym, PseudonymKey string // the user's name in Redis
+}
+
 // Erasure tells that a user was forgotten. It borrows the bytes of its batch.
 type Erasure struct {
 	ID     ID
@@ -265,6 +275,7 @@ const (
 type Output struct {
 	Verdicts    []Verdict
 	DeadLetters []DeadLetter
+	Consents    []ConsentChange
 	Recalls     []Recall
 	Erasures    []Erasure
 	Coverage    []Coverage
@@ -291,12 +302,12 @@ type Progress struct {
 }
 
 func (o *Output) empty() bool {
-	return len(o.Verdicts) == 0 && len(o.DeadLetters) == 0 && len(o.Recalls) == 0 && len(o.Erasures) == 0 && len(o.Coverage) == 0
+	return len(o.Verdicts) == 0 && len(o.DeadLetters) == 0 && len(o.Consents) == 0 && len(o.Recalls) == 0 && len(o.Erasures) == 0 && len(o.Coverage) == 0
 }
 
 // without returns the output less the verdicts at these indices.
 func (o *Output) without(verdicts []int) *Output {
-	rest := &Output{DeadLetters: o.DeadLetters, Recalls: o.Recalls, Erasures: o.Erasures, Coverage: o.Coverage, Progress: o.Progress}
+	rest := &Output{DeadLetters: o.DeadLetters, Consents: o.Consents, Recalls: o.Recalls, Erasures: o.Erasures, Coverage: o.Coverage, Progress: o.Progress}
 	for i := range o.Verdicts {
 		if !slices.Contains(verdicts, i) {
 			rest.Verdicts = append(rest.Verdicts, o.Verdicts[i])

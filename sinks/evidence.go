@@ -108,7 +108,7 @@ type deadLetterBody struct {
 // are found at the next start and, where the batch is judged again, repeated
 // under the same ids.
 func (s *Evidence) Write(ctx context.Context, out *pipeline.Output) error {
-	recs := make([]evidence.Record, 0, len(out.Verdicts)+len(out.DeadLetters)+len(out.Recalls)+len(out.Erasures)+1)
+	recs := make([]evidence.Record, 0, len(out.Verdicts)+len(out.DeadLetters)+len(out.Consents)+len(out.Recalls)+len(out.Erasures)+1)
 	var refused pipeline.Refused
 	for i := range out.Verdicts {
 		r, err := verdictRecord(&out.Verdicts[i])
@@ -124,6 +124,13 @@ func (s *Evidence) Write(ctx context.Context, out *pipeline.Output) error {
 			Kind: d.Kind.String(), Stage: d.Stage, Reason: d.Reason, Detail: d.Detail, Rules: d.Rules,
 			Origin: originOf(d.Origin, d.Record), Original: originalOf(d.Record.Value, true),
 		})
+		if err != nil {
+			return pipeline.Permanent(err)
+		}
+		recs = append(recs, r)
+	}
+	for i := range out.Consents {
+		r, err := consentRecord(&out.Consents[i])
 		if err != nil {
 			return pipeline.Permanent(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
@@ -131,5 +132,57 @@ func TestEvidenceOfRecallAndErasure(t *testing.T) {
 	report, err := evidence.Verify(dir, evidence.VerifyOptions{})
 	if err != nil || !report.OK() {
 		t.Errorf("%v, %v", err, report.Findings)
+	}
+}
+
+// A change of consent is on record whole: version, what was given and taken back,
+// when and how, the text that was shown; its user only by the pseudonym. Grants that
+// no record holds are left out, and that is said.
+func TestEvidenceOfConsent(t *testing.T) {
+	// Clause: push-consent
+	// Clause: push-inform
+	s, dir := newEvidence(t)
+	change := func(offset int64, grants []event.Grant) pipeline.ConsentChange {
+		e := &event.Event{Kind: event.Consent, ID: []byte("c1"), Time: noon, User: event.User{ID: []byte("user-7"), Group: []byte("minor")}}
+		e.Consent = event.ConsentPart{Version: 4, Zone: []byte("Asia/Shanghai"), Quiet: []byte("21:00-08:00"), DailyMax: 3, Grants: grants}
+		return pipeline.ConsentChange{
+			ID: pipeline.ID{byte(offset)}, Origin: pipeline.Origin{Source: "test", Topic: "weir.consent", Partition: 2},
+			Record: &pipeline.Record{Offset: offset, Time: noon, Value: []byte("{}")}, Event: e,
+			Pseudonym: "pseudonym-in-redis", PseudonymKey: "01234567",
+		}
+	}
+	many := make([]event.Grant, evidence.MaxBodyBytes/250)
+	for i := range many {
+		many[i] = event.Grant{Class: []byte(strings.Repeat("c", 250)), Channel: []byte("app"), Time: noon}
+	}
+	out := &pipeline.Output{Consents: []pipeline.ConsentChange{
+		change(7, []event.Grant{
+			{Class: []byte("marketing"), Channel: []byte("app"), Granted: true, Time: noon, Method: []byte("settings"), TextVersion: []byte("2026-05")},
+			{Class: []byte("marketing"), Channel: []byte("sms"), Time: noon},
+		}),
+		change(8, many),
+	}}
+	for range 2 {
+		if err := s.Write(t.Context(), out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := records(t, dir)
+	if len(list) != 4 || list[0].ID != list[2].ID || list[0].body != list[2].body || list[0].ID == list[1].ID {
+		t.Fatalf("%d records", len(list))
+	}
+	want := `{"event_id":"c1","time":"2026-11-24T04:00:00Z","version":4,"group":"minor","zone":"Asia/Shanghai","quiet":"21:00-08:00","daily_max":3,"grants":[` +
+		`{"class":"marketing","channel":"app","granted":true,"time":"2026-11-24T04:00:00Z","method":"settings","text_version":"2026-05"},` +
+		`{"class":"marketing","channel":"sms","granted":false,"time":"2026-11-24T04:00:00Z"}],"pseudonym":"pseudonym-in-redis","pseudonym_key":"01234567",` +
+		`"origin":{"source":"test","topic":"weir.consent","partition":2,"offset":7,"timestamp":"2026-11-24T04:00:00Z"},` +
+		`"original":{"sha256":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","bytes":2}}`
+	if list[0].Kind != evidence.KindConsent || list[0].Class != evidence.ClassPush || list[0].body != want {
+		t.Errorf("kind %v, class %v, body %s\nwant %s", list[0].Kind, list[0].Class, list[0].body, want)
+	}
+	for _, r := range list[:2] {
+		validate(t, schema(t, "evidence.json#/$defs/consentRecord"), []byte(r.body))
+	}
+	if !strings.Contains(list[1].body, `"grants":[],`) || !strings.Contains(list[1].body, `"reduced":true`) {
+		t.Errorf("of too many grants: %.300s", list[1].body)
 	}
 }

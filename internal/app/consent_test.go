@@ -120,7 +120,7 @@ func TestConsentEndToEnd(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || seen[evidence.KindRecall] != 2 || seen[evidence.KindErase] != 1 {
-		t.Errorf("records %v, %v; want 2 recalls and 1 erasure", seen, err)
+	if err != nil || seen[evidence.KindRecall] != 2 || seen[evidence.KindErase] != 1 || seen[evidence.KindConsent] != 3 {
+		t.Errorf("records %v, %v; want 2 recalls, 1 erasure and 3 changes of consent", seen, err)
 	}
 }

@@ -207,3 +207,7 @@ func (p *Policy) covers(tags tagSet) []Cover {
 	}
 	return list
 }
+
+// Pseudonym returns the name of a user in Redis, and the id of the key it is
+// made with.
+func (s *Store) Pseudonym(user []byte) (name, key string) { return s.names.user(user), s.names.id }

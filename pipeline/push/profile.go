@@ -24,8 +24,8 @@ import (
 //	then  1  length of the group's name, the name
 //	then     the name of the zone, to the end
 //
-// Which notice a user was shown and by what method they agreed is in the consent
-// event of that version; the daemon needs to know only that there is one.
+// Which notice a user was shown and by what method they agreed is in the evidence
+// record of that version; to decide it is enough to know that there is one.
 const (
 	profileForm   = 1
 	profileHeader = 16

@@ -788,6 +788,7 @@ weir_evidence_append_errors_total 0
 # HELP weir_evidence_records_total Evidence records made durable, by kind.
 # TYPE weir_evidence_records_total counter
 weir_evidence_records_total{kind="breach"} 0
+weir_evidence_records_total{kind="consent"} 0
 weir_evidence_records_total{kind="coverage"} 0
 weir_evidence_records_total{kind="deadletter"} 0
 weir_evidence_records_total{kind="erase"} 0

@@ -35,12 +35,13 @@ const (
 	KindDeadLetter Kind = 18 // a message that can never be judged
 	KindBreach     Kind = 19 // more was sent to a user than a limit allows
 	KindRecall     Kind = 20 // an allowed push that was called back
+	KindConsent    Kind = 21 // what a user has agreed to
 )
 
 // Kinds returns all kinds this version writes.
 func Kinds() []Kind {
 	return []Kind{KindGenesis, KindStart, KindStop, KindRuleSet, KindCoverage, KindGap, KindIncident, KindErase,
-		KindHit, KindPush, KindDeadLetter, KindBreach, KindRecall}
+		KindHit, KindPush, KindDeadLetter, KindBreach, KindRecall, KindConsent}
 }
 
 // String returns the kind's word in reports and metrics.
@@ -72,6 +73,8 @@ func (k Kind) String() string {
 		return "breach"
 	case KindRecall:
 		return "recall"
+	case KindConsent:
+		return "consent"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }
