@@ -136,6 +136,7 @@ func (p *Pipeline) Enforce(f Force) {
 	p.metrics.hitsOf(f.Rules)
 	if f.Policy != nil {
 		p.store.Enforce(f.Policy)
+		p.metrics.decisions.follow(f.Policy)
 	}
 	f.tally = newTally(f.Rules, f.Breaker)
 	p.watch.follow(f.Policy)
@@ -399,7 +400,7 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 		if v.Action != rules.Pass {
 			d := push.DenyContent(now, force.Policy, &r)
 			v.Decision = &d
-			p.metrics.decision(&d)
+			p.metrics.decisions.count(force.Policy, &r, &d)
 			continue
 		}
 		reqs = append(reqs, r)
@@ -431,7 +432,7 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 		v.Decision = &decisions[k]
 		p.release(v.Decision, reqs[k].User)
 		v.Reason = Reason(decisions[k].Reason)
-		p.metrics.decision(&decisions[k])
+		p.metrics.decisions.count(force.Policy, &reqs[k], v.Decision)
 	}
 	return nil
 }

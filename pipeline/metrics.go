@@ -6,7 +6,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weir-moderation/weir/pipeline/event"
-	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/rules/form"
 )
@@ -30,7 +29,7 @@ type metrics struct {
 	hitsTotal  *prometheus.CounterVec
 	shadowHits *prometheus.CounterVec
 	byForm     []formCounter
-	decisions  *prometheus.CounterVec
+	decisions  *decisionCounters
 }
 
 // formCounter counts the hits that took a form.
@@ -85,7 +84,7 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink, open func() int64)
 		retried:    make(map[string]prometheus.Counter),
 		hitsTotal:  vec("weir_hits_total", "Hits of live rules.", "category", "severity"),
 		shadowHits: vec("weir_shadow_hits_total", "Hits of shadow rules, which change nothing.", "category", "severity"),
-		decisions:  vec("weir_push_decisions_total", "Decisions on pushes.", "decision", "reason"),
+		decisions:  newDecisionCounters(reg),
 	}
 	byForm := vec("weir_hits_by_form_total", "Hits of live rules by the forms in which the text had to be read. A hit that took several counts for each, so the sum is no number of hits.", "form")
 	for f := form.Fold; f <= form.All; f <<= 1 {
@@ -119,9 +118,6 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink, open func() int64)
 	m.retried["redis"] = retried.WithLabelValues("redis")
 	for _, s := range sinks {
 		m.retried[s.Name] = retried.WithLabelValues(s.Name)
-	}
-	for _, d := range push.Outcomes() {
-		m.decisions.WithLabelValues(string(d.Decision), string(d.Reason))
 	}
 	return m
 }
@@ -162,10 +158,6 @@ func (m *metrics) hit(r *rules.Rule, s rules.State) prometheus.Counter {
 		return m.shadowHits.WithLabelValues(r.Category, r.Severity.String())
 	}
 	return m.hitsTotal.WithLabelValues(r.Category, r.Severity.String())
-}
-
-func (m *metrics) decision(d *push.Decision) {
-	m.decisions.WithLabelValues(string(d.Decision), string(d.Reason)).Inc()
 }
 
 func (m *metrics) deadLetter(r Reason) {

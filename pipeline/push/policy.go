@@ -201,6 +201,15 @@ func (p *Policy) Channels() []string {
 	})
 }
 
+// KnowsClass reports whether a name is that of a class.
+func (p *Policy) KnowsClass(name []byte) bool { return p.classes[string(name)] != nil }
+
+// KnowsChannel reports whether a name is that of a channel.
+func (p *Policy) KnowsChannel(name []byte) bool {
+	_, ok := p.channels[string(name)]
+	return ok
+}
+
 // Groups returns the names of its groups, sorted.
 func (p *Policy) Groups() []string { return slices.Sorted(maps.Keys(p.groups)) }
 
