@@ -326,12 +326,12 @@ func TestEvidenceOfIncidents(t *testing.T) {
 		t.Fatalf("records %v", list)
 	}
 	want := []string{
-		`{"event":"halted","cause":"order","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h1","origin":{"source":"city","topic":"weir.halts","partition":1,"offset":7,"timestamp":"2026-11-24T04:00:01Z"}}`,
-		`{"event":"resumed","cause":"order","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h2","origin":{"source":"city","topic":"weir.halts","partition":1,"offset":8,"timestamp":"2026-11-24T04:00:01Z"}}`,
-		`{"event":"halted","cause":"content","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h1","rule":"bad","measured":{"window":"10m0s","from":"2026-11-24T04:00:00Z","count":30,"of":40,"min":20,"share":"5%"}}`,
-		`{"event":"halted","cause":"rate","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h1","rule":"many","measured":{"window":"1m0s","from":"2026-11-24T04:00:00Z","count":4000,"of":4000,"usual":33.3,"min":20,"factor":10}}`,
+		`{"what":"halted","cause":"order","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h1","origin":{"source":"city","topic":"weir.halts","partition":1,"offset":7,"timestamp":"2026-11-24T04:00:01Z"}}`,
+		`{"what":"resumed","cause":"order","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h2","origin":{"source":"city","topic":"weir.halts","partition":1,"offset":8,"timestamp":"2026-11-24T04:00:01Z"}}`,
+		`{"what":"halted","cause":"content","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h1","rule":"bad","measured":{"window":"10m0s","from":"2026-11-24T04:00:00Z","count":30,"of":40,"min":20,"share":"5%"}}`,
+		`{"what":"halted","cause":"rate","scope":"campaign","value":"spring","since":"2026-11-24T04:00:00Z","why":"complaints <1>","by":"officer-7","id":"h1","rule":"many","measured":{"window":"1m0s","from":"2026-11-24T04:00:00Z","count":4000,"of":4000,"usual":33.3,"min":20,"factor":10}}`,
 	}
-	described := schema(t, "evidence.json#/$defs/incidentRecord")
+	described := schema(t, "evidence.json#/$defs/haltRecord")
 	for i, k := range []int{0, 2, 4, 5} {
 		if r := list[k]; r.Kind != evidence.KindIncident || r.Class != evidence.ClassPush || r.body != want[i] {
 			t.Errorf("kind %v, class %v, body %s\nwant %s", r.Kind, r.Class, r.body, want[i])

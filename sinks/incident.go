@@ -31,7 +31,7 @@ type Incident struct {
 // Clause: push-monitor
 // Every halt and its end is on record: what, since when, by whom, why, and of an automatic one the rule and its figures.
 type incidentBody struct {
-	Event string `json:"event"` // halted or resumed
+	What  string `json:"what"`  // halted or resumed
 	Cause string `json:"cause"` // order, rate, denied, content
 
 	push.Halt
@@ -71,9 +71,9 @@ func (s *Evidence) Incidents(ctx context.Context, list []Incident) error {
 }
 
 func (x *Incident) record() (evidence.Record, error) {
-	body := incidentBody{Event: "halted", Cause: "order", Halt: x.Halt}
+	body := incidentBody{What: "halted", Cause: "order", Halt: x.Halt}
 	if x.Resumed {
-		body.Event = "resumed"
+		body.What = "resumed"
 	}
 	var id pipeline.ID
 	if t := x.Trip; t == nil {

@@ -63,9 +63,9 @@ func (d *running) incidents(t *testing.T, dir string) (list []string) {
 		if e.Kind != evidence.KindIncident {
 			return nil
 		}
-		var x struct{ Event, Cause, Scope, Value, By string }
+		var x struct{ What, Cause, Scope, Value, By string }
 		err := json.Unmarshal(e.Body, &x)
-		list = append(list, strings.Join([]string{x.Event, x.Cause, x.Scope, x.Value, x.By}, " "))
+		list = append(list, strings.Join([]string{x.What, x.Cause, x.Scope, x.Value, x.By}, " "))
 		return err
 	}); err != nil {
 		t.Fatal(err)

@@ -139,11 +139,11 @@ func (d *haltDesk) halted(want string) {
 
 // incident is what evidence says of one.
 type incident struct {
-	Record                                    evidence.ID `json:"-"`
-	Event, Cause, Scope, Value, Why, By, Rule string
-	Measured                                  *struct{ Count, Of, Min int64 }
-	Origin                                    *struct{ Topic string }
-	body                                      string
+	Record                                   evidence.ID `json:"-"`
+	What, Cause, Scope, Value, Why, By, Rule string
+	Measured                                 *struct{ Count, Of, Min int64 }
+	Origin                                   *struct{ Topic string }
+	body                                     string
 }
 
 func (d *haltDesk) incidents() []incident {
@@ -168,7 +168,7 @@ func (d *haltDesk) recordedAs(want ...string) {
 	d.t.Helper()
 	var got []string
 	for _, x := range d.incidents() {
-		got = append(got, x.Event+" "+x.Cause+" "+x.Scope+" "+x.Value)
+		got = append(got, x.What+" "+x.Cause+" "+x.Scope+" "+x.Value)
 	}
 	if !slices.Equal(got, want) {
 		d.t.Errorf("on record are %q, want %q", got, want)
