@@ -65,6 +65,7 @@ func newWorld(t *testing.T, c *cluster, binary string, delivery sinks.Delivery) 
 			t.Fatal(err)
 		}
 	}
+	w.known(t.Context(), w.in, w.review, tag+".dead")
 	for i := range members {
 		m := &member{name: fmt.Sprintf("member %d", i), dir: t.TempDir(), binary: binary}
 		write(t, filepath.Join(m.dir, "rules", "marked.yaml"), `
@@ -98,6 +99,33 @@ evidence: {dir: evidence}
 		})
 	}
 	return w
+}
+
+// known waits until every broker knows the topics: the one that made them is only the
+// first to, and a member that asks another would be told that there are none.
+func (w *world) known(ctx context.Context, topics ...string) {
+	w.t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range topics {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = kmsg.StringPtr(name)
+		req.Topics = append(req.Topics, topic)
+	}
+	brokers, err := w.admin.ListBrokers(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, b := range brokers {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+			resp, err := req.RequestWith(ctx, w.client.Broker(int(b.NodeID)))
+			if err == nil && !slices.ContainsFunc(resp.Topics, func(t kmsg.MetadataResponseTopic) bool { return t.ErrorCode != 0 }) {
+				break
+			}
+			if time.Now().After(deadline) {
+				w.t.Fatalf("broker %d does not know the topics: %v", b.NodeID, err)
+			}
+		}
+	}
 }
 
 func write(t *testing.T, name, text string) {
