@@ -25,6 +25,25 @@ func (m *member) config() string { return filepath.Join(m.dir, "weir.yaml") }
 
 func (m *member) evidence() string { return filepath.Join(m.dir, "evidence") }
 
+// begin starts the first life. The last one ends with the test.
+func (m *member) begin(t *testing.T) {
+	t.Helper()
+	var err error
+	if m.log, err = os.Create(filepath.Join(m.dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = m.signal(syscall.SIGKILL) // it has ended, if all went well
+		if t.Failed() {
+			m.tell(t)
+		}
+		_ = m.log.Close()
+	})
+}
+
 func (m *member) start() error {
 	m.cmd = exec.Command(m.binary, "run", "--config", m.config(), "--listen", "127.0.0.1:0")
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -135,20 +134,8 @@ push:
   redis: {addrs: ["%s"]}
 evidence: {dir: evidence}
 `, i, strings.Join(w.brokers, `", "`), w.group, w.pushes, w.consent, w.outcomes, review, w.dead, w.decisions, w.cleared, w.deferred, w.redis.addr))
-		if m.log, err = os.Create(filepath.Join(m.dir, "log")); err != nil {
-			t.Fatal(err)
-		}
-		if err := m.start(); err != nil {
-			t.Fatal(err)
-		}
+		m.begin(t)
 		w.members = append(w.members, m)
-		t.Cleanup(func() {
-			_ = m.signal(9) // it has ended, if all went well
-			if t.Failed() {
-				m.tell(t)
-			}
-			_ = m.log.Close()
-		})
 	}
 	return w
 }

@@ -83,20 +83,8 @@ output: {review: %s, deadletter: %s, delivery: %s}
 rules: {dir: rules, breaker: {enabled: false}}
 evidence: {dir: evidence}
 `, i, strings.ReplaceAll(c.addr, ",", `", "`), w.group, w.in, w.review, tag+".dead", delivery))
-		if m.log, err = os.Create(filepath.Join(m.dir, "log")); err != nil {
-			t.Fatal(err)
-		}
-		if err := m.start(); err != nil {
-			t.Fatal(err)
-		}
+		m.begin(t)
 		w.members = append(w.members, m)
-		t.Cleanup(func() {
-			_ = m.signal(9) // it has ended, if all went well
-			if t.Failed() {
-				m.tell(t)
-			}
-			_ = m.log.Close()
-		})
 	}
 	return w
 }
