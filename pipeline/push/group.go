@@ -15,6 +15,9 @@ const maxGroups = 16
 func (c *compiler) groupsInOrder() []*group {
 	c.groups = make(map[string]*group)
 	if len(c.file.Groups) == 0 {
+		if c.doc.Has("groups") {
+			c.bad("groups", "none given; write at least default, which is for everybody whose group is not known")
+		}
 		return nil
 	}
 	if n := len(c.file.Groups); n > maxGroups {
