@@ -32,26 +32,11 @@ type deadLetterFlags struct {
 
 // read returns the configuration with what the flags say in its place.
 func (f *deadLetterFlags) read() (*config.Config, error) {
-	cfg := new(config.Default())
-	switch {
-	case f.Config != "":
-		var err error
-		if cfg, err = loadConfig(f.Config); err != nil {
-			return nil, err
-		}
-	case len(f.Brokers) == 0:
-		return nil, &codeError{errors.New("where are the dead letters? give --config, or --brokers"), exitMisuse}
+	cfg, err := brokersOf(f.Config, f.Brokers, "where are the dead letters? give --config, or --brokers")
+	if err == nil {
+		err = putTopic("--topic", f.Topic, &cfg.Output.DeadLetter)
 	}
-	if len(f.Brokers) > 0 {
-		cfg.Kafka.Brokers = f.Brokers
-	}
-	if f.Topic != "" {
-		if !kafka.IsTopicName(f.Topic) {
-			return nil, &codeError{fmt.Errorf("--topic: %q is no name of a topic", f.Topic), exitMisuse}
-		}
-		cfg.Output.DeadLetter = f.Topic
-	}
-	return cfg, nil
+	return cfg, err
 }
 
 // filterFlags say which dead letters are meant.

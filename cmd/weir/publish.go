@@ -24,31 +24,14 @@ type fleetFlags struct {
 
 // read returns the configuration with what the flags say in its place.
 func (f *fleetFlags) read() (*config.Config, error) {
-	cfg := new(config.Default())
-	if f.Config != "" {
-		var err error
-		if cfg, err = loadConfig(f.Config); err != nil {
-			return nil, err
-		}
-	} else if len(f.Brokers) == 0 {
-		return nil, &codeError{errors.New("where are the topics? give --config, or --brokers"), exitMisuse}
+	cfg, err := brokersOf(f.Config, f.Brokers, "where are the topics? give --config, or --brokers")
+	if err == nil {
+		err = putTopic("--topic", f.Topic, &cfg.Rules.Topic)
 	}
-	if len(f.Brokers) > 0 {
-		cfg.Kafka.Brokers = f.Brokers
+	if err == nil {
+		err = putTopic("--receipts", f.Receipts, &cfg.Rules.Receipts)
 	}
-	for _, t := range []struct {
-		flag, name string
-		topic      *string
-	}{{"--topic", f.Topic, &cfg.Rules.Topic}, {"--receipts", f.Receipts, &cfg.Rules.Receipts}} {
-		switch {
-		case t.name == "":
-		case !kafka.IsTopicName(t.name):
-			return nil, &codeError{fmt.Errorf("%s: %q is no name of a topic", t.flag, t.name), exitMisuse}
-		default:
-			*t.topic = t.name
-		}
-	}
-	return cfg, nil
+	return cfg, err
 }
 
 type publishCmd struct {

@@ -26,27 +26,14 @@ type haltFlags struct {
 
 // read returns the configuration with what the flags say in its place.
 func (f *haltFlags) read() (*config.Config, error) {
-	cfg := new(config.Default())
-	if f.Config != "" {
-		var err error
-		if cfg, err = loadConfig(f.Config); err != nil {
-			return nil, err
-		}
-	} else if len(f.Brokers) == 0 {
-		return nil, &codeError{errors.New("where is the topic of halts? give --config, or --brokers and --topic"), exitMisuse}
+	cfg, err := brokersOf(f.Config, f.Brokers, "where is the topic of halts? give --config, or --brokers and --topic")
+	if err == nil {
+		err = putTopic("--topic", f.Topic, &cfg.Input.Halts)
 	}
-	if len(f.Brokers) > 0 {
-		cfg.Kafka.Brokers = f.Brokers
+	if err == nil && cfg.Input.Halts == "" {
+		err = &codeError{errors.New("on which topic are orders to halt? give --topic, or input.halts in the configuration"), exitMisuse}
 	}
-	switch {
-	case f.Topic != "" && !kafka.IsTopicName(f.Topic):
-		return nil, &codeError{fmt.Errorf("--topic: %q is no name of a topic", f.Topic), exitMisuse}
-	case f.Topic != "":
-		cfg.Input.Halts = f.Topic
-	case cfg.Input.Halts == "":
-		return nil, &codeError{errors.New("on which topic are orders to halt? give --topic, or input.halts in the configuration"), exitMisuse}
-	}
-	return cfg, nil
+	return cfg, err
 }
 
 // haltTopic is the topic of halts, and what it says now.

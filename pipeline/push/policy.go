@@ -218,6 +218,17 @@ func (p *Policy) Counts(class string) bool {
 	return p.classes[class] != nil && p.classes[class].counted
 }
 
+// classAndTag returns the class of that name, nil if the policy does not know it or the
+// channel, and the tag of both.
+func (p *Policy) classAndTag(name, channel string) (*class, Tag) {
+	k := p.classes[name]
+	code, ok := p.channels[channel]
+	if k == nil || !ok {
+		return nil, 0
+	}
+	return k, tagOf(k.code, code)
+}
+
 // Limits returns the ids of all limits that can stop a push, those that are no
 // policy's own among them, sorted.
 func (p *Policy) Limits() []string {
@@ -235,11 +246,11 @@ func (p *Policy) KnowsZone(name string) bool { return p.zones.find(name) != nil 
 // Entry returns what a send log holds of a push that was allowed, and false if
 // the policy does not know its class or channel.
 func (p *Policy) Entry(at time.Time, class, channel string, mark uint64, cancelled bool) (Entry, bool) {
-	k, channelCode := p.classes[class], p.channels[channel]
-	if _, ok := p.channels[channel]; !ok || k == nil {
+	k, tag := p.classAndTag(class, channel)
+	if k == nil {
 		return Entry{}, false
 	}
-	e := Entry{At: uint32(at.Unix()), Tag: tagOf(k.code, channelCode), State: counted, Mark: mark}
+	e := Entry{At: uint32(at.Unix()), Tag: tag, State: counted, Mark: mark}
 	if cancelled {
 		e.State = refunded
 	}

@@ -81,15 +81,14 @@ func (s *Store) Reapply(ctx context.Context, p *Policy, now time.Time, list []Al
 	debts := make([]debt, 0, len(list))
 	for i := range list {
 		a := &list[i]
-		channel, ok := p.channels[a.Channel]
-		class := p.classes[a.Class]
-		if !ok || class == nil || !class.counted {
+		class, tag := p.classAndTag(a.Class, a.Channel)
+		if class == nil || !class.counted {
 			done.Left++
 			continue
 		}
 		debts = append(debts, debt{
 			user: s.names.user(a.User), group: a.Group,
-			entry: Entry{At: unixTime(a.At), Tag: tagOf(class.code, channel), State: counted, Mark: s.names.push(a.ID)},
+			entry: Entry{At: unixTime(a.At), Tag: tag, State: counted, Mark: s.names.push(a.ID)},
 		})
 	}
 	more, err := s.reapply(ctx, p, now, debts)

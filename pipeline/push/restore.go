@@ -107,13 +107,12 @@ func (r *Restoration) Cancel(user, id []byte, at time.Time) {
 // Add adds a push, and writes what it holds when that has become much.
 func (r *Restoration) Add(ctx context.Context, x *Sent) error {
 	r.Read++
-	channel, ok := r.policy.channels[string(x.Channel)]
-	class := r.policy.classes[string(x.Class)]
-	if !ok || class == nil || !class.counted {
+	class, tag := r.policy.classAndTag(string(x.Class), string(x.Channel))
+	if class == nil || !class.counted {
 		r.Uncounted++
 		return nil
 	}
-	e := Entry{At: unixTime(x.At), Tag: tagOf(class.code, channel), State: counted, Mark: r.store.names.push(x.ID)}
+	e := Entry{At: unixTime(x.At), Tag: tag, State: counted, Mark: r.store.names.push(x.ID)}
 	if int64(e.At) <= r.now.Unix()-r.policy.keep[e.Tag] {
 		r.Old++
 		return nil
