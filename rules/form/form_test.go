@@ -394,6 +394,20 @@ func TestScratchOfAnyText(t *testing.T) {
 	}
 }
 
+// A character that folds to one beyond the basic plane sounds like it, and each alone is read.
+func TestSoundBeyondBasicPlane(t *testing.T) {
+	m, err := New([]Term{{Text: "絍博机", Forms: All}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sc Scratch
+	for _, text := range []string{"絍博朞", "𫟃博朞", "看絍博朞A0", "ren bo ji", "𫟃-博 ji"} {
+		if hits := findAll(m, &sc, text); len(hits) != 1 || hits[0].Form != Pinyin {
+			t.Errorf("%q: %v, want one hit by its sound", text, hits)
+		}
+	}
+}
+
 // A stream that has room for the symbols only, after a reading that added to it, is given more.
 func TestStreamGrows(t *testing.T) {
 	s := stream{symbols: make([]automaton.Symbol, 0, 100+automaton.Padding), from: make([]uint32, 0, 10)}

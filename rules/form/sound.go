@@ -49,6 +49,9 @@ const (
 	syllableRune = 0xE000
 	// maxSounds is how many ways to pronounce one term are looked for.
 	maxSounds = 16
+	// soundRunes is how many characters the table of kinds has, up to the end of the plane of
+	// CJK Unified Ideographs Extension G and H.
+	soundRunes = 0x40000
 )
 
 // newSounds returns nil if no term can be found by its sound. Texts are searched by a.
@@ -84,7 +87,7 @@ func newSounds(terms []Term, a *automaton.Automaton) (*sounds, error) {
 	s.table = allSounds()
 	s.byCode = make([]uint32, a.Codes())
 	for c := 1; c < len(s.byCode); c++ {
-		if r := a.Rune(c); r < 1<<16 {
+		if r := a.Rune(c); int(r) < len(s.table.kinds) {
 			s.byCode[c] = s.ofKind(s.table.kinds[r])
 		}
 	}
@@ -129,9 +132,11 @@ func (s *sounds) ofKind(kind uint16) uint32 {
 	return uint32(s.symbols[y[0]].Code()) | uint32(s.symbols[y[1]].Code())<<16
 }
 
-// soundTable says of which kind a character of the basic plane is.
+// soundTable says of which kind a character is.
 type soundTable struct {
-	kinds [1 << 16]uint16
+	// Of the planes that have Han characters and those before: a character of the basic plane may
+	// fold to one of another, which must read alike.
+	kinds [soundRunes]uint16
 	// By kind the usual syllable and another one, 0 if there is none. The kind of what is read in
 	// one way only is the number of its syllable.
 	syllables [][2]syllable
@@ -148,7 +153,7 @@ var allSounds = sync.OnceValue(func() *soundTable {
 		t.syllables = append(t.syllables, [2]syllable{syllable(y), 0})
 	}
 	kinds := make(map[[2]syllable]uint16)
-	for r := range rune(1 << 16) {
+	for r := range rune(soundRunes) {
 		t.set(r, kinds)
 	}
 	for _, r := range "üǖǘǚǜÜǕǗǙǛ" {
@@ -339,14 +344,10 @@ func (t *soundTable) kind(text []byte, i int) (kind uint16, n int) {
 		return t.kinds[uint16(b)<<12|uint16(text[i+1]&0x3F)<<6|uint16(text[i+2]&0x3F)], 3
 	}
 	r, n := utf8.DecodeRune(text[i:])
-	if r < 1<<16 {
+	if r < soundRunes {
 		return t.kinds[r], n
 	}
-	to, _ := fold.Rune(r)
-	switch {
-	case to >= 0 && to < 1<<16:
-		return t.kinds[to], n
-	case to == fold.Drop || to >= 0 && fold.ClassOf(to) == fold.Separator:
+	if to, _ := fold.Rune(r); to == fold.Drop || to >= 0 && fold.ClassOf(to) == fold.Separator {
 		return soundSeparator, n
 	}
 	return soundBreak, n
