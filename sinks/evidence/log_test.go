@@ -48,7 +48,7 @@ func TestAppendedRecordsAreFound(t *testing.T) {
 		if e.Kind == KindGenesis {
 			return nil
 		}
-		got = append(got, Record{e.ID, e.Kind, e.Class, e.Encoding, bytes.Clone(e.Body)})
+		got = append(got, Record{ID: e.ID, Kind: e.Kind, Class: e.Class, Encoding: e.Encoding, Body: bytes.Clone(e.Body)})
 		return nil
 	})
 	if err != nil {

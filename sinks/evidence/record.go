@@ -114,8 +114,11 @@ func (c Class) String() string {
 	return fmt.Sprintf("class-%d", uint8(c))
 }
 
-// EncodingJSON is the encoding of bodies in this version.
-const EncodingJSON = 0
+// The encodings of bodies. The numbers are part of the format.
+const (
+	EncodingJSON     = 0
+	EncodingProtobuf = 1 // deterministic, of the messages in package body
+)
 
 // maxEncoding is the largest encoding the leaf has room for.
 const maxEncoding = 15
@@ -129,8 +132,21 @@ type Record struct {
 	ID       ID
 	Kind     Kind
 	Class    Class
-	Encoding uint8 // of Body: EncodingJSON
+	Encoding uint8 // of Body: EncodingJSON or EncodingProtobuf
 	Body     []byte
+
+	// Subject is whom the record is about: a user id, or "pseudonym:" and the name a user has in
+	// Redis where no more is known; empty if nobody is.
+	Subject string
+	// Terms are what the record can be looked up by beside its id.
+	Terms []Term
+}
+
+// Term is a value that records are looked up by, such as the id of an account. It is never
+// written as it is.
+type Term struct {
+	Name  string // what it is: event, account, category, ...
+	Value string
 }
 
 func (r *Record) check() error {
