@@ -60,6 +60,51 @@ func finishFrame(b []byte, first int64, count int) {
 	binary.BigEndian.PutUint32(b[8:], frameCRC(b, b[frameHeader:]))
 }
 
+// Encrypted records (flagEncrypted) are stored in a segment as
+//
+//	handle 16 ‖ n 1 ‖ n index terms of 8 ‖ nonce 12 ‖ ciphertext of salt and body ‖ tag 16
+//
+// and in a body file without n and the terms, which then are in the index.
+const (
+	handleSize = 16
+	termSize   = 8
+)
+
+// parts are the stored bytes of a record taken apart. They share its memory.
+type parts struct {
+	handle []byte // of the key; nil if the record is not encrypted
+	terms  []byte // 8 bytes each; none if it is not encrypted
+	rest   []byte // nonce, ciphertext and tag; or salt and body in clear
+}
+
+// splitStored takes apart what a segment stores of a record. It reports false if
+// the bytes are too few for what they say of themselves.
+func splitStored(l *leaf, stored []byte) (p parts, ok bool) {
+	if !l.encrypted() {
+		return parts{rest: stored}, len(stored) >= saltSize
+	}
+	if len(stored) < handleSize+1 {
+		return parts{}, false
+	}
+	const from = handleSize + 1
+	end := from + int(stored[handleSize])*termSize
+	if len(stored) < end {
+		return parts{}, false
+	}
+	return parts{stored[:handleSize:handleSize], stored[from:end:end], stored[end:]}, true
+}
+
+// splitMoved takes apart what a body file stores of a record.
+func splitMoved(l *leaf, stored []byte) (p parts, ok bool) {
+	if !l.encrypted() {
+		return parts{rest: stored}, len(stored) >= saltSize
+	}
+	if len(stored) < handleSize {
+		return parts{}, false
+	}
+	return parts{handle: stored[:handleSize:handleSize], rest: stored[handleSize:]}, true
+}
+
 // frame is a frame as read. Its entries are valid until the next read.
 type frame struct {
 	offset  int64 // of its first byte in the segment

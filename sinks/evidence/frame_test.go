@@ -198,3 +198,35 @@ func FuzzCheckpoints(f *testing.F) {
 		}
 	})
 }
+
+// What is stored is taken apart where it says, and never beyond its end.
+func TestSplitStored(t *testing.T) {
+	var clear, sealed leaf
+	sealed[3] = flagEncrypted
+	handle, terms, rest := strings.Repeat("h", handleSize), "term one"+"term two", strings.Repeat("r", 40)
+	raw := []byte(handle + "\x02" + terms + rest)
+	p, ok := splitStored(&sealed, raw)
+	if !ok || string(p.handle) != handle || string(p.terms) != terms || string(p.rest) != rest {
+		t.Errorf("%q %v", p, ok)
+	}
+	for n := range handleSize + 1 + len(terms) {
+		if _, ok := splitStored(&sealed, raw[:n]); ok {
+			t.Errorf("%d bytes were taken apart", n)
+		}
+	}
+	p, ok = splitMoved(&sealed, []byte(handle+rest))
+	if !ok || string(p.handle) != handle || p.terms != nil || string(p.rest) != rest {
+		t.Errorf("%q %v", p, ok)
+	}
+	if _, ok := splitMoved(&sealed, raw[:handleSize-1]); ok {
+		t.Error("half a handle was taken")
+	}
+	for _, split := range []func(*leaf, []byte) (parts, bool){splitStored, splitMoved} {
+		if p, ok := split(&clear, []byte(rest)); !ok || p.handle != nil || p.terms != nil || string(p.rest) != rest {
+			t.Errorf("%q %v", p, ok)
+		}
+		if _, ok := split(&clear, raw[:saltSize-1]); ok {
+			t.Error("half a salt was taken")
+		}
+	}
+}

@@ -185,6 +185,7 @@ const (
 	leafCommitment = 32
 
 	flagsEncoding = 0x0f
+	flagEncrypted = 0x10 // the stored body is encrypted
 )
 
 // saltSize is the length of the random bytes before every body. They keep a
@@ -198,6 +199,7 @@ type leaf [leafSize]byte
 func (l *leaf) kind() Kind      { return Kind(l[1]) }
 func (l *leaf) class() Class    { return Class(l[2]) }
 func (l *leaf) encoding() uint8 { return l[3] & flagsEncoding }
+func (l *leaf) encrypted() bool { return l[3]&flagEncrypted != 0 }
 func (l *leaf) id() ID          { return ID(l[leafID:leafTime]) }
 func (l *leaf) nanos() int64    { return int64(binary.BigEndian.Uint64(l[leafTime:])) }
 func (l *leaf) time() time.Time { return time.Unix(0, l.nanos()).UTC() }
