@@ -73,6 +73,7 @@ func walkGeneration(dir, generation string, fn func(Entry) error) error {
 // walkEntries calls fn for every record of segments. A write cut short is nothing
 // to speak of at the end of the last segment of a log.
 func walkEntries(segs []segment, last bool, fn func(Entry) error) error {
+	var moved *movedBodies
 	onFrame := func(seg *segment, f *frame) error {
 		index := f.first
 		var err error
@@ -84,8 +85,8 @@ func walkEntries(segs []segment, last bool, fn func(Entry) error) error {
 				Index: index, ID: e.leaf.id(), Kind: e.leaf.kind(), Class: e.leaf.class(), Encoding: e.leaf.encoding(),
 				Time: e.leaf.time(), File: seg.name, Offset: e.offset,
 			}
-			if len(e.stored) >= saltSize {
-				x.Body = e.stored[saltSize:]
+			if p, ok := moved.parts(index, &e); ok && p.handle == nil {
+				x.Body = p.rest[saltSize:]
 			}
 			err = fn(x)
 			index++
@@ -99,7 +100,10 @@ func walkEntries(segs []segment, last bool, fn func(Entry) error) error {
 		return fmt.Errorf("%s offset %d: %w", fl.seg.name, fl.offset, fl.err)
 	}
 	for i := range segs {
-		if err := walkSegment(&segs[i], last && i == len(segs)-1, onFrame, onFault); err != nil {
+		moved = segs[i].moved()
+		err := walkSegment(&segs[i], last && i == len(segs)-1, onFrame, onFault)
+		moved.close()
+		if err != nil {
 			return err
 		}
 	}
