@@ -27,6 +27,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/desk"
 )
 
 // Options is what Run needs beside the configuration.
@@ -56,6 +57,7 @@ type daemon struct {
 	log      *slog.Logger
 
 	evidence *evidence.Log
+	desk     *desk.Server
 	client   *kafka.Client
 	store    *push.Store
 	fallback *push.Fallback // nil where pushes are off
@@ -98,20 +100,17 @@ func (d *daemon) build(ctx context.Context) error {
 			return err
 		}
 	}
-	d.evidence, err = evidence.Open(evidence.Options{
-		Dir:             d.cfg.Evidence.Dir,
-		KeyFile:         d.cfg.Evidence.KeyFile,
-		Origin:          fmt.Sprintf("%s/evidence/%s/%s", d.cfg.Source, d.cfg.Instance, d.cfg.Evidence.Generation),
-		CheckpointEvery: d.cfg.Evidence.CheckpointEvery,
-		SegmentBytes:    d.cfg.Evidence.SegmentBytes,
-		Logger:          d.log,
-		Registerer:      d.registry,
-	})
-	if err != nil {
+	options := EvidenceOptions(d.cfg)
+	options.Logger, options.Registerer = d.log, d.registry
+	if d.evidence, err = evidence.Open(options); err != nil {
 		return err
 	}
 	d.stops.push("evidence log", func(context.Context) error { return d.evidence.Close() })
 	d.say("evidence", "%d records, origin %s", d.evidence.Size(), d.evidence.Origin())
+	if d.desk, err = desk.Listen(desk.ServerOptions{Dir: d.cfg.Evidence.Dir, Log: d.evidence, Logger: d.log}); err != nil {
+		return err
+	}
+	d.stops.push("control socket", func(context.Context) error { return d.desk.Close() })
 
 	d.client, err = kafka.NewClient(d.cfg.Kafka, kafka.Options{})
 	if err != nil {
@@ -239,6 +238,18 @@ func (d *daemon) build(ctx context.Context) error {
 	return nil
 }
 
+// EvidenceOptions returns how the evidence log of a configuration is opened, by the daemon and by
+// commands that append to it while no daemon runs.
+func EvidenceOptions(c *config.Config) evidence.Options {
+	return evidence.Options{
+		Dir:             c.Evidence.Dir,
+		KeyFile:         c.Evidence.KeyFile,
+		Origin:          fmt.Sprintf("%s/evidence/%s/%s", c.Source, c.Instance, c.Evidence.Generation),
+		CheckpointEvery: c.Evidence.CheckpointEvery,
+		SegmentBytes:    c.Evidence.SegmentBytes,
+	}
+}
+
 // sayDeferred says how far the topic of deferred pushes reaches.
 func (d *daemon) sayDeferred(ctx context.Context) error {
 	if d.cfg.Input.Deferred == "" {
@@ -315,6 +326,7 @@ func topicRules(ctx context.Context, c *config.Config, t *ruleTopic) (*RuleSet, 
 func (d *daemon) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.evidence.Run(ctx) })
+	g.Go(func() error { return d.desk.Run(ctx) })
 	if d.view != nil {
 		g.Go(func() error { return d.view.run(ctx) })
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
-// desk is a reloader with a pipeline and evidence of its own, and no brokers.
-type desk struct {
+// workbench is a reloader with a pipeline and evidence of its own, and no brokers.
+type workbench struct {
 	*reloader
 	t   *testing.T
 	dir string // holds rules/, evidence/ and what else a test writes
@@ -52,9 +52,9 @@ func (l *logBook) String() string {
 }
 
 // newDesk puts the files of a rule set in force. Change, if not nil, changes the configuration before.
-func newDesk(t *testing.T, files map[string]string, change func(*config.Config)) *desk {
+func newDesk(t *testing.T, files map[string]string, change func(*config.Config)) *workbench {
 	t.Helper()
-	d := &desk{t: t, dir: t.TempDir(), log: new(logBook), next: config.Default()}
+	d := &workbench{t: t, dir: t.TempDir(), log: new(logBook), next: config.Default()}
 	d.next.Rules.Dir = filepath.Join(d.dir, "rules")
 	d.next.Rules.Words = filepath.Join(d.dir, "words.txt") // the shipped list takes long to read, and is no matter here
 	d.write("words.txt", "天气 9\n")
@@ -74,7 +74,7 @@ func newDesk(t *testing.T, files map[string]string, change func(*config.Config))
 }
 
 // begin makes the reloader and what it needs.
-func (d *desk) begin(cfg *config.Config, f *inForce) {
+func (d *workbench) begin(cfg *config.Config, f *inForce) {
 	d.t.Helper()
 	log, err := evidence.Open(evidence.Options{Dir: filepath.Join(d.dir, "evidence"), Origin: "desk/evidence/0/1"})
 	if err != nil {
@@ -119,7 +119,7 @@ func (d *desk) begin(cfg *config.Config, f *inForce) {
 }
 
 // config changes what a reload reads.
-func (d *desk) config(change func(*config.Config), err error) {
+func (d *workbench) config(change func(*config.Config), err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if change != nil {
@@ -128,7 +128,7 @@ func (d *desk) config(change func(*config.Config), err error) {
 	d.err = err
 }
 
-func (d *desk) write(name, text string) {
+func (d *workbench) write(name, text string) {
 	d.t.Helper()
 	path := filepath.Join(d.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -140,7 +140,7 @@ func (d *desk) write(name, text string) {
 }
 
 // receipt returns the newest one.
-func (d *desk) receipt() Receipt {
+func (d *workbench) receipt() Receipt {
 	d.receipts.mu.Lock()
 	defer d.receipts.mu.Unlock()
 	return *d.receipts.newest
@@ -148,7 +148,7 @@ func (d *desk) receipt() Receipt {
 
 // wants fails the test if the rule gambling.x does not look for a term, or if what the receipt and the
 // metrics say about refusals is not this: empty for none, else a part of it.
-func (d *desk) wants(what, term, why string) {
+func (d *workbench) wants(what, term, why string) {
 	d.t.Helper()
 	set := d.pipeline.InForce().Rules
 	got := ""
@@ -183,10 +183,10 @@ func (d *desk) wants(what, term, why string) {
 }
 
 // said returns how often it was logged that something was refused.
-func (d *desk) said() int { return strings.Count(d.log.String(), `"level":"ERROR"`) }
+func (d *workbench) said() int { return strings.Count(d.log.String(), `"level":"ERROR"`) }
 
 // look looks at the files as often as watch does until what stands still is taken up.
-func (d *desk) look(times int) {
+func (d *workbench) look(times int) {
 	seen := ""
 	for range times {
 		seen = d.lookAtFiles(context.Background(), seen)
@@ -202,7 +202,7 @@ type activation struct {
 }
 
 // activations returns what the evidence says was in force, in order.
-func (d *desk) activations() []activation {
+func (d *workbench) activations() []activation {
 	d.t.Helper()
 	var list []activation
 	err := evidence.Walk(filepath.Join(d.dir, "evidence"), func(e evidence.Entry) error {

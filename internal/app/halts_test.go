@@ -468,7 +468,7 @@ func TestBadOrdersAreNotWritten(t *testing.T) {
 func TestAutoHaltNeedsTheTopic(t *testing.T) {
 	cfg := config.Default()
 	cfg.Push.Policy = filepath.Join(t.TempDir(), "push.yaml")
-	d := &desk{t: t, dir: filepath.Dir(cfg.Push.Policy)}
+	d := &workbench{t: t, dir: filepath.Dir(cfg.Push.Policy)}
 	d.write("push.yaml", `
 policy: push
 version: "1"

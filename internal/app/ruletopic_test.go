@@ -122,9 +122,9 @@ func eventually(t *testing.T, what string, is func() bool) {
 }
 
 // newTopicDesk is a desk whose rules come from the topic "rules".
-func newTopicDesk(t *testing.T, c *cluster) *desk {
+func newTopicDesk(t *testing.T, c *cluster) *workbench {
 	t.Helper()
-	d := &desk{t: t, dir: t.TempDir(), log: new(logBook), next: config.Default()}
+	d := &workbench{t: t, dir: t.TempDir(), log: new(logBook), next: config.Default()}
 	d.next.Rules.Topic = "rules"
 	d.next.Rules.Words = filepath.Join(d.dir, "words.txt")
 	d.next.Rules.Categories = filepath.Join(d.dir, "categories.yaml")

@@ -19,7 +19,7 @@ import (
 )
 
 // watching runs the watch of a desk in a bubble, where time passes at once.
-func watching(t *testing.T, files map[string]string, change func(*config.Config), f func(d *desk, pass func(time.Duration))) {
+func watching(t *testing.T, files map[string]string, change func(*config.Config), f func(d *workbench, pass func(time.Duration))) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		d := newDesk(t, files, change)
@@ -42,7 +42,7 @@ func watching(t *testing.T, files map[string]string, change func(*config.Config)
 // A change of the files is taken up by itself. What is refused keeps the old rules and is said once, as
 // long as it is the same; what is right is taken up after it, and what was in force is as good as new.
 func TestFilesAreTakenUp(t *testing.T) {
-	watching(t, map[string]string{"gambling.yaml": one("一号")}, nil, func(d *desk, pass func(time.Duration)) {
+	watching(t, map[string]string{"gambling.yaml": one("一号")}, nil, func(d *workbench, pass func(time.Duration)) {
 		broken := strings.Replace(one("三号"), "severity", "severty", 1)
 		for _, step := range []struct{ what, text, term, why string }{
 			{"a change", one("二号"), "二号", ""},
@@ -79,7 +79,7 @@ func TestFilesAreTakenUp(t *testing.T) {
 // Files that are copied in piece by piece are no change before they have stood still for a look: no
 // half of one is tried, though every half is broken.
 func TestHalfWrittenFilesAreNotTried(t *testing.T) {
-	watching(t, map[string]string{"gambling.yaml": one("一号")}, nil, func(d *desk, pass func(time.Duration)) {
+	watching(t, map[string]string{"gambling.yaml": one("一号")}, nil, func(d *workbench, pass func(time.Duration)) {
 		names := map[string]string{"gambling.yaml": one("二号"), "gambling_test.yaml": "tests:\n  - {text: 二号, hits: [{rule: gambling.x}]}\n"}
 		for _, name := range []string{"gambling_test.yaml", "gambling.yaml"} {
 			text := names[name]
@@ -111,7 +111,7 @@ func TestLinksAreFollowed(t *testing.T) {
 		watching(t, map[string]string{"..1/gambling.yaml": one("一号")}, func(c *config.Config) {
 			link(t, "..1", filepath.Join(c.Rules.Dir, "..data"))
 			link(t, "..data/gambling.yaml", filepath.Join(c.Rules.Dir, "gambling.yaml"))
-		}, func(d *desk, pass func(time.Duration)) {
+		}, func(d *workbench, pass func(time.Duration)) {
 			d.wants("at the start", "一号", "")
 			d.write("rules/..2/gambling.yaml", one("二号"))
 			pass(10 * time.Second)
@@ -128,7 +128,7 @@ func TestLinksAreFollowed(t *testing.T) {
 		watching(t, map[string]string{"v1/gambling.yaml": one("一号"), "v2/gambling.yaml": one("二号")}, func(c *config.Config) {
 			link(t, "v1", filepath.Join(c.Rules.Dir, "now"))
 			c.Rules.Dir = filepath.Join(c.Rules.Dir, "now")
-		}, func(d *desk, pass func(time.Duration)) {
+		}, func(d *workbench, pass func(time.Duration)) {
 			d.wants("at the start", "一号", "")
 			link(t, "v2", filepath.Join(d.dir, "rules", "now"))
 			pass(10 * time.Second)
@@ -140,7 +140,7 @@ func TestLinksAreFollowed(t *testing.T) {
 // Files that cannot be read are refused like broken ones: an operator who believes that they are in
 // force must hear of it.
 func TestUnreadableFilesAreRefused(t *testing.T) {
-	watching(t, map[string]string{"gambling.yaml": one("一号")}, nil, func(d *desk, pass func(time.Duration)) {
+	watching(t, map[string]string{"gambling.yaml": one("一号")}, nil, func(d *workbench, pass func(time.Duration)) {
 		dir := filepath.Join(d.dir, "rules")
 		if err := os.Rename(dir, dir+".away"); err != nil {
 			t.Fatal(err)
@@ -186,7 +186,7 @@ func TestSignatureThatComesLater(t *testing.T) {
 	signatures := []string{sign(one("一号")), sign(one("二号"))}
 	watching(t, map[string]string{"gambling.yaml": one("一号"), rules.SignatureFile: signatures[0]}, func(c *config.Config) {
 		c.Rules.VerifyKey = public
-	}, func(d *desk, pass func(time.Duration)) {
+	}, func(d *workbench, pass func(time.Duration)) {
 		d.write("rules/gambling.yaml", one("二号"))
 		pass(time.Minute)
 		d.wants("unsigned", "一号", "were changed since they were signed")
@@ -199,7 +199,7 @@ func TestSignatureThatComesLater(t *testing.T) {
 // A reload that is asked for and the watch do not stand in each other's way: what one refused the other
 // does not say again, and what one found wrong with the configuration the other does not take back.
 func TestReloadBesideWatch(t *testing.T) {
-	watching(t, map[string]string{"gambling.yaml": one("一号")}, nil, func(d *desk, pass func(time.Duration)) {
+	watching(t, map[string]string{"gambling.yaml": one("一号")}, nil, func(d *workbench, pass func(time.Duration)) {
 		d.write("rules/gambling.yaml", "pack: 7")
 		if err := d.reload(d.t.Context()); err == nil {
 			t.Fatal("a broken pack was taken up")
@@ -268,7 +268,7 @@ func TestReloadBesideWatch(t *testing.T) {
 
 // Where watch is 0 nothing is taken up unasked.
 func TestNoWatch(t *testing.T) {
-	watching(t, map[string]string{"gambling.yaml": one("一号")}, func(c *config.Config) { c.Rules.Watch = 0 }, func(d *desk, pass func(time.Duration)) {
+	watching(t, map[string]string{"gambling.yaml": one("一号")}, func(c *config.Config) { c.Rules.Watch = 0 }, func(d *workbench, pass func(time.Duration)) {
 		d.write("rules/gambling.yaml", one("二号"))
 		pass(time.Hour)
 		d.wants("unasked", "一号", "")
@@ -288,7 +288,7 @@ rules:
 // that is on record. So it goes with each exception.
 func TestExceptionsExpire(t *testing.T) {
 	// A bubble begins with the year 2000.
-	watching(t, map[string]string{"gambling.yaml": excepted("一号", "2000-01-01")}, func(c *config.Config) { c.Rules.Watch = 0 }, func(d *desk, pass func(time.Duration)) {
+	watching(t, map[string]string{"gambling.yaml": excepted("一号", "2000-01-01")}, func(c *config.Config) { c.Rules.Watch = 0 }, func(d *workbench, pass func(time.Duration)) {
 		hits := func(text string) string { return forms(d.pipeline.InForce().Rules, text) }
 		first := d.pipeline.InForce().Rules.Digest()
 		pass(24*time.Hour - time.Second)
@@ -323,7 +323,7 @@ func calmly(c *config.Config) { c.Rules.Watch = 10 * time.Minute }
 // An exception ends also while something else is refused, which stays refused; and broken files are not
 // taken up by the way.
 func TestExceptionExpiresBesideARefusal(t *testing.T) {
-	watching(t, map[string]string{"gambling.yaml": excepted("一号", "2000-01-01")}, calmly, func(d *desk, pass func(time.Duration)) {
+	watching(t, map[string]string{"gambling.yaml": excepted("一号", "2000-01-01")}, calmly, func(d *workbench, pass func(time.Duration)) {
 		d.write("rules/gambling.yaml", "pack: 7")
 		pass(time.Hour)
 		d.wants("broken", "一号", "gambling.yaml:1:")
@@ -345,7 +345,7 @@ func TestExceptionExpiresBesideARefusal(t *testing.T) {
 // keeps the rules as they are.
 func TestExceptionThatTestsNeed(t *testing.T) {
 	watching(t, map[string]string{"gambling.yaml": excepted("一号", "2000-01-01"),
-		"gambling_test.yaml": "tests:\n  - {text: 反一号宣传, spares: [gambling.x]}\n"}, calmly, func(d *desk, pass func(time.Duration)) {
+		"gambling_test.yaml": "tests:\n  - {text: 反一号宣传, spares: [gambling.x]}\n"}, calmly, func(d *workbench, pass func(time.Duration)) {
 		pass(25 * time.Hour)
 		d.wants("expired", "一号", "")
 		if forms(d.pipeline.InForce().Rules, "反一号宣传") == "" {

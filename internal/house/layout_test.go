@@ -21,6 +21,7 @@ var house = plan{
 		"internal/dial",
 		"internal/kafka/...",
 		"sinks/evidence",
+		"sinks/evidence/desk",
 		"configs",
 		"rules/fold",
 		"rules/detect",

@@ -22,6 +22,7 @@ const (
 type request struct {
 	items []item
 	taken int   // items given to a group so far
+	first int64 // index of the first item, once it is written
 	leads bool  // its caller leads or is about to
 	err   error // read after done, or by the leader itself
 	done  bool
@@ -47,22 +48,33 @@ func (l *Log) Append(ctx context.Context, recs []Record) error {
 	if len(recs) == 0 {
 		return nil
 	}
+	_, err := l.appendAll(ctx, recs)
+	return err
+}
+
+// AppendOne is [Log.Append] of one record, and says which index it has.
+func (l *Log) AppendOne(ctx context.Context, rec Record) (index int64, err error) {
+	return l.appendAll(ctx, []Record{rec})
+}
+
+// appendAll makes records durable, of which there is one at least, and returns the index of the first.
+func (l *Log) appendAll(ctx context.Context, recs []Record) (first int64, err error) {
 	for i := range recs {
 		if err := recs[i].check(); err != nil {
-			return fmt.Errorf("append evidence: %w", err)
+			return 0, fmt.Errorf("append evidence: %w", err)
 		}
 	}
 	started := time.Now()
-	err := l.commit(ctx, &request{items: prepare(recs), wake: make(chan struct{}, 1)})
-	if err != nil {
+	r := &request{items: prepare(recs), wake: make(chan struct{}, 1)}
+	if err := l.commit(ctx, r); err != nil {
 		if errors.Is(err, ErrBroken) {
 			l.m.errors.Inc()
 		}
-		return fmt.Errorf("append evidence: %w", err)
+		return 0, fmt.Errorf("append evidence: %w", err)
 	}
 	l.m.duration.Observe(time.Since(started).Seconds())
 	l.m.count(recs)
-	return nil
+	return r.first, nil
 }
 
 // commit queues the request and waits until it is written.
@@ -254,6 +266,9 @@ func (l *Log) write(group []part) error {
 	l.buf = append(l.buf[:0], make([]byte, frameHeader)...)
 	l.hashes = l.hashes[:0]
 	for _, p := range group {
+		if p.req != nil && p.req.taken == len(p.items) { // these are its first
+			p.req.first = l.tree.n + int64(len(l.hashes))
+		}
 		for i := range p.items {
 			it := &p.items[i]
 			it.leaf.setNanos(now)

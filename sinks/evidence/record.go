@@ -36,12 +36,22 @@ const (
 	KindBreach     Kind = 19 // more was sent to a user than a limit allows
 	KindRecall     Kind = 20 // an allowed push that was called back
 	KindConsent    Kind = 21 // what a user has agreed to
+
+	// 48 to 63 are about retention; package desk writes them.
+	KindHold        Kind = 48 // bodies that must be kept beyond their day, and why
+	KindRelease     Kind = 49 // a hold ended
+	KindDestroyPlan Kind = 50 // what somebody wants destroyed
+	KindDestroy     Kind = 51 // a plan that a second person signed; nothing is unlinked before this is durable
+	KindDestroyed   Kind = 52 // what such a plan named is gone
+	KindShred       Kind = 53 // the keys of a person are gone
+	KindRestricted  Kind = 54 // a person asked to be erased while a duty to keep still runs
 )
 
 // Kinds returns all kinds this version writes.
 func Kinds() []Kind {
 	return []Kind{KindGenesis, KindStart, KindStop, KindRuleSet, KindCoverage, KindGap, KindIncident, KindErase,
-		KindHit, KindPush, KindDeadLetter, KindBreach, KindRecall, KindConsent}
+		KindHit, KindPush, KindDeadLetter, KindBreach, KindRecall, KindConsent,
+		KindHold, KindRelease, KindDestroyPlan, KindDestroy, KindDestroyed, KindShred, KindRestricted}
 }
 
 // String returns the kind's word in reports and metrics.
@@ -75,6 +85,20 @@ func (k Kind) String() string {
 		return "recall"
 	case KindConsent:
 		return "consent"
+	case KindHold:
+		return "hold"
+	case KindRelease:
+		return "release"
+	case KindDestroyPlan:
+		return "destroy-plan"
+	case KindDestroy:
+		return "destroy"
+	case KindDestroyed:
+		return "destroyed"
+	case KindShred:
+		return "shred"
+	case KindRestricted:
+		return "restricted"
 	}
 	return fmt.Sprintf("kind-%d", uint8(k))
 }
