@@ -58,23 +58,28 @@ func parseCheckpoint(msg []byte, v note.Verifier) (head, error) {
 		}
 		return head{}, errors.New("it is not a signed note")
 	}
-	origin, rest, _ := strings.Cut(n.Text, "\n")
-	if origin != v.Name() {
+	origin, h, err := parseHead(n.Text)
+	if err == nil && origin != v.Name() {
 		return head{}, errors.New("it belongs to another log")
 	}
+	return h, err
+}
+
+// parseHead reads the text of a checkpoint.
+func parseHead(text string) (origin string, h head, err error) {
+	origin, rest, _ := strings.Cut(text, "\n")
 	size, rest, _ := strings.Cut(rest, "\n")
 	root, _, ok := strings.Cut(rest, "\n")
 	if !ok {
-		return head{}, errors.New("it has fewer than three lines")
+		return "", head{}, errors.New("it has fewer than three lines")
 	}
-	var h head
 	if h.size, err = strconv.ParseInt(size, 10, 64); err != nil || h.size < 1 || strconv.FormatInt(h.size, 10) != size {
-		return head{}, errors.New("its size is not a number")
+		return "", head{}, errors.New("its size is not a number")
 	}
 	if h.root, err = tlog.ParseHash(root); err != nil || h.root.String() != root {
-		return head{}, errors.New("its root is not a hash")
+		return "", head{}, errors.New("its root is not a hash")
 	}
-	return h, nil
+	return origin, h, nil
 }
 
 // maxCheckpoint is the size of the largest checkpoint that is read, room for many

@@ -46,6 +46,13 @@ type Options struct {
 	Registerer prometheus.Registerer // nil: metrics are registered nowhere
 	Logger     *slog.Logger          // nil: silent
 
+	// Published are checkpoints of this log that others hold: of a topic, of a witness.
+	// Open refuses a log that does not agree with every one of them, and does so
+	// before it begins a log or writes anything to one.
+	Published [][]byte
+	// Previous is what the first record of a new log says of the log before it.
+	Previous *Previous
+
 	// OnCheckpoint is given every signed checkpoint once it is on the disk, and
 	// after a start the latest one again. It may keep the next checkpoint waiting,
 	// but never an Append.
@@ -83,6 +90,7 @@ type Log struct {
 	// stateMu guards what is durable.
 	stateMu sync.Mutex
 	tree    tree
+	upper   upper
 	seg     *os.File // the active segment
 	segAt   segment
 	segSize int64
@@ -134,6 +142,7 @@ func Open(o Options) (*Log, error) {
 		dead: make(chan struct{}),
 	}
 	l.idle = sync.NewCond(&l.mu)
+	l.tree.upper = &l.upper
 	if err := l.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open evidence log %s: %w", l.dir, err), l.release())
 	}
@@ -161,6 +170,9 @@ func (l *Log) open() error {
 	isNew, err := l.isNew(segs)
 	if err != nil {
 		return err
+	}
+	if isNew && len(l.o.Published) > 0 {
+		return refusePublished("ROLLED BACK: %s, and none of its records are here", largest(l.o.Published))
 	}
 	if l.key, err = loadKey(l.calls, l.o.KeyFile, l.o.Origin, isNew); err != nil {
 		return err

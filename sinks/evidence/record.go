@@ -30,6 +30,9 @@ const (
 	KindGap        Kind = 6  // offsets that were gone before they could be judged: a [GapBody]
 	KindIncident   Kind = 7  // something an operator must know of: pushes were halted or go on, Redis is away or back
 	KindErase      Kind = 8  // a user was forgotten
+	KindAnchor     Kind = 10 // heads of other logs as this one saw them, and what witnesses signed
+	KindHeartbeat  Kind = 13 // nothing else was recorded for a while
+	KindTimestamp  Kind = 14 // a time-stamp authority's token over a head
 	KindHit        Kind = 16 // the verdict on a message that was hit
 	KindPush       Kind = 17 // the decision on a push
 	KindDeadLetter Kind = 18 // a message that can never be judged
@@ -50,6 +53,7 @@ const (
 // Kinds returns all kinds this version writes.
 func Kinds() []Kind {
 	return []Kind{KindGenesis, KindStart, KindStop, KindRuleSet, KindCoverage, KindGap, KindIncident, KindErase,
+		KindAnchor, KindHeartbeat, KindTimestamp,
 		KindHit, KindPush, KindDeadLetter, KindBreach, KindRecall, KindConsent,
 		KindHold, KindRelease, KindDestroyPlan, KindDestroy, KindDestroyed, KindShred, KindRestricted}
 }
@@ -73,6 +77,12 @@ func (k Kind) String() string {
 		return "incident"
 	case KindErase:
 		return "erase"
+	case KindAnchor:
+		return "anchor"
+	case KindHeartbeat:
+		return "heartbeat"
+	case KindTimestamp:
+		return "timestamp"
 	case KindHit:
 		return "hit"
 	case KindPush:

@@ -151,6 +151,10 @@ func (l *Log) recover(segs []segment) error {
 		torn    *fault
 		failure error
 	)
+	claims, err := l.claims()
+	if err != nil {
+		return err
+	}
 	record := func(seg *segment, e entry) error {
 		if e.leaf.nanos() < l.last {
 			return refuse("ALTERED: record %d at %s offset %d is older than the one before it", l.tree.n, seg.name, e.offset)
@@ -178,9 +182,9 @@ func (l *Log) recover(segs []segment) error {
 				return refuse("REWRITTEN: the first %d records are not those that were signed", l.signed.size)
 			}
 		}
-		return nil
+		return claims.meet(&l.tree)
 	}
-	err := walk(segs, func(seg *segment, f *frame) error {
+	err = walk(segs, func(seg *segment, f *frame) error {
 		if f.first != l.tree.n || f.offset == 0 && seg.first != f.first {
 			return refuse("MISSING: record %d is due at %s offset %d, found record %d", l.tree.n, seg.name, f.offset, f.first)
 		}
@@ -208,6 +212,9 @@ func (l *Log) recover(segs []segment) error {
 	}
 	if l.signed.size == 0 && l.tree.n > 1 {
 		return refuse("MISSING: the log holds %d records and no checkpoint", l.tree.n)
+	}
+	if err := claims.unmet(l.tree.n); err != nil {
+		return err
 	}
 	if err := l.openActive(segs, torn); err != nil {
 		return err
@@ -330,6 +337,8 @@ type genesis struct {
 	Origin      string `json:"origin"`
 	VerifierKey string `json:"verifier_key"`
 	Created     string `json:"created"` // RFC 3339
+
+	Previous *Previous `json:"previous,omitempty"`
 }
 
 // genesisID is the id of the first record of the log of this origin.
@@ -343,7 +352,7 @@ func genesisID(origin string) ID {
 func (l *Log) begin() error {
 	body, err := json.Marshal(genesis{
 		Format: 1, Origin: l.o.Origin, VerifierKey: l.key.public,
-		Created: l.o.Now().UTC().Format(time.RFC3339Nano),
+		Created: l.o.Now().UTC().Format(time.RFC3339Nano), Previous: l.o.Previous,
 	})
 	if err != nil {
 		return err

@@ -14,6 +14,8 @@ type tree struct {
 	n    int64
 	last [64]tlog.Hash // by level
 	at   [64]int64     // the index of last within its level
+
+	upper *upper // if not nil, it is given every node of its levels
 }
 
 // ReadHashes implements tlog.HashReader for nodes on the edge.
@@ -38,6 +40,9 @@ func (t *tree) add(h tlog.Hash) error {
 	for level, h := range nodes {
 		t.last[level] = h
 		t.at[level] = t.n >> level
+		if t.upper != nil {
+			t.upper.add(level, h)
+		}
 	}
 	t.n++
 	return nil
