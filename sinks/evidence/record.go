@@ -30,7 +30,10 @@ const (
 	KindGap        Kind = 6  // offsets that were gone before they could be judged: a [GapBody]
 	KindIncident   Kind = 7  // something an operator must know of: pushes were halted or go on, Redis is away or back
 	KindErase      Kind = 8  // a user was forgotten
+	KindSeal       Kind = 9  // bodies were moved out of a segment: a [SealBody]
 	KindAnchor     Kind = 10 // heads of other logs as this one saw them, and what witnesses signed
+	KindRotation   Kind = 11 // a master key or signing key was followed by another
+	KindDamaged    Kind = 12 // something was found damaged on the disk: a [DamagedBody]
 	KindHeartbeat  Kind = 13 // nothing else was recorded for a while
 	KindTimestamp  Kind = 14 // a time-stamp authority's token over a head
 	KindHit        Kind = 16 // the verdict on a message that was hit
@@ -39,6 +42,10 @@ const (
 	KindBreach     Kind = 19 // more was sent to a user than a limit allows
 	KindRecall     Kind = 20 // an allowed push that was called back
 	KindConsent    Kind = 21 // what a user has agreed to
+
+	// 32 to 47 are about what people do.
+	KindAccess Kind = 32 // bodies were shown to somebody, and why; durable before they are
+	KindExport Kind = 33 // bodies were handed out in a package
 
 	// 48 to 63 are about retention; package desk writes them.
 	KindHold        Kind = 48 // bodies that must be kept beyond their day, and why
@@ -53,9 +60,9 @@ const (
 // Kinds returns all kinds this version writes.
 func Kinds() []Kind {
 	return []Kind{KindGenesis, KindStart, KindStop, KindRuleSet, KindCoverage, KindGap, KindIncident, KindErase,
-		KindAnchor, KindHeartbeat, KindTimestamp,
+		KindSeal, KindAnchor, KindRotation, KindDamaged, KindHeartbeat, KindTimestamp,
 		KindHit, KindPush, KindDeadLetter, KindBreach, KindRecall, KindConsent,
-		KindHold, KindRelease, KindDestroyPlan, KindDestroy, KindDestroyed, KindShred, KindRestricted}
+		KindAccess, KindExport, KindHold, KindRelease, KindDestroyPlan, KindDestroy, KindDestroyed, KindShred, KindRestricted}
 }
 
 // String returns the kind's word in reports and metrics.
@@ -77,8 +84,14 @@ func (k Kind) String() string {
 		return "incident"
 	case KindErase:
 		return "erase"
+	case KindSeal:
+		return "seal"
 	case KindAnchor:
 		return "anchor"
+	case KindRotation:
+		return "rotation"
+	case KindDamaged:
+		return "damaged"
 	case KindHeartbeat:
 		return "heartbeat"
 	case KindTimestamp:
@@ -95,6 +108,10 @@ func (k Kind) String() string {
 		return "recall"
 	case KindConsent:
 		return "consent"
+	case KindAccess:
+		return "access"
+	case KindExport:
+		return "export"
 	case KindHold:
 		return "hold"
 	case KindRelease:

@@ -17,6 +17,8 @@ type Entry struct {
 	Encoding uint8
 	Time     time.Time // when it was recorded
 	Body     []byte    // valid until fn returns; nil if the body is not here
+	Salt     []byte    // what the commitment adds to the body; valid until fn returns, nil with Body
+	Leaf     [64]byte  // the record's public part, as it is hashed into the tree
 	File     string    // relative to the evidence directory
 	Offset   int64
 }
@@ -83,10 +85,10 @@ func walkEntries(segs []segment, last bool, fn func(Entry) error) error {
 			}
 			x := Entry{
 				Index: index, ID: e.leaf.id(), Kind: e.leaf.kind(), Class: e.leaf.class(), Encoding: e.leaf.encoding(),
-				Time: e.leaf.time(), File: seg.name, Offset: e.offset,
+				Time: e.leaf.time(), File: seg.name, Offset: e.offset, Leaf: *e.leaf,
 			}
 			if p, ok := moved.parts(index, &e); ok && p.handle == nil {
-				x.Body = p.rest[saltSize:]
+				x.Salt, x.Body = p.rest[:saltSize:saltSize], p.rest[saltSize:]
 			}
 			err = fn(x)
 			index++

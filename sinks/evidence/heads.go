@@ -1,0 +1,65 @@
+package evidence
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Head is what a checkpoint promises: the first Size records have this root.
+type Head struct {
+	Size int64
+	Root tlog.Hash
+}
+
+// ReadHead reads a checkpoint of the log whose name the verifier has, and checks
+// that the log's key signed it. Signatures of others beside it are left alone.
+func ReadHead(checkpoint []byte, v note.Verifier) (Head, error) {
+	h, err := parseCheckpoint(checkpoint, v)
+	if err != nil {
+		return Head{}, fmt.Errorf("checkpoint: %w", err)
+	}
+	return Head{h.size, h.root}, nil
+}
+
+// Checkpoints calls fn for every checkpoint of a log, from the oldest to the
+// latest, and returns fn's first error. They are as they were signed, unchecked;
+// one cut short by a crash at the end is left out.
+func Checkpoints(dir, generation string, fn func(checkpoint []byte) error) error {
+	f, err := os.Open(filepath.Join(dir, logsDir, generation, historyFile))
+	if err != nil {
+		return fmt.Errorf("read checkpoints: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	fi, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("read checkpoints: %w", err)
+	}
+	r := historyReader{r: f, size: fi.Size()}
+	for {
+		msg, _, err := r.next()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && r.off+int64(len(r.buf)) >= r.size {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read checkpoints at %d: %w", r.off, err)
+		}
+		if err := fn(msg); err != nil {
+			return err
+		}
+	}
+}
+
+// OnlyGeneration returns the generation of the only log in an evidence directory;
+// where there are several one must be named.
+func OnlyGeneration(dir string) (string, error) { return onlyGeneration(dir) }
+
+// WalkGeneration is Walk for a generation that is named.
+func WalkGeneration(dir, generation string, fn func(Entry) error) error {
+	return walkGeneration(dir, generation, fn)
+}
