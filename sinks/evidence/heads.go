@@ -6,26 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 )
-
-// Head is what a checkpoint promises: the first Size records have this root.
-type Head struct {
-	Size int64
-	Root tlog.Hash
-}
-
-// ReadHead reads a checkpoint of the log whose name the verifier has, and checks
-// that the log's key signed it. Signatures of others beside it are left alone.
-func ReadHead(checkpoint []byte, v note.Verifier) (Head, error) {
-	h, err := parseCheckpoint(checkpoint, v)
-	if err != nil {
-		return Head{}, fmt.Errorf("checkpoint: %w", err)
-	}
-	return Head{h.size, h.root}, nil
-}
 
 // Checkpoints calls fn for every checkpoint of a log, from the oldest to the
 // latest, and returns fn's first error. They are as they were signed, unchecked;

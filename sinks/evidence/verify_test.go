@@ -328,8 +328,9 @@ func TestWords(t *testing.T) {
 	for c := range Class(6) {
 		got = append(got, fmt.Sprintf("%d %s", c, c))
 	}
-	want := []string{"1 genesis", "2 start", "3 stop", "4 ruleset", "5 coverage", "6 gap", "7 incident", "8 erase", "16 hit", "17 push", "18 deadletter", "19 breach", "20 recall", "21 consent",
-		"48 hold", "49 release", "50 destroy-plan", "51 destroy", "52 destroyed", "53 shred", "54 restricted",
+	want := []string{"1 genesis", "2 start", "3 stop", "4 ruleset", "5 coverage", "6 gap", "7 incident", "8 erase",
+		"9 seal", "10 anchor", "11 rotation", "12 damaged", "13 heartbeat", "14 timestamp", "16 hit", "17 push", "18 deadletter", "19 breach", "20 recall", "21 consent",
+		"32 access", "33 export", "48 hold", "49 release", "50 destroy-plan", "51 destroy", "52 destroyed", "53 shred", "54 restricted",
 		"99 kind-99",
 		"0 none", "1 audit", "2 content", "3 push", "4 policy", "5 class-5"}
 	if d := cmp.Diff(want, got); d != "" {
