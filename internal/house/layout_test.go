@@ -20,6 +20,7 @@ var house = plan{
 		"internal/strictyaml",
 		"internal/dial",
 		"internal/kafka/...",
+		"sinks/evidence/keys",
 		"sinks/evidence",
 		"sinks/evidence/desk",
 		"configs",

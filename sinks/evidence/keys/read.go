@@ -1,0 +1,191 @@
+package keys
+
+import (
+	"crypto/cipher"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+)
+
+// reader finds keys by their handles.
+type reader struct {
+	r *Ring
+
+	openMu sync.RWMutex
+	opened cache[Handle, cipher.AEAD]
+
+	mu    sync.Mutex
+	files []*month // the one used last is last
+}
+
+// maxMonths is how many key files are kept open, with the places of their keys.
+const maxMonths = 8
+
+// month is a key file open for reading.
+type month struct {
+	keyFile
+	f      *os.File
+	places map[Handle]uint32
+	s      findings
+}
+
+func (d *reader) init(r *Ring) {
+	d.r = r
+	d.opened.limit = r.o.OpenKeys
+}
+
+// Open returns the key that a record of the class names, as an AES-256-GCM with
+// nonces of 12 bytes.
+//
+// It fails with [ErrErased] if the key was destroyed, [ErrRestricted] if it was put
+// aside, [ErrDestroyed] if there are no keys of the class and month at all,
+// [ErrMissing] if there are and this one is not among them, [ErrDamaged] if it
+// cannot be read, and [ErrMaster] if there is no master key that opens it.
+func (r *Ring) Open(class string, h Handle) (cipher.AEAD, error) {
+	d := &r.reader
+	d.openMu.RLock()
+	a, ok := d.opened.get(h)
+	d.openMu.RUnlock()
+	if ok {
+		return a, nil
+	}
+	if !isClass(class) {
+		return nil, fmt.Errorf("class %q is none", class)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// Under d.mu, so that what is shredded meanwhile is not kept after it.
+	d.openMu.Lock()
+	a, ok = d.opened.take(h)
+	d.openMu.Unlock()
+	if ok {
+		return a, nil
+	}
+	a, err := d.find(keyFile{class, h.Month(), keysSuffix}, h)
+	if err != nil {
+		return nil, err
+	}
+	d.openMu.Lock()
+	d.opened.put(h, a)
+	d.openMu.Unlock()
+	return a, nil
+}
+
+// find reads a key from a file. The caller holds mu.
+func (d *reader) find(at keyFile, h Handle) (cipher.AEAD, error) {
+	m, err := d.month(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: class %s, %v", ErrDestroyed, at.class, at.month)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n, ok := m.places[h]
+	if !ok {
+		// It may have been written, or the file replaced, since it was read.
+		if m, err = d.reload(m); err != nil {
+			return nil, err
+		}
+		if n, ok = m.places[h]; !ok {
+			return nil, m.missing()
+		}
+	}
+	var e entry
+	if _, err := m.f.ReadAt(e[:], int64(n)*entrySize); err != nil {
+		return nil, err
+	}
+	switch {
+	case !e.sound():
+		return nil, fmt.Errorf("%w: entry %d of %s, at offset %d", ErrDamaged, n, m.f.Name(), int64(n)*entrySize)
+	case e.dead():
+		return nil, ErrErased
+	}
+	a, err := d.r.unwrap(at.class, &e)
+	if err != nil {
+		return nil, fmt.Errorf("%w: entry %d of %s", err, n, m.f.Name())
+	}
+	return a, nil
+}
+
+// missing says what it can mean that a key is not in the file.
+func (m *month) missing() error {
+	if len(m.s.damaged) > 0 {
+		return fmt.Errorf("%w: it must be one of the %d damaged entries of %s, of which entry %d, at offset %d, is the first",
+			ErrDamaged, len(m.s.damaged), m.f.Name(), m.s.damaged[0], m.s.damaged[0]*entrySize)
+	}
+	return fmt.Errorf("%w: %s", ErrMissing, m.f.Name())
+}
+
+// month returns a key file open for reading.
+func (d *reader) month(at keyFile) (*month, error) {
+	for i, m := range d.files {
+		if m.keyFile == at {
+			d.files = append(append(d.files[:i:i], d.files[i+1:]...), m)
+			return m, nil
+		}
+	}
+	m, err := d.load(at)
+	if err != nil {
+		return nil, err
+	}
+	if len(d.files) == maxMonths {
+		if err := d.files[0].f.Close(); err != nil {
+			return nil, errors.Join(err, m.f.Close())
+		}
+		d.files = d.files[1:]
+	}
+	d.files = append(d.files, m)
+	return m, nil
+}
+
+func (d *reader) load(at keyFile) (*month, error) {
+	f, err := os.Open(d.r.path(at.class, at.month, at.suffix))
+	if err != nil {
+		return nil, err
+	}
+	m := &month{keyFile: at, f: f, places: make(map[Handle]uint32)}
+	m.s, err = survey(f, func(n int64, e *entry) { m.places[e.handle()] = uint32(n) })
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return m, nil
+}
+
+// reload reads again what may have changed since the file was read.
+func (d *reader) reload(m *month) (*month, error) {
+	now, err := os.Stat(m.f.Name())
+	if err != nil {
+		return nil, err
+	}
+	then, err := m.f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if os.SameFile(now, then) && now.Size() == m.s.size {
+		return m, nil
+	}
+	fresh, err := d.load(m.keyFile)
+	if err != nil {
+		return nil, err
+	}
+	d.files[len(d.files)-1] = fresh
+	return fresh, m.f.Close()
+}
+
+// forget closes all files: they were replaced.
+func (d *reader) forget() error {
+	var errs []error
+	for _, m := range d.files {
+		errs = append(errs, m.f.Close())
+	}
+	d.files = nil
+	return errors.Join(errs...)
+}
+
+func (d *reader) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.forget()
+}

@@ -1,0 +1,71 @@
+package keys
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"sync"
+)
+
+// keySize is the length of every key here: AES-256, HMAC-SHA-256.
+const keySize = 32
+
+// tag names a subject within its class: what a key file says instead of whom its
+// keys are about.
+type tag [16]byte
+
+// mac is a keyed hash that many goroutines may use.
+type mac struct{ pool sync.Pool }
+
+func newMAC(key []byte) *mac {
+	return &mac{sync.Pool{New: func() any { return &hashing{h: hmac.New(sha256.New, key)} }}}
+}
+
+// hashing is a hash in use, with room for what goes in and out.
+type hashing struct {
+	h   hash.Hash
+	buf []byte
+}
+
+// sum hashes name, a zero byte and value.
+func (m *mac) sum(name, value string) (sum [sha256.Size]byte) {
+	s := m.pool.Get().(*hashing)
+	s.h.Reset()
+	s.buf = append(append(append(s.buf[:0], name...), 0), value...)
+	s.h.Write(s.buf)
+	s.buf = s.h.Sum(s.buf[:0])
+	copy(sum[:], s.buf)
+	clear(s.buf[:cap(s.buf)]) // it held whom this is about
+	m.pool.Put(s)
+	return sum
+}
+
+// indexKey derives the index key of a class from the one in the keyring.
+func indexKey(root []byte, class string) []byte {
+	h := hmac.New(sha256.New, root)
+	h.Write([]byte("ev1 index\n" + class))
+	return h.Sum(nil)
+}
+
+func (m *mac) subject(subject string) tag {
+	sum := m.sum("subject", subject)
+	return tag(sum[:])
+}
+
+// Term returns what an index says instead of a value that records of the class can
+// be looked up by: the first 8 bytes of HMAC-SHA-256(index key of the class,
+// name ‖ 0 ‖ value). It is the same in every month and after every rotation.
+func (r *Ring) Term(class, name, value string) uint64 {
+	sum := r.macOf(class).sum(name, value)
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// macOf returns the keyed hash of a class.
+func (r *Ring) macOf(class string) *mac {
+	if m, ok := r.macs.Load(class); ok {
+		return m.(*mac)
+	}
+	m, _ := r.macs.LoadOrStore(class, newMAC(indexKey(r.index, class)))
+	return m.(*mac)
+}
