@@ -794,8 +794,7 @@ weir_evidence_records_total{kind="other"} 1
 		if k == KindHit {
 			n = 3
 		}
-		want += fmt.Sprintf("weir_evidence_records_total{kind=%q} %d
-", k, n)
+		want += fmt.Sprintf("weir_evidence_records_total{kind=%q} %d\n", k, n)
 	}
 	names := []string{"weir_evidence_unsigned_records", "weir_evidence_append_errors_total", "weir_evidence_records_total"}
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), names...); err != nil {
