@@ -1,5 +1,7 @@
 package keys
 
+import "maps"
+
 // cache holds the values used most lately: at least half of limit, at most limit.
 // What is asked for moves to the young half; when that is full it becomes the old
 // one, and what was old then is forgotten. It is not locked.
@@ -40,6 +42,12 @@ func (c *cache[K, V]) put(k K, v V) {
 func (c *cache[K, V]) drop(k K) {
 	delete(c.young, k)
 	delete(c.old, k)
+}
+
+// dropFunc drops what fn is true for.
+func (c *cache[K, V]) dropFunc(fn func(K, V) bool) {
+	maps.DeleteFunc(c.young, fn)
+	maps.DeleteFunc(c.old, fn)
 }
 
 func (c *cache[K, V]) clear() { c.young, c.old = nil, nil }

@@ -96,7 +96,7 @@ func (r *Ring) path(class string, m Month, suffix string) string {
 
 // isClass reports whether a name can be that of a class: it is a directory, too.
 func isClass(s string) bool {
-	ok := s != "" && len(s) <= 32 && s[0] >= 'a' && s[0] <= 'z'
+	ok := s != "" && s != escrowDir && len(s) <= 32 && s[0] >= 'a' && s[0] <= 'z'
 	for _, c := range s {
 		ok = ok && (c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_')
 	}

@@ -181,8 +181,29 @@ func (r *Ring) openKeyring(k *keyring) error {
 	if err != nil {
 		return fmt.Errorf("%w: the index key in %s does not open: %s was changed", ErrMaster, filepath.Join(r.dir, keyringFile), keyringFile)
 	}
+	if r.index == nil {
+		r.index = index
+	}
 	r.genMu.Lock()
 	defer r.genMu.Unlock()
-	r.ring, r.gens, r.index = k, opened, index
+	r.ring, r.gens = k, opened
 	return nil
+}
+
+// refresh reads the keyring again, if another process has written it since.
+func (r *Ring) refresh() error {
+	k, err := readKeyring(r.dir)
+	if err != nil {
+		return err
+	}
+	if k == nil {
+		return fmt.Errorf("there is no %s any more", keyringFile)
+	}
+	r.genMu.RLock()
+	same := k.newest().Number == r.ring.newest().Number
+	r.genMu.RUnlock()
+	if same {
+		return nil
+	}
+	return r.openKeyring(k)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -15,6 +16,7 @@ type reader struct {
 
 	openMu sync.RWMutex
 	opened cache[Handle, cipher.AEAD]
+	lent   map[Handle]cipher.AEAD // from escrow
 
 	mu    sync.Mutex
 	files []*month // the one used last is last
@@ -47,12 +49,18 @@ func (r *Ring) Open(class string, h Handle) (cipher.AEAD, error) {
 	d := &r.reader
 	d.openMu.RLock()
 	a, ok := d.opened.get(h)
+	if !ok {
+		a, ok = d.lent[h]
+	}
 	d.openMu.RUnlock()
 	if ok {
 		return a, nil
 	}
 	if !isClass(class) {
 		return nil, fmt.Errorf("class %q is none", class)
+	}
+	if r.erased[h] {
+		return nil, ErrErased
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -92,21 +100,78 @@ func (d *reader) find(at keyFile, h Handle) (cipher.AEAD, error) {
 			return nil, m.missing()
 		}
 	}
-	var e entry
-	if _, err := m.f.ReadAt(e[:], int64(n)*entrySize); err != nil {
+	e, err := m.read(n)
+	if err == nil && !e.sound() {
+		e, err = d.again(m, n, h)
+	}
+	if err != nil {
 		return nil, err
 	}
-	switch {
-	case !e.sound():
-		return nil, fmt.Errorf("%w: entry %d of %s, at offset %d", ErrDamaged, n, m.f.Name(), int64(n)*entrySize)
-	case e.dead():
-		return nil, ErrErased
+	if e.dead() {
+		return nil, d.gone(at, h)
 	}
 	a, err := d.r.unwrap(at.class, &e)
 	if err != nil {
 		return nil, fmt.Errorf("%w: entry %d of %s", err, n, m.f.Name())
 	}
 	return a, nil
+}
+
+func (m *month) read(n uint32) (e entry, err error) {
+	_, err = m.f.ReadAt(e[:], int64(n)*entrySize)
+	return e, err
+}
+
+// again reads an entry that was not sound a second time: another process may have
+// been overwriting it. Then its journal names the key, or it has finished.
+func (d *reader) again(m *month, n uint32, h Handle) (entry, error) {
+	_, shred, restrict, err := d.r.readJournal()
+	if err != nil {
+		return entry{}, err
+	}
+	if slices.Contains(shred, h) || slices.Contains(restrict, h) && m.suffix == keysSuffix {
+		return destroyed(h), nil
+	}
+	e, err := m.read(n)
+	if err == nil && !e.sound() {
+		err = fmt.Errorf("%w: entry %d of %s, at offset %d", ErrDamaged, n, m.f.Name(), int64(n)*entrySize)
+	}
+	return e, err
+}
+
+// gone says why a key is not in its entry any more. The caller holds mu.
+func (d *reader) gone(at keyFile, h Handle) error {
+	if at.suffix == restrictedSuffix {
+		return ErrErased
+	}
+	at.suffix = restrictedSuffix
+	m, err := d.month(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrErased
+	}
+	if err != nil {
+		return err
+	}
+	n, ok := m.places[h]
+	if !ok {
+		if m, err = d.reload(m); err != nil {
+			return err
+		}
+		if n, ok = m.places[h]; !ok {
+			return ErrErased
+		}
+	}
+	e, err := m.read(n)
+	if err == nil && !e.sound() {
+		e, err = d.again(m, n, h)
+	}
+	switch {
+	case err != nil:
+		return err
+	case e.dead():
+		return ErrErased
+	}
+	return ErrRestricted
 }
 
 // missing says what it can mean that a key is not in the file.

@@ -71,7 +71,7 @@ type Ring struct {
 	master master
 	lock   *os.File // nil if read-only
 
-	index []byte   // the key from which the index keys of the classes are derived
+	index []byte   // the key from which the index keys of the classes are derived; never changes
 	macs  sync.Map // class to *mac
 
 	genMu sync.RWMutex
@@ -80,6 +80,7 @@ type Ring struct {
 
 	writers sync.Map // class to *writer
 	reader  reader
+	erased  map[Handle]bool // not to be opened, if read-only; else they are destroyed
 
 	// admin is held by who changes what was written: rotates, shreds, drops.
 	admin sync.Mutex
@@ -153,7 +154,25 @@ func (r *Ring) open() error {
 		r.log.Warn("made the master key that opens the evidence; keep a copy in a safe place, and none beside copies of the log",
 			"where", r.master.where(), "name", k.newest().Master)
 	}
-	return r.openKeyring(k)
+	if err := r.openKeyring(k); err != nil {
+		return err
+	}
+	if r.o.ReadOnly {
+		r.erased = make(map[Handle]bool)
+		for _, h := range r.o.Erased {
+			r.erased[h] = true
+		}
+		return nil
+	}
+	if err := r.redo(); err != nil {
+		return err
+	}
+	r.retire()
+	n, err := r.shredHandles(r.o.Erased)
+	if n > 0 {
+		r.log.Warn("destroyed keys again that the log says were destroyed; the keys were restored from a copy", "keys", n)
+	}
+	return err
 }
 
 // Close lets the directory go. It waits for nothing: whoever uses the ring ends first.
@@ -214,9 +233,16 @@ func (r *Ring) generation(n uint32) cipher.AEAD {
 	return r.gens[n]
 }
 
-// open unwraps the key of an entry, which is sound and not dead.
+// unwrap opens the key of an entry, which is sound and not dead.
 func (r *Ring) unwrap(class string, e *entry) (cipher.AEAD, error) {
 	by := r.generation(e.generation())
+	if by == nil && r.o.ReadOnly {
+		// Another process may have rotated the master key since this ring was opened.
+		if err := r.refresh(); err != nil {
+			return nil, err
+		}
+		by = r.generation(e.generation())
+	}
 	if by == nil {
 		return nil, fmt.Errorf("%w of generation %d", ErrMaster, e.generation())
 	}

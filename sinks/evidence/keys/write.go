@@ -290,7 +290,7 @@ func (w *writer) append(keys []*newKey) error {
 			err = w.r.calls.datasync(w.file)
 		}
 		if err != nil {
-			return w.r.kill(fmt.Errorf("write %s: %w", w.file.Name(), err))
+			return w.r.kill(fmt.Errorf("write %s: %w", w.r.path(w.class, w.month, keysSuffix), err))
 		}
 		w.size += int64(len(buf))
 		keys = keys[len(some):]
