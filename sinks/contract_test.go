@@ -29,7 +29,7 @@ func TestEvidenceKeepsTheContract(t *testing.T) {
 		s, dir := newEvidence(t)
 		return s, func() []string {
 			var ids []string
-			err := evidence.Walk(dir, func(e evidence.Entry) error {
+			err := evidence.Walk(dir, nil, func(e evidence.Entry) error {
 				if e.Kind != evidence.KindGenesis {
 					ids = append(ids, e.ID.String())
 				}

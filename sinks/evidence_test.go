@@ -34,7 +34,7 @@ type kept struct {
 func records(t testing.TB, dir string) []kept {
 	t.Helper()
 	var list []kept
-	err := evidence.Walk(dir, func(e evidence.Entry) error {
+	err := evidence.Walk(dir, nil, func(e evidence.Entry) error {
 		if e.Kind != evidence.KindGenesis {
 			list = append(list, kept{e, string(e.Body)})
 		}

@@ -108,7 +108,7 @@ func TestEvidenceOfRecallAndErasure(t *testing.T) {
 	}
 	bodies := map[evidence.Kind]string{evidence.KindRecall: "evidence.json#/$defs/recallRecord", evidence.KindErase: "evidence.json#/$defs/eraseRecord"}
 	seen := make(map[evidence.Kind]int)
-	err := evidence.Walk(dir, func(e evidence.Entry) error {
+	err := evidence.Walk(dir, nil, func(e evidence.Entry) error {
 		name, ok := bodies[e.Kind]
 		if !ok {
 			return nil

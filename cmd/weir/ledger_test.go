@@ -198,7 +198,7 @@ func (k *killRun) recount(t *testing.T, r ledgerReport, dirs ...string) {
 	t.Helper()
 	times := make(map[string]int)
 	for _, d := range dirs {
-		err := evidence.Walk(filepath.Join(d, "evidence"), func(e evidence.Entry) error {
+		err := evidence.Walk(filepath.Join(d, "evidence"), nil, func(e evidence.Entry) error {
 			if e.Kind != evidence.KindCoverage {
 				return nil
 			}

@@ -28,6 +28,7 @@ import (
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/desk"
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // Options is what Run needs beside the configuration.
@@ -56,6 +57,7 @@ type daemon struct {
 	registry *prometheus.Registry
 	log      *slog.Logger
 
+	keys     *keys.Ring // of the evidence; nil if none of it is encrypted
 	evidence *evidence.Log
 	desk     *desk.Server
 	client   *kafka.Client
@@ -102,6 +104,9 @@ func (d *daemon) build(ctx context.Context) error {
 	}
 	options := EvidenceOptions(d.cfg)
 	options.Logger, options.Registerer = d.log, d.registry
+	if options.Keys, err = d.openKeys(); err != nil {
+		return err
+	}
 	if d.evidence, err = evidence.Open(options); err != nil {
 		return err
 	}

@@ -177,7 +177,7 @@ func (w *away) verdict(t *testing.T, id string) string {
 func recorded(t *testing.T, dir string) map[evidence.Kind][]map[string]any {
 	t.Helper()
 	list := make(map[evidence.Kind][]map[string]any)
-	err := evidence.Walk(dir, func(e evidence.Entry) error {
+	err := evidence.Walk(dir, nil, func(e evidence.Entry) error {
 		var m map[string]any
 		if err := json.Unmarshal(e.Body, &m); err != nil {
 			return err

@@ -178,7 +178,7 @@ func (d *running) recorded(t *testing.T, id string) {
 
 func walk(t *testing.T, d *running, f func(evidence.Kind, []byte)) {
 	t.Helper()
-	if err := evidence.Walk(d.world.EvidenceDir(), func(e evidence.Entry) error {
+	if err := evidence.Walk(d.world.EvidenceDir(), nil, func(e evidence.Entry) error {
 		f(e.Kind, e.Body)
 		return nil
 	}); err != nil {

@@ -113,7 +113,7 @@ func TestConsentEndToEnd(t *testing.T) {
 
 	d.stop(t)
 	seen := make(map[evidence.Kind]int)
-	err = evidence.Walk(d.world.EvidenceDir(), func(e evidence.Entry) error {
+	err = evidence.Walk(d.world.EvidenceDir(), nil, func(e evidence.Entry) error {
 		seen[e.Kind]++
 		if e.Kind == evidence.KindErase && bytes.Contains(e.Body, []byte(goer)) {
 			t.Errorf("the record of an erasure says of whom: %s", e.Body)

@@ -11,6 +11,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // unsettled is what an evidence log says of pushes that were allowed while Redis
@@ -23,7 +24,7 @@ type unsettled struct {
 // settle enters into Redis what the process before this one could not. No push is
 // decided, and none taken back, before that is done.
 func (d *daemon) settle(ctx context.Context, p *push.Policy) error {
-	u, err := findUnsettled(ctx, d.cfg.Evidence.Dir, d.cfg.Evidence.Generation, time.Now().Add(-p.Retain()))
+	u, err := findUnsettled(ctx, d.cfg.Evidence.Dir, d.cfg.Evidence.Generation, d.keys, time.Now().Add(-p.Retain()))
 	if err != nil {
 		return fmt.Errorf("look in the evidence for pushes that redis was not told of: %w", err)
 	}
@@ -38,10 +39,11 @@ func (d *daemon) settle(ctx context.Context, p *push.Policy) error {
 	return nil
 }
 
-// findUnsettled reads the end of an evidence log; nil if all is settled. Every
+// findUnsettled reads the end of an evidence log, whose pushes are encrypted unless
+// ring is nil; nil if all is settled. Every
 // start of a daemon that decides pushes has settled what was before it, so has
 // every outage's end; and what was decided before since no window sees any more.
-func findUnsettled(ctx context.Context, dir, generation string, since time.Time) (*unsettled, error) {
+func findUnsettled(ctx context.Context, dir, generation string, ring *keys.Ring, since time.Time) (*unsettled, error) {
 	u, open := &unsettled{}, false
 	settles := func(e evidence.Entry) (all bool, until time.Time, err error) {
 		switch {
@@ -67,7 +69,7 @@ func findUnsettled(ctx context.Context, dir, generation string, since time.Time)
 		all, until, err := settles(e)
 		return e.Time.Before(since) || all || !until.IsZero() || err != nil
 	}
-	err := evidence.WalkTail(dir, generation, begin, func(e evidence.Entry) error {
+	err := evidence.WalkTail(dir, generation, ring, begin, func(e evidence.Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

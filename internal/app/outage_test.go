@@ -64,7 +64,7 @@ func TestFindUnsettled(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		u, err := findUnsettled(t.Context(), a.dir, "1", at(-3600))
+		u, err := findUnsettled(t.Context(), a.dir, "1", nil, at(-3600))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -87,10 +87,10 @@ func TestFindUnsettled(t *testing.T) {
 	if err := a.log.Append(t.Context(), []evidence.Record{{Kind: evidence.KindPush, Body: []byte(`{"degraded"`)}}); err != nil {
 		t.Fatal(err)
 	}
-	if u, err := findUnsettled(t.Context(), a.dir, "1", began); err == nil || !strings.Contains(err.Error(), "record 1") {
+	if u, err := findUnsettled(t.Context(), a.dir, "1", nil, began); err == nil || !strings.Contains(err.Error(), "record 1") {
 		t.Errorf("a record that cannot be read: %v, %v", u, fmt.Sprint(err))
 	}
-	if u, err := findUnsettled(t.Context(), t.TempDir(), "1", began); u != nil || err != nil {
+	if u, err := findUnsettled(t.Context(), t.TempDir(), "1", nil, began); u != nil || err != nil {
 		t.Errorf("no log: %v, %v", u, err)
 	}
 }

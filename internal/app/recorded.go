@@ -115,7 +115,7 @@ func lastActivation(ctx context.Context, dir string) (*Activation, error) {
 
 // activations calls fn for each, oldest first.
 func activations(ctx context.Context, dir string, fn func(*Activation)) error {
-	err := evidence.Walk(dir, func(e evidence.Entry) error {
+	err := evidence.Walk(dir, nil, func(e evidence.Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

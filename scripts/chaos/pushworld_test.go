@@ -651,7 +651,7 @@ func (w *pushWorld) checkBreaches(f *findings) {
 	}
 	var booked []breach
 	for _, m := range w.members {
-		err := evidence.Walk(m.evidence(), func(e evidence.Entry) error {
+		err := evidence.Walk(m.evidence(), nil, func(e evidence.Entry) error {
 			var body struct {
 				User struct {
 					ID string `json:"id"`

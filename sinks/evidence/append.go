@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // The bounds of a group: the records that one write and one sync make durable.
@@ -65,8 +67,13 @@ func (l *Log) appendAll(ctx context.Context, recs []Record) (first int64, err er
 		}
 	}
 	started := time.Now()
-	r := &request{items: prepare(recs), wake: make(chan struct{}, 1)}
-	if err := l.commit(ctx, r); err != nil {
+	r := &request{wake: make(chan struct{}, 1)}
+	if r.items, err = prepare(recs, l.o.Keys); err == nil {
+		err = l.commit(ctx, r)
+	} else if errors.Is(err, keys.ErrBroken) {
+		err = l.kill(err) // no more well before a restart than if the log itself could not be written
+	}
+	if err != nil {
 		if errors.Is(err, ErrBroken) {
 			l.m.errors.Inc()
 		}
@@ -198,7 +205,7 @@ func (l *Log) take(group []part) []part {
 		r := l.queue[0]
 		n := r.taken
 		for n < len(r.items) && records < maxGroupRecords {
-			s := entryHeader + r.items[n].stored()
+			s := entryHeader + len(r.items[n].stored)
 			if records > 0 && size+s > maxGroupBytes {
 				break
 			}

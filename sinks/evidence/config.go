@@ -3,7 +3,12 @@ package evidence
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
+
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // Config is the "evidence" section of the configuration file. The log's origin
@@ -23,6 +28,11 @@ type Config struct {
 	CheckpointEvery time.Duration `yaml:"checkpoint_every"`
 	// SegmentBytes is the size above which a new segment file is begun.
 	SegmentBytes int64 `yaml:"segment_bytes"`
+	// Encrypt says whether bodies that are about people are encrypted. What was
+	// written before a change stays as it is.
+	Encrypt bool `yaml:"encrypt"`
+	// MasterKey says where the key is that wraps the keys of the bodies.
+	MasterKey keys.Config `yaml:"master_key"`
 }
 
 // DefaultConfig returns the settings of a log in ./evidence.
@@ -32,6 +42,8 @@ func DefaultConfig() Config {
 		Generation:      "1",
 		CheckpointEvery: defaultCheckpointEvery,
 		SegmentBytes:    defaultSegmentBytes,
+		Encrypt:         true,
+		MasterKey:       keys.DefaultConfig(),
 	}
 }
 
@@ -62,3 +74,22 @@ func (c *Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// OpenKeys opens the keys of the bodies in the evidence directory dir: to write with
+// them, or only to read.
+func OpenKeys(dir string, o keys.Options) (*keys.Ring, error) {
+	ring, err := keys.Open(filepath.Join(dir, keysDir), o)
+	if err != nil {
+		return nil, fmt.Errorf("open the keys of the evidence in %s: %w", dir, err)
+	}
+	return ring, nil
+}
+
+// HasKeys reports whether anything in the evidence directory dir may be encrypted.
+func HasKeys(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, keysDir))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// keysDir holds the keys within the evidence directory.
+const keysDir = "keys"

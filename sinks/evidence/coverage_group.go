@@ -89,7 +89,7 @@ func (g *Group) Read(dir string) error {
 
 func (g *Group) readLog(dir, generation string) error {
 	log := GroupLog{Dir: dir}
-	err := walkGeneration(dir, generation, func(e Entry) error {
+	err := walkGeneration(dir, generation, nil, func(e Entry) error {
 		if log.Records == 0 {
 			var body genesis
 			if e.Kind != KindGenesis || json.Unmarshal(e.Body, &body) != nil || body.Origin == "" {

@@ -19,8 +19,8 @@ import (
 //	28  entries
 //
 // An entry is the length of the stored body (4), the leaf (64) and the stored
-// body: salt and plain body. All numbers are big-endian. A stored length of 0
-// means that the body is not here.
+// body: salt and plain body, unless it is encrypted. All numbers are big-endian. A
+// stored length of 0 means that the body is not here.
 const (
 	frameMagic  = "evf1"
 	frameHeader = 28
@@ -29,7 +29,7 @@ const (
 	// maxEntries is the largest entries part a reader accepts. It is a little more
 	// than the largest one a writer makes, which holds one record of the largest
 	// body or a group.
-	maxEntries = max(entryHeader+saltSize+MaxBodyBytes, maxGroupBytes)
+	maxEntries = max(entryHeader+maxStored, maxGroupBytes)
 )
 
 // castagnoli is computed once: crc32 keeps it behind a sync.Once of its own.
@@ -44,10 +44,9 @@ func frameCRC(head, entries []byte) uint32 {
 
 // appendEntry puts a record at the end of a frame in the making.
 func appendEntry(b []byte, it *item) []byte {
-	b = binary.BigEndian.AppendUint32(b, uint32(it.stored()))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(it.stored)))
 	b = append(b, it.leaf[:]...)
-	b = append(b, it.salt[:]...)
-	return append(b, it.body...)
+	return append(b, it.stored...)
 }
 
 // finishFrame fills in the header of b, whose entries are complete.
@@ -118,7 +117,7 @@ func (f *frame) end() int64 { return f.offset + frameHeader + int64(len(f.entrie
 // entry is a record as it lies in a frame.
 type entry struct {
 	leaf   *leaf
-	stored []byte // salt and body; empty if the body is not here
+	stored []byte // empty if the body is not here
 	offset int64  // of the entry's first byte in the segment
 }
 

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // Checkpoints calls fn for every checkpoint of a log, from the oldest to the
@@ -41,6 +43,6 @@ func Checkpoints(dir, generation string, fn func(checkpoint []byte) error) error
 func OnlyGeneration(dir string) (string, error) { return onlyGeneration(dir) }
 
 // WalkGeneration is Walk for a generation that is named.
-func WalkGeneration(dir, generation string, fn func(Entry) error) error {
-	return walkGeneration(dir, generation, fn)
+func WalkGeneration(dir, generation string, ring *keys.Ring, fn func(Entry) error) error {
+	return walkGeneration(dir, generation, ring, fn)
 }

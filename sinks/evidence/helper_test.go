@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 const (
@@ -115,7 +117,7 @@ func fill(t testing.TB, dir string, groups int) string {
 func ids(t testing.TB, dir string) map[ID]int {
 	t.Helper()
 	found := make(map[ID]int)
-	err := Walk(dir, func(e Entry) error {
+	err := Walk(dir, nil, func(e Entry) error {
 		if e.Kind != KindGenesis {
 			found[e.ID]++
 		}
@@ -125,6 +127,16 @@ func ids(t testing.TB, dir string) map[ID]int {
 		t.Fatal(err)
 	}
 	return found
+}
+
+// prepared makes records ready for a frame.
+func prepared(t testing.TB, ring *keys.Ring, recs ...Record) []item {
+	t.Helper()
+	items, err := prepare(recs, ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return items
 }
 
 func verify(t testing.TB, dir string) *Report {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // Errors that callers may want to tell apart.
@@ -38,6 +40,10 @@ type Options struct {
 	// <name>/evidence/<instance>/<generation>. It is the first line of every
 	// checkpoint and the name of the key; its last part is the log's directory.
 	Origin string
+
+	// Keys encrypts bodies that are about people, as [Class] says. Nil: nothing is
+	// encrypted. It is not closed with the log.
+	Keys *keys.Ring
 
 	CheckpointEvery time.Duration // 0: one second
 	SegmentBytes    int64         // 0: 1 GiB

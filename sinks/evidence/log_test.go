@@ -40,7 +40,7 @@ func TestAppendedRecordsAreFound(t *testing.T) {
 	}
 	var got []Record
 	index := int64(0)
-	err := Walk(dir, func(e Entry) error {
+	err := Walk(dir, nil, func(e Entry) error {
 		if e.Index != index {
 			t.Errorf("record %d has index %d", index, e.Index)
 		}
@@ -67,7 +67,7 @@ func TestAppendedRecordsAreFound(t *testing.T) {
 // for, and is the whole log if there is no such record.
 func TestWalkTail(t *testing.T) {
 	dir := t.TempDir()
-	if err := WalkTail(dir, "1", nil, nil); err != nil {
+	if err := WalkTail(dir, "1", nil, nil, nil); err != nil {
 		t.Errorf("a log that is not there: %v", err)
 	}
 	l, err := Open(Options{Dir: dir, Origin: testOrigin, SegmentBytes: 700, calls: noSync()})
@@ -79,7 +79,7 @@ func TestWalkTail(t *testing.T) {
 	}
 	mustClose(t, l)
 	files := make(map[ID]string)
-	if err := Walk(dir, func(e Entry) error { files[e.ID] = e.File; return nil }); err != nil {
+	if err := Walk(dir, nil, func(e Entry) error { files[e.ID] = e.File; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if files[newID(0)] == files[newID(10)] || files[newID(10)] == files[newID(19)] {
@@ -93,7 +93,7 @@ func TestWalkTail(t *testing.T) {
 			}
 		}
 		got := []ID{}
-		err := WalkTail(dir, "1", func(e Entry) bool { return e.ID == newID(last) || e.ID == newID(last-10) }, func(e Entry) error {
+		err := WalkTail(dir, "1", nil, func(e Entry) bool { return e.ID == newID(last) || e.ID == newID(last-10) }, func(e Entry) error {
 			if e.Kind != KindGenesis {
 				got = append(got, e.ID)
 			}
@@ -104,7 +104,7 @@ func TestWalkTail(t *testing.T) {
 		}
 	}
 	stop := errors.New("stop")
-	if err := WalkTail(dir, "1", func(Entry) bool { return true }, func(Entry) error { return stop }); !errors.Is(err, stop) {
+	if err := WalkTail(dir, "1", nil, func(Entry) bool { return true }, func(Entry) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("the error of who is called is %v", err)
 	}
 }
@@ -280,7 +280,7 @@ func TestClockGoesBack(t *testing.T) {
 	mustClose(t, l)
 
 	var got []string
-	if err := Walk(dir, func(e Entry) error {
+	if err := Walk(dir, nil, func(e Entry) error {
 		got = append(got, e.Time.Format("15:04:05"))
 		return nil
 	}); err != nil {
@@ -592,7 +592,7 @@ func TestManyCallers(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	last := make(map[int]int)
-	if err := Walk(dir, func(e Entry) error {
+	if err := Walk(dir, nil, func(e Entry) error {
 		n := int(e.ID[12])<<24 | int(e.ID[13])<<16 | int(e.ID[14])<<8 | int(e.ID[15])
 		if e.Kind == KindHit && n/10_000 > 0 {
 			if n <= last[n/10_000] {
@@ -762,7 +762,7 @@ func TestGenerations(t *testing.T) {
 			t.Errorf("%q: %+v", key, r)
 		}
 	}
-	if err := Walk(dir, func(Entry) error { return nil }); err == nil || !strings.Contains(err.Error(), "2 generations (1, 2); name one") {
+	if err := Walk(dir, nil, func(Entry) error { return nil }); err == nil || !strings.Contains(err.Error(), "2 generations (1, 2); name one") {
 		t.Errorf("walk: %v", err)
 	}
 }

@@ -138,7 +138,7 @@ func TestGenesisNamesTheLogBefore(t *testing.T) {
 				p = nil
 			}
 			n := 0
-			err = walkGeneration(here, "2", func(e Entry) error {
+			err = walkGeneration(here, "2", nil, func(e Entry) error {
 				var g genesis
 				if err := json.Unmarshal(e.Body, &g); err != nil {
 					return err

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"time"
+
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // ID names a record. The caller computes it from what the record is about, so
@@ -189,7 +191,8 @@ type Record struct {
 	// Subject is whom the record is about: a user id, or "pseudonym:" and the name a user has in
 	// Redis where no more is known; empty if nobody is.
 	Subject string
-	// Terms are what the record can be looked up by beside its id.
+	// Terms are what the record can be looked up by beside its id. They are kept
+	// with encrypted bodies alone; the first 255 are.
 	Terms []Term
 }
 
@@ -219,7 +222,7 @@ func (r *Record) check() error {
 //	 0  version     1   always 1
 //	 1  kind        1
 //	 2  class       1
-//	 3  flags       1   low four bits: encoding of the body; the others are 0
+//	 3  flags       1   low four bits: encoding of the body; 0x10: the stored body is encrypted; the others are 0
 //	 4  id         16
 //	20  recorded   8   nanoseconds since 1970, never less than that of the record before
 //	28  body bytes  4   of the plain body, without salt
@@ -260,52 +263,65 @@ func (l *leaf) setNanos(ns int64) {
 }
 
 // known reports whether this version can open the record's body.
-func (l *leaf) known() bool { return l[0] == leafVersion && l[3]&^flagsEncoding == 0 }
+func (l *leaf) known() bool { return l[0] == leafVersion && l[3]&^(flagsEncoding|flagEncrypted) == 0 }
 
 // item is a record on its way into the log.
 type item struct {
-	leaf leaf // complete but for the time, which is given when the place in the log is
-	salt [saltSize]byte
-	body []byte
+	leaf   leaf   // complete but for the time, which is given when the place in the log is
+	stored []byte // what follows the leaf
 }
 
-func (it *item) stored() int { return saltSize + len(it.body) }
-
-// prepare salts and commits to the records. It runs on the callers' goroutines,
-// all at once: hashing bodies is most of what an append costs.
-func prepare(recs []Record) []item {
+// prepare salts, commits to and encrypts the records. It runs on the callers'
+// goroutines, all at once: hashing bodies is most of what an append costs. With a
+// ring the keys that are not there yet are made, and durable, when it returns.
+func prepare(recs []Record, ring *keys.Ring) ([]item, error) {
+	secrets, err := keysOf(recs, ring)
+	if err != nil {
+		return nil, err
+	}
 	items := make([]item, len(recs))
+	random := make([]byte, len(recs)*(saltSize+nonceSize))
+	rand.Read(random) // never fails: it ends the process first
 	h := sha256.New()
-	var pre [len(commitmentTag) + len(ID{}) + saltSize]byte
-	copy(pre[:], commitmentTag)
 	for i := range recs {
 		r, it := &recs[i], &items[i]
-		it.body = r.Body
-		rand.Read(it.salt[:]) // never fails: it ends the process first
+		salt, nonce := random[:saltSize], random[saltSize:saltSize+nonceSize]
+		random = random[saltSize+nonceSize:]
 
 		it.leaf[0], it.leaf[1], it.leaf[2], it.leaf[3] = leafVersion, uint8(r.Kind), uint8(r.Class), r.Encoding
 		copy(it.leaf[leafID:], r.ID[:])
 		binary.BigEndian.PutUint32(it.leaf[leafBody:], uint32(len(r.Body)))
+		encrypt := secrets != nil && secrets[i].AEAD != nil
+		if encrypt {
+			it.leaf[3] |= flagEncrypted
+			it.stored = beforeText(secrets[i].Handle, termsOf(r, ring), nonce, len(r.Body))
+		} else {
+			it.stored = make([]byte, 0, saltSize+len(r.Body))
+		}
+		plain := len(it.stored)
+		it.stored = append(append(it.stored, salt...), r.Body...)
 
-		copy(pre[len(commitmentTag):], r.ID[:])
-		copy(pre[len(commitmentTag)+len(r.ID):], it.salt[:])
 		h.Reset()
-		h.Write(pre[:])
-		h.Write(r.Body)
+		h.Write([]byte(commitmentTag))
+		h.Write(r.ID[:])
+		h.Write(it.stored[plain:])
 		h.Sum(it.leaf[:leafCommitment])
+		if encrypt {
+			it.stored = secrets[i].AEAD.Seal(it.stored[:plain], nonce, it.stored[plain:], it.leaf[:leafTime])
+		}
 	}
-	return items
+	return items, nil
 }
 
-// commitsTo reports whether stored, salt and body, is what the leaf promised.
-func (l *leaf) commitsTo(stored []byte) bool {
-	if len(stored) != saltSize+l.bodyBytes() {
+// commitsTo reports whether plain, salt and body, is what the leaf promised.
+func (l *leaf) commitsTo(plain []byte) bool {
+	if len(plain) != saltSize+l.bodyBytes() {
 		return false
 	}
 	h := sha256.New()
 	h.Write([]byte(commitmentTag))
 	h.Write(l[leafID:leafTime])
-	h.Write(stored)
+	h.Write(plain)
 	var sum [sha256.Size]byte
 	h.Sum(sum[:0])
 	return sum == [sha256.Size]byte(l[leafCommitment:])

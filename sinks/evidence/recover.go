@@ -150,6 +150,9 @@ func (l *Log) recover(segs []segment) error {
 		tails   []tail // unsigned records, by segment
 		torn    *fault
 		failure error
+		// Unsigned records whose keys are not here: the owner of the log may have
+		// turned encryption off, or a person was erased a moment before the crash.
+		unopened int
 	)
 	claims, err := l.claims()
 	if err != nil {
@@ -167,8 +170,16 @@ func (l *Log) recover(segs []segment) error {
 		}
 		// What a signature covers needs no second look at the bodies. What is
 		// about to be signed does.
-		if l.tree.n >= l.signed.size && !e.leaf.commitsTo(e.stored) {
-			return refuse("ALTERED: the body of record %d at %s offset %d is not the one its leaf commits to", l.tree.n, seg.name, e.offset)
+		if l.tree.n >= l.signed.size {
+			plain, err := e.leaf.open(e.stored, l.o.Keys)
+			switch {
+			case closed(err) || lost(err):
+				unopened++
+			case err != nil && !errors.Is(err, errForged):
+				return err
+			case err != nil || !e.leaf.commitsTo(plain):
+				return refuse("ALTERED: the body of record %d at %s offset %d is not the one its leaf commits to", l.tree.n, seg.name, e.offset)
+			}
 		}
 		if err := l.tree.add(tlog.RecordHash(e.leaf[:])); err != nil {
 			return err
@@ -221,6 +232,9 @@ func (l *Log) recover(segs []segment) error {
 	}
 	if err := l.rewrite(tails); err != nil {
 		return err
+	}
+	if unopened > 0 {
+		l.log.Warn("records that no checkpoint covers yet are taken as they are: they are encrypted and their keys are not here", "records", unopened)
 	}
 	l.log.Info("opened the evidence log", "origin", l.o.Origin, "records", l.tree.n, "signed", l.signed.size,
 		"bytes", l.older+l.segSize, "seconds", time.Since(started).Seconds())
@@ -357,8 +371,11 @@ func (l *Log) begin() error {
 	if err != nil {
 		return err
 	}
-	r := Record{ID: genesisID(l.o.Origin), Kind: KindGenesis, Class: ClassAudit, Body: body}
-	return l.write([]part{{items: prepare([]Record{r})}})
+	items, err := prepare([]Record{{ID: genesisID(l.o.Origin), Kind: KindGenesis, Class: ClassAudit, Body: body}}, nil)
+	if err != nil {
+		return err
+	}
+	return l.write([]part{{items: items}})
 }
 
 // checkGenesis refuses a log that belongs to another origin or key, which the

@@ -98,6 +98,7 @@ type Report struct {
 	Unsigned  int64 `json:"unsigned"`           // records past Signed
 	TornBytes int64 `json:"torn_bytes"`         // of a write cut short at the end
 	Unopened  int64 `json:"unopened,omitempty"` // records of a later version, whose bodies were not checked
+	Closed    int64 `json:"closed,omitempty"`   // encrypted records whose keys are not here: their bodies were not checked
 	Replayed  int64 `json:"replayed"`           // records that repeat an earlier one
 
 	Ledger     Ledger              `json:"ledger"`

@@ -228,7 +228,7 @@ func TestTampering(t *testing.T) {
 		{name: "frame twice, numbered anew", do: segment(func([]byte) []byte { return renumber(slices.Insert(slices.Clone(frames), at.frame, frames[at.frame])) }),
 			verdict: Altered, index: k, words: "not the records that were signed"},
 		{name: "frame put in", do: segment(func([]byte) []byte {
-			it := prepare(hits(5000, 1))[0]
+			it := prepared(t, nil, hits(5000, 1)...)[0]
 			it.leaf.setNanos((*leaf)(at.leaf).nanos())
 			f := appendEntry(make([]byte, frameHeader), &it)
 			finishFrame(f, 0, 1)

@@ -18,6 +18,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // VerifyOptions says what to check a log against.
@@ -34,6 +36,9 @@ type VerifyOptions struct {
 	// topics: what their coverage records account for is no hole here. They are
 	// read, not verified; verify each by itself.
 	Peers []string
+	// Keys opens bodies that are encrypted. Without it they are counted as not
+	// opened: their place in the log is checked, what they say is not.
+	Keys *keys.Ring
 }
 
 // Verify checks the log in dir without its private key and without changing
@@ -47,7 +52,7 @@ type VerifyOptions struct {
 // Clause: rn-audit
 // Anyone with the public key can check the evidence without Weir's help: what was altered, cut out or never written is named by record, file and time.
 func Verify(dir string, o VerifyOptions) (*Report, error) {
-	v := &verifier{rep: &Report{Kinds: make(map[string]int64)}, seed: maphash.MakeSeed(), seen: make(map[ID]sighting)}
+	v := &verifier{rep: &Report{Kinds: make(map[string]int64)}, keys: o.Keys, seed: maphash.MakeSeed(), seen: make(map[ID]sighting)}
 	if err := v.run(dir, o); err != nil {
 		return nil, fmt.Errorf("verify evidence: %w", err)
 	}
@@ -69,13 +74,34 @@ func (p place) finding(v Verdict, count int64, format string, args ...any) Findi
 
 // sighting is what is remembered of a record for when its id comes again.
 type sighting struct {
-	sum   uint64 // of what must not differ; seeded, so nobody can aim at it
+	facts facts
+	sum   uint64 // of the body, 0 if it was not opened; seeded, so nobody can aim at it
 	index int64
+}
+
+// facts are what the leaves of a record and its repetition share: kind, class,
+// encoding and length of the body, and beside them whether the body was opened.
+type facts uint64
+
+const opened facts = 1 << 63
+
+func (l *leaf) facts() facts {
+	return facts(l[1])<<48 | facts(l[2])<<40 | facts(l.encoding())<<32 | facts(l.bodyBytes())
+}
+
+// differ reports whether two records of one id cannot be the same, as far as it
+// can be seen without the bodies of those whose keys are not here.
+func (s *sighting) differ(o *sighting) bool {
+	if s.facts&^opened != o.facts&^opened {
+		return true
+	}
+	return s.facts&o.facts&opened != 0 && s.sum != o.sum
 }
 
 type verifier struct {
 	rep  *Report
 	key  note.Verifier
+	keys *keys.Ring
 	seed maphash.Seed
 
 	batch []checked
@@ -356,7 +382,9 @@ type checked struct {
 
 	hash   tlog.Hash
 	intact bool   // the body is the one the leaf commits to
-	sum    uint64 // of what a record of the same id must share
+	closed bool   // the body is encrypted and its key is not here
+	err    error  // why it was not opened, if not for that
+	sum    uint64 // of the body
 }
 
 // The size of a batch, whose records are hashed on all cores.
@@ -471,10 +499,20 @@ func (v *verifier) hash(part []checked) {
 		if !c.leaf.known() {
 			continue
 		}
+		if c.leaf.encrypted() && len(c.stored) > 0 {
+			p, ok := splitStored(&c.leaf, c.stored)
+			err := errForged
+			if ok { // in place: the bytes are the batch's own
+				c.stored, err = c.leaf.decrypt(p, v.keys, p.text()[:0])
+			}
+			if err != nil {
+				c.err, c.closed = err, closed(err)
+				continue
+			}
+		}
 		c.intact = c.leaf.commitsTo(c.stored)
 		if c.intact {
 			h.Reset()
-			h.Write(c.leaf[1:leafID])
 			h.Write(c.stored[saltSize:])
 			c.sum = h.Sum64()
 		}
@@ -504,6 +542,15 @@ func (v *verifier) accept(c *checked) error {
 		// The signed tree says whether this is a later version's record or a
 		// changed one.
 		rep.Unopened++
+	case c.closed:
+		rep.Closed++
+		v.identify(c)
+	case errors.Is(c.err, errForged):
+		rep.find(c.at.finding(Altered, 1, "its body cannot be opened: %v", c.err))
+	case lost(c.err):
+		rep.find(c.at.finding(Missing, 1, "its body cannot be opened: %v", c.err))
+	case c.err != nil:
+		return fmt.Errorf("%s offset %d: %w", c.at.file, c.at.offset, c.err)
 	case len(c.stored) == 0:
 		rep.find(c.at.finding(Missing, 1, "its body is not here, and no record says why"))
 	case !c.intact:
@@ -539,9 +586,13 @@ func (v *verifier) checkGenesis(c *checked) {
 // identify looks for an earlier record of the same id.
 func (v *verifier) identify(c *checked) {
 	id := c.leaf.id()
+	now := sighting{c.leaf.facts(), c.sum, c.at.index}
+	if !c.closed {
+		now.facts |= opened
+	}
 	before, again := v.seen[id]
 	if !again {
-		v.seen[id] = sighting{c.sum, c.at.index}
+		v.seen[id] = now
 		switch c.leaf.kind() {
 		case KindHit, KindPush:
 			v.judged++
@@ -552,7 +603,9 @@ func (v *verifier) identify(c *checked) {
 	}
 	v.rep.Replayed++
 	switch {
-	case before.sum == c.sum:
+	case !before.differ(&now) && before.facts&now.facts&opened == 0:
+		v.rep.find(c.at.finding(Replayed, 1, "it has the id of record %d; their bodies were not compared", before.index))
+	case !before.differ(&now):
 		v.rep.find(c.at.finding(Replayed, 1, "it repeats record %d", before.index))
 	case c.leaf.kind().redecided():
 		v.rep.find(c.at.finding(Redecided, 1, "the push of record %d was decided again", before.index))
@@ -697,7 +750,7 @@ func (v *verifier) readPeer(dir string) error {
 		return err
 	}
 	for _, g := range gens {
-		err := walkGeneration(dir, g, func(e Entry) error {
+		err := walkGeneration(dir, g, nil, func(e Entry) error {
 			a, err := readAccount(&e)
 			if err != nil {
 				return nil // it explains nothing; verifying the peer says so

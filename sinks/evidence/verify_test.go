@@ -275,7 +275,7 @@ func TestVerifyCannotCheck(t *testing.T) {
 			t.Errorf("want %q, got %v, %v", tt.want, r, err)
 		}
 	}
-	if err := Walk(t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "holds no evidence log") {
+	if err := Walk(t.TempDir(), nil, nil); err == nil || !strings.Contains(err.Error(), "holds no evidence log") {
 		t.Errorf("walk: %v", err)
 	}
 }
@@ -285,8 +285,8 @@ func TestVerifyCannotCheck(t *testing.T) {
 func TestLaterVersions(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
-	items := prepare(hits(0, 1))
-	items[0].leaf[3] = 0x10 // a flag of the future
+	items := prepared(t, nil, hits(0, 1)...)
+	items[0].leaf[3] = 0x20 // a flag of the future
 	if err := l.write([]part{{items: items}}); err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func TestAppend(t *testing.T) {
 		}
 		mustClose(t, c)
 		seen := 0
-		err := evidence.Walk(o.Dir, func(e evidence.Entry) error {
+		err := evidence.Walk(o.Dir, nil, func(e evidence.Entry) error {
 			if e.Index == 0 {
 				return nil
 			}

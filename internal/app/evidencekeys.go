@@ -1,0 +1,26 @@
+package app
+
+import (
+	"context"
+
+	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
+)
+
+// openKeys opens the keys of the evidence and returns those to write with, nil if
+// nothing more is to be encrypted. What was encrypted before is still read: pushes
+// that Redis was not told of.
+func (d *daemon) openKeys() (write *keys.Ring, err error) {
+	c := &d.cfg.Evidence
+	if !c.Encrypt && !evidence.HasKeys(c.Dir) {
+		return nil, nil
+	}
+	if d.keys, err = evidence.OpenKeys(c.Dir, keys.Options{Master: c.MasterKey, ReadOnly: !c.Encrypt, Logger: d.log}); err != nil {
+		return nil, err
+	}
+	d.stops.push("evidence keys", func(context.Context) error { return d.keys.Close() })
+	if !c.Encrypt {
+		return nil, nil
+	}
+	return d.keys, nil
+}
