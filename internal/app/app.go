@@ -252,6 +252,9 @@ func EvidenceOptions(c *config.Config) evidence.Options {
 		Origin:          fmt.Sprintf("%s/evidence/%s/%s", c.Source, c.Instance, c.Evidence.Generation),
 		CheckpointEvery: c.Evidence.CheckpointEvery,
 		SegmentBytes:    c.Evidence.SegmentBytes,
+		SegmentRecords:  c.Evidence.SegmentRecords,
+		Seal:            c.Evidence.Seal,
+		SealAfter:       c.Evidence.SealAfter,
 	}
 }
 

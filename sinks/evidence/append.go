@@ -20,7 +20,8 @@ const (
 )
 
 // request is one Append on its way. Its caller waits, so there are never more of
-// them than goroutines that append.
+// them than goroutines that append. One without records waits for its turn only,
+// so that a segment can be ended.
 type request struct {
 	items []item
 	taken int   // items given to a group so far
@@ -213,7 +214,7 @@ func (l *Log) take(group []part) []part {
 			size += s
 			n++
 		}
-		if n > r.taken {
+		if n > r.taken || len(r.items) == 0 {
 			group = append(group, part{r, r.items[r.taken:n]})
 			r.taken = n
 		}
@@ -263,13 +264,14 @@ var errFlipped = errors.New("a leaf in the write buffer is not the one that was 
 // there whole; it then stays, and as nobody was told, its records will be
 // appended again and show as replayed.
 func (l *Log) write(group []part) error {
-	if l.segSize >= l.o.SegmentBytes {
+	if l.segmentEnds() {
 		// The full segment is synced: from here on nothing in it changes.
 		if err := l.newSegment(); err != nil {
 			return fmt.Errorf("begin segment: %w", err)
 		}
 	}
 	now := l.now()
+	movable := l.movable
 	l.buf = append(l.buf[:0], make([]byte, frameHeader)...)
 	l.hashes = l.hashes[:0]
 	for _, p := range group {
@@ -279,9 +281,15 @@ func (l *Log) write(group []part) error {
 		for i := range p.items {
 			it := &p.items[i]
 			it.leaf.setNanos(now)
+			if movable == 0 && it.leaf.class().Moved() {
+				movable = now
+			}
 			l.hashes = append(l.hashes, hashLeaf(&it.leaf))
 			l.buf = appendEntry(l.buf, it)
 		}
+	}
+	if len(l.hashes) == 0 {
+		return nil // it was only to end a segment
 	}
 	first := l.tree.n // only the leader changes it
 	finishFrame(l.buf, first, len(l.hashes))
@@ -298,12 +306,20 @@ func (l *Log) write(group []part) error {
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
 	l.segSize += int64(len(l.buf))
+	l.movable = movable
 	for _, h := range l.hashes {
 		if err := l.tree.add(h); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// segmentEnds reports whether the next group belongs into a new segment.
+func (l *Log) segmentEnds() bool {
+	records := l.tree.n - l.segAt.first
+	asked := l.endSegment.Load() && l.endSegment.Swap(false)
+	return records > 0 && (asked || l.segSize >= l.o.SegmentBytes || records >= l.o.SegmentRecords)
 }
 
 // checkHashes hashes the leaves a second time, from the bytes that go to the

@@ -78,36 +78,41 @@ type bodyWriter struct {
 	segment     int64 // first index of the segment
 	first, last int64
 	records     int64
+
+	// destroyed says that the bodies are not to be written: only their places count.
+	destroyed bool
 }
 
-// createBodyFile makes the directories of a body file and begins it. If the
-// process dies here, empty directories and a file ending in .tmp are left, which
-// the next attempt takes over.
-func createBodyFile(c *calls, dir, generation string, segment int64, class Class, day string) (*bodyWriter, error) {
+func newBodyWriter(c *calls, dir, generation string, segment int64, class Class, day string) *bodyWriter {
 	name := BodyFile(generation, segment, class, day)
 	w := &bodyWriter{calls: c, path: filepath.Join(dir, name), name: name, class: class, day: day, segment: segment, first: -1}
+	w.buf = append(w.buf, bodyMagic...)
+	w.buf = append(w.buf, 0, 0, 0, 0)
+	w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(segment))
+	return w
+}
+
+// create makes the directories of a body file in the evidence directory, and the
+// file. If the process dies here, empty directories and a file ending in .tmp are
+// left, which the next attempt takes over.
+func (w *bodyWriter) create(dir string) error {
 	parent := filepath.Dir(w.path)
 	if err := os.MkdirAll(parent, 0o700); err != nil {
-		return nil, err
+		return err
 	}
 	// The names of the directories must be as durable as the file's. The file's own
 	// directory is synced when the file has its name.
 	for d := filepath.Dir(parent); ; d = filepath.Dir(d) {
-		if err := syncDir(c, d); err != nil {
-			return nil, err
+		if err := syncDir(w.calls, d); err != nil {
+			return err
 		}
 		if d == filepath.Clean(dir) {
 			break
 		}
 	}
 	var err error
-	if w.f, err = createTemporary(w.path); err != nil {
-		return nil, err
-	}
-	w.buf = append(w.buf, bodyMagic...)
-	w.buf = append(w.buf, 0, 0, 0, 0)
-	w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(segment))
-	return w, nil
+	w.f, err = createTemporary(w.path)
+	return err
 }
 
 // createTemporary begins the file that is to become path. A leftover of an
@@ -147,6 +152,11 @@ func (w *bodyWriter) flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
+	if w.destroyed {
+		w.off += int64(len(w.buf))
+		w.buf = w.buf[:0]
+		return nil
+	}
 	if err := w.calls.write(w.f, w.buf, w.off); err != nil {
 		return fmt.Errorf("write %s: %w", w.name, err)
 	}
@@ -161,6 +171,9 @@ func (w *bodyWriter) flush() error {
 // record speaks of the file yet, and the next attempt writes it again.
 func (w *bodyWriter) finish() error {
 	err := w.flush()
+	if w.destroyed {
+		return err
+	}
 	if err == nil {
 		err = w.calls.sync(w.f)
 	}

@@ -33,6 +33,13 @@ type Config struct {
 	Encrypt bool `yaml:"encrypt"`
 	// MasterKey says where the key is that wraps the keys of the bodies.
 	MasterKey keys.Config `yaml:"master_key"`
+	// SegmentRecords is how many records a segment has at most, or a group more.
+	SegmentRecords int64 `yaml:"segment_records"`
+	// Seal has full segments sealed: bodies are moved to files by class and day,
+	// which can be destroyed, and indexed. Without it nothing can be destroyed.
+	Seal bool `yaml:"seal"`
+	// SealAfter is how long a body may wait in a segment that is not full.
+	SealAfter time.Duration `yaml:"seal_after"`
 }
 
 // DefaultConfig returns the settings of a log in ./evidence.
@@ -44,6 +51,9 @@ func DefaultConfig() Config {
 		SegmentBytes:    defaultSegmentBytes,
 		Encrypt:         true,
 		MasterKey:       keys.DefaultConfig(),
+		SegmentRecords:  defaultSegmentRecords,
+		Seal:            true,
+		SealAfter:       defaultSealAfter,
 	}
 }
 
@@ -54,6 +64,14 @@ const (
 
 	defaultSegmentBytes = 1 << 30
 	minSegmentBytes     = 1 << 20
+	maxSegmentBytes     = 1 << 31 // offsets in an index have four bytes
+
+	defaultSegmentRecords = 1 << 17
+	minSegmentRecords     = 1 << 10
+	maxSegmentRecords     = 1 << 24
+
+	defaultSealAfter = 10 * time.Minute
+	minSealAfter     = time.Second
 )
 
 // Validate reports what is wrong with the section, each error beginning with
@@ -69,8 +87,14 @@ func (c *Config) Validate() error {
 	if c.CheckpointEvery < minCheckpointEvery || c.CheckpointEvery > maxCheckpointEvery {
 		errs = append(errs, fmt.Errorf("checkpoint_every: %v; use %v up to %v", c.CheckpointEvery, minCheckpointEvery, maxCheckpointEvery))
 	}
-	if c.SegmentBytes < minSegmentBytes {
-		errs = append(errs, fmt.Errorf("segment_bytes: %d; use at least %d", c.SegmentBytes, minSegmentBytes))
+	if c.SegmentBytes < minSegmentBytes || c.SegmentBytes > maxSegmentBytes {
+		errs = append(errs, fmt.Errorf("segment_bytes: %d; use %d up to %d", c.SegmentBytes, minSegmentBytes, maxSegmentBytes))
+	}
+	if c.SegmentRecords < minSegmentRecords || c.SegmentRecords > maxSegmentRecords {
+		errs = append(errs, fmt.Errorf("segment_records: %d; use %d up to %d", c.SegmentRecords, minSegmentRecords, maxSegmentRecords))
+	}
+	if c.SealAfter < minSealAfter {
+		errs = append(errs, fmt.Errorf("seal_after: %v; use at least %v", c.SealAfter, minSealAfter))
 	}
 	return errors.Join(errs...)
 }

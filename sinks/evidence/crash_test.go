@@ -4,8 +4,10 @@ package evidence
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // What a log did before it ended: the records it acknowledged, and the largest
@@ -110,6 +113,9 @@ func hooked(fn func(step) error) *calls {
 		},
 		truncate: func(f *os.File, size int64) error {
 			return fn(step{name: "truncate", f: f, do: func() error { return sys.truncate(f, size) }})
+		},
+		unlink: func(path string) error {
+			return fn(step{name: "unlink", do: func() error { return sys.unlink(path) }})
 		},
 	}
 }
@@ -539,3 +545,227 @@ func TestPanicWhileWriting(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// sealScript is one life of a log that seals: a start, which may finish what the
+// life before has left, appends of all classes over two days, a seal, a stop.
+func sealScript(dir string, round int, c *calls, p *promises) error {
+	at := time.Date(2026, 11, 28+round, 21, 0, 0, 0, time.UTC)
+	l, err := Open(Options{Dir: dir, Origin: testOrigin, SegmentRecords: 12, calls: c, Now: func() time.Time {
+		at = at.Add(time.Hour)
+		return at
+	}, OnCheckpoint: func(msg []byte) {
+		p.head, _ = strconv.ParseInt(strings.Split(string(msg), "\n")[1], 10, 64)
+	}})
+	if err != nil {
+		return err
+	}
+	for i := range 4 {
+		recs := mixed(round*100+i*5, 5)
+		if err := l.Append(context.Background(), recs); err != nil {
+			return errors.Join(err, l.Close())
+		}
+		for _, r := range recs {
+			p.acked = append(p.acked, r.ID)
+		}
+	}
+	if err := l.Seal(context.Background()); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	return l.Close()
+}
+
+// keepsSealed opens what a crash left, seals on, and checks that every record
+// that was promised is there with the body it had.
+func (p *promises) keepsSealed(t *testing.T, dir string) {
+	t.Helper()
+	for round := range 2 {
+		l, err := Open(Options{Dir: dir, Origin: testOrigin, calls: noSync()})
+		if err != nil {
+			t.Errorf("open: %v", err)
+			return
+		}
+		if l.Size() < p.head {
+			t.Errorf("%d records, the head of %d was published", l.Size(), p.head)
+		}
+		if round == 0 {
+			// What has a seal is stripped before anything else happens.
+			for _, s := range seals(t, dir) {
+				if sum, err := fileSum(filepath.Join(dir, s.Segment)); err != nil || sum != s.SHA256 {
+					t.Errorf("%s has SHA-256 %s after a start, its seal says %s (%v)", s.Segment, sum, s.SHA256, err)
+				}
+			}
+			bodiesOf(t, dir)
+		}
+		mustSeal(t, l)
+		mustClose(t, l)
+	}
+	found := bodiesOf(t, dir)
+	for _, id := range p.acked {
+		want := hits(int(binary.BigEndian.Uint64(id[8:])), 1)[0]
+		if got := found[id]; got != string(want.Body) {
+			t.Errorf("record %s was acknowledged with the body %q and has %q", id, want.Body, got)
+		}
+	}
+	sealed := make(map[string]string)
+	for _, s := range seals(t, dir) {
+		if other, ok := sealed[s.Segment]; ok && other != s.SHA256 {
+			t.Errorf("%s was sealed twice, and not as the same", s.Segment)
+		}
+		sealed[s.Segment] = s.SHA256
+		for _, b := range s.Bodies {
+			if sum, err := fileSum(filepath.Join(dir, b.File)); err != nil || sum != b.SHA256 {
+				t.Errorf("%s has SHA-256 %s, its seal says %s (%v)", b.File, sum, b.SHA256, err)
+			}
+		}
+	}
+}
+
+// Whatever step of sealing the process dies at, by a signal or a power cut, the
+// next start has every body and finishes the work.
+func TestDieAtEveryStepOfSealing(t *testing.T) {
+	dir := filepath.Join(memDir(t), "evidence")
+	var p promises
+	power := newPowerCut(dir)
+	steps, deaths := 0, 0
+	die := func(t *testing.T, name string, snapshot func(t *testing.T) string) {
+		deaths++
+		now := promises{append([]ID(nil), p.acked...), p.head}
+		t.Run(fmt.Sprintf("%03d %s", steps, name), func(t *testing.T) { now.keepsSealed(t, snapshot(t)) })
+	}
+	c := hooked(func(s step) error {
+		kill := func(t *testing.T) string { return copyDir(t, dir) }
+		steps++
+		die(t, s.name+" killed before", kill)
+		if s.half != nil {
+			if err := s.half(); err != nil {
+				return err
+			}
+			die(t, s.name+" killed within", kill)
+		}
+		power.before(s)
+		err := s.do()
+		power.after(s, err)
+		die(t, s.name+" killed after", kill)
+		die(t, s.name+" power cut after", power.snapshot)
+		return err
+	})
+	for round := range 2 {
+		if err := sealScript(dir, round, c, &p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(p.acked) != 40 || steps < 150 || len(seals(t, dir)) < 4 {
+		t.Errorf("%d acknowledged in %d steps, %d seals", len(p.acked), steps, len(seals(t, dir)))
+	}
+	p.keepsSealed(t, dir)
+	t.Logf("%d steps, %d deaths", steps, deaths)
+}
+
+// Whichever call of sealing fails, whether or not it did its work, it is said, no
+// body is lost, and it goes on at the next start.
+func TestFailAtEveryStepOfSealing(t *testing.T) {
+	injected := errors.New("injected")
+	modes := []struct {
+		name string
+		do   func(s step) error
+	}{
+		{"not persisted", func(step) error { return injected }},
+		{"persisted", func(s step) error { return errors.Join(s.do(), injected) }},
+		{"half persisted", func(s step) error {
+			if s.half != nil {
+				return errors.Join(s.half(), injected)
+			}
+			return injected
+		}},
+	}
+	cases := 0
+	for _, mode := range modes {
+		for at := 1; ; at++ {
+			dir := filepath.Join(memDir(t), "evidence")
+			var p promises
+			n := 0
+			c := hooked(func(s step) error {
+				if n++; n == at {
+					return mode.do(s)
+				}
+				return s.do()
+			})
+			err := sealScript(dir, 0, c, &p)
+			if n < at {
+				break // there is no such step
+			}
+			cases++
+			t.Run(fmt.Sprintf("%s step %d", mode.name, at), func(t *testing.T) {
+				if !errors.Is(err, injected) {
+					t.Errorf("the failure was not reported: %v", err)
+				}
+				p.keepsSealed(t, dir)
+			})
+		}
+	}
+	t.Logf("%d cases", cases)
+}
+
+// Bodies that were destroyed between a seal and the end of it do not come back
+// when the rest is done at the next start, and go from the segment.
+func TestDestroyedBeforeItWasStripped(t *testing.T) {
+	dir := filepath.Join(memDir(t), "evidence")
+	var left string
+	var p promises
+	c := hooked(func(s step) error {
+		if s.name == "rename" && left == "" && len(files(t, filepath.Join(dir, indexesDir))) == 1 && hasSeal(t, dir) {
+			left = copyDir(t, dir)
+		}
+		return s.do()
+	})
+	if err := sealScript(dir, 0, c, &p); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Open(Options{Dir: copyDir(t, left), Origin: testOrigin, calls: noSync()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, l)
+	// A destroy record needs a log that runs, and that would have stripped the
+	// segment: put the whole one back beside it.
+	whole := read(t, left, testSeg)
+	gone := seals(t, left)[0].Bodies[0]
+	l, err = Open(Options{Dir: left, Origin: testOrigin, calls: noSync()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Appendf(nil, `{"plan":"P-1","files":[{"file":%q}]}`, gone.File)
+	mustAppend(t, l, Record{ID: newID(7777), Kind: KindDestroy, Class: ClassAudit, Body: body})
+	mustClose(t, l)
+	write(t, left, testSeg, whole)
+	if err := os.Remove(filepath.Join(left, gone.File)); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, open(t, left))
+	if _, err := os.Stat(filepath.Join(left, gone.File)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s came back: %v", gone.File, err)
+	}
+	if sum, err := fileSum(filepath.Join(left, testSeg)); err != nil || sum != seals(t, left)[0].SHA256 {
+		t.Errorf("the segment is not the stripped one: %v", err)
+	}
+	b, err := OpenBodies(left, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for i := gone.First; i <= gone.Last; i++ {
+		rec, err := b.Record(i)
+		if err != nil || filepath.ToSlash(rec.BodyFile) == gone.File && rec.Body != nil {
+			t.Errorf("record %d still has a body: %v", i, err)
+		}
+	}
+	for _, other := range seals(t, left)[0].Bodies[1:] {
+		rec, err := b.Record(other.First)
+		if err != nil || !rec.Intact(rec.Body) {
+			t.Errorf("record %d of %s is not readable: %v", other.First, other.File, err)
+		}
+	}
+}
+
+// hasSeal reports whether the log has a seal record.
+func hasSeal(t *testing.T, dir string) bool { return len(seals(t, dir)) > 0 }

@@ -15,6 +15,7 @@ type calls struct {
 	sync     func(f *os.File) error // a file or directory whole
 	rename   func(from, to string) error
 	truncate func(f *os.File, size int64) error
+	unlink   func(path string) error
 }
 
 func systemCalls() *calls {
@@ -27,6 +28,7 @@ func systemCalls() *calls {
 		sync:     (*os.File).Sync,
 		rename:   os.Rename,
 		truncate: (*os.File).Truncate,
+		unlink:   os.Remove,
 	}
 }
 
@@ -37,7 +39,7 @@ func systemCalls() *calls {
 // next call overwrites it. If it dies after the rename and before the directory
 // is synced, either content may be found.
 func writeFile(c *calls, path string, data []byte, mode fs.FileMode) error {
-	tmp := path + ".tmp"
+	tmp := path + temporaryExt
 	// A leftover could have another mode; O_TRUNC would keep it.
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,7 +47,18 @@ type Options struct {
 	Keys *keys.Ring
 
 	CheckpointEvery time.Duration // 0: one second
-	SegmentBytes    int64         // 0: 1 GiB
+	// A segment is full above so many bytes or records.
+	SegmentBytes   int64 // 0: 1 GiB
+	SegmentRecords int64 // 0: 131,072
+
+	// Seal has Run seal full segments: their bodies are moved to files by class and
+	// day, so that they can be destroyed, and indexed. A segment with such bodies is
+	// ended after SealAfter even if it is not full; 0 means never.
+	Seal      bool
+	SealAfter time.Duration
+	// Forgotten reports whether the key of this handle was destroyed because a person
+	// was erased: the records then get no index terms. nil: none was.
+	Forgotten func(c Class, handle []byte) bool
 
 	Now        func() time.Time      // nil: time.Now
 	Registerer prometheus.Registerer // nil: metrics are registered nowhere
@@ -102,6 +114,17 @@ type Log struct {
 	segSize int64
 	older   int64 // bytes in the segments before the active one
 
+	// Also guarded by stateMu: what is to be sealed.
+	segStart tree  // the tree before the active segment
+	movable  int64 // recorded_at of the first record in it whose body sealing moves; 0 if there is none
+	unsealed []*unsealed
+
+	sealMu      sync.Mutex // held by who seals
+	endSegment  atomic.Bool
+	segmentFull chan struct{}   // has room for one signal
+	halfSealed  []*unsealed     // during Open
+	destroyed   map[string]bool // body files that destroy records named at the start
+
 	// signMu is held by who signs.
 	signMu    sync.Mutex
 	history   *os.File
@@ -115,7 +138,8 @@ type Log struct {
 // Open opens the log of o.Origin in o.Dir, or begins it. It recovers from a
 // crash, and refuses with [ErrTampered] where what it finds cannot come from one.
 //
-// Opening reads the whole log, at about the speed of the disk.
+// Opening reads all segments, at about the speed of the disk; of those that are
+// sealed that is little more than the leaves.
 func Open(o Options) (*Log, error) {
 	generation, err := checkOrigin(o.Origin)
 	if err != nil {
@@ -133,6 +157,9 @@ func Open(o Options) (*Log, error) {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = defaultSegmentBytes
 	}
+	if o.SegmentRecords == 0 {
+		o.SegmentRecords = defaultSegmentRecords
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -145,7 +172,7 @@ func Open(o Options) (*Log, error) {
 	l := &Log{
 		o: o, calls: o.calls, log: o.Logger,
 		dir: filepath.Join(o.Dir, logsDir, generation), generation: generation,
-		dead: make(chan struct{}),
+		dead: make(chan struct{}), segmentFull: make(chan struct{}, 1),
 	}
 	l.idle = sync.NewCond(&l.mu)
 	l.tree.upper = &l.upper
@@ -206,6 +233,9 @@ func (l *Log) open() error {
 			return err
 		}
 	}
+	if err := l.finishSeals(); err != nil {
+		return err
+	}
 	return l.writeVerifierKey()
 }
 
@@ -229,9 +259,17 @@ func (l *Log) Err() error {
 	return l.broken
 }
 
-// Run signs a checkpoint at every interval in which something was appended, until
-// ctx ends; then it returns nil. It returns an error as soon as the log is broken.
+// Run signs a checkpoint at every interval in which something was appended, and
+// seals full segments beside that if the options say so, until ctx ends; then it
+// returns nil. It returns an error as soon as the log is broken.
 func (l *Log) Run(ctx context.Context) error {
+	if l.o.Seal {
+		ctx, stop := context.WithCancel(ctx)
+		var sealer sync.WaitGroup
+		sealer.Go(func() { l.sealLoop(ctx) })
+		defer sealer.Wait()
+		defer stop()
+	}
 	t := time.NewTicker(l.o.CheckpointEvery)
 	defer t.Stop()
 	for {
@@ -262,6 +300,9 @@ func (l *Log) Close() error {
 		l.idle.Wait()
 	}
 	l.mu.Unlock()
+	// Who is sealing cannot append any more; what is past that comes to its end.
+	l.sealMu.Lock()
+	defer l.sealMu.Unlock()
 	err := l.checkpoint()
 	if err != nil {
 		err = fmt.Errorf("close evidence log: %w", err)

@@ -10,6 +10,10 @@ type metrics struct {
 	records        map[Kind]prometheus.Counter
 	other          prometheus.Counter // of kinds unknown to this version
 	lastCheckpoint prometheus.Gauge
+	lastSeal       prometheus.Gauge
+	sealErrors     prometheus.Counter
+	sealedBytes    *prometheus.CounterVec // by class
+	damaged        prometheus.Counter
 
 	registerer prometheus.Registerer
 	collectors []prometheus.Collector
@@ -38,7 +42,26 @@ func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
 			Name: "weir_evidence_last_checkpoint_timestamp_seconds",
 			Help: "When the evidence log was last signed.",
 		}),
+		lastSeal: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "weir_evidence_last_seal_timestamp_seconds",
+			Help: "When a segment of the evidence log was last sealed; 0 if none was since the start.",
+		}),
+		sealErrors: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weir_evidence_seal_errors_total",
+			Help: "Attempts to seal a segment of the evidence log that failed. They are repeated.",
+		}),
+		sealedBytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "weir_evidence_sealed_bytes_total",
+			Help: "Bytes of body files written by sealing the evidence log, by retention class.",
+		}, []string{"class"}),
+		damaged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weir_evidence_damaged_total",
+			Help: "Places in the evidence that were found not to be what was written. Each has a damaged record.",
+		}),
 		registerer: reg,
+	}
+	for _, c := range []Class{ClassContent, ClassPush, ClassPolicy} {
+		m.sealedBytes.WithLabelValues(c.String())
 	}
 	for _, k := range Kinds() {
 		m.records[k] = records.WithLabelValues(k.String())
@@ -59,7 +82,16 @@ func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
 		defer l.stateMu.Unlock()
 		return float64(l.older + l.segSize)
 	})
-	m.collectors = []prometheus.Collector{m.duration, m.errors, records, m.lastCheckpoint, unsigned, size}
+	backlog := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_evidence_unsealed_segments",
+		Help: "Full segments of the evidence log that are not sealed yet.",
+	}, func() float64 {
+		l.stateMu.Lock()
+		defer l.stateMu.Unlock()
+		return float64(len(l.unsealed))
+	})
+	m.collectors = []prometheus.Collector{m.duration, m.errors, records, m.lastCheckpoint, unsigned, size,
+		backlog, m.lastSeal, m.sealErrors, m.sealedBytes, m.damaged}
 	if reg != nil {
 		reg.MustRegister(m.collectors...)
 	}

@@ -32,10 +32,10 @@ const (
 	KindGap        Kind = 6  // offsets that were gone before they could be judged: a [GapBody]
 	KindIncident   Kind = 7  // something an operator must know of: pushes were halted or go on, Redis is away or back
 	KindErase      Kind = 8  // a user was forgotten
-	KindSeal       Kind = 9  // bodies were moved out of a segment
+	KindSeal       Kind = 9  // a segment is full and its bodies were moved: a [SealBody]
 	KindAnchor     Kind = 10 // heads of other logs as this one saw them, and what witnesses signed
 	KindRotation   Kind = 11 // a master key or signing key was followed by another
-	KindDamaged    Kind = 12 // something was found damaged on the disk
+	KindDamaged    Kind = 12 // something on the disk is not what was written: a [DamagedBody]
 	KindHeartbeat  Kind = 13 // nothing else was recorded for a while
 	KindTimestamp  Kind = 14 // a time-stamp authority's token over a head
 	KindHit        Kind = 16 // the verdict on a message that was hit

@@ -153,6 +153,7 @@ func (l *Log) recover(segs []segment) error {
 		// Unsigned records whose keys are not here: the owner of the log may have
 		// turned encryption off, or a person was erased a moment before the crash.
 		unopened int
+		seals    sealScan
 	)
 	claims, err := l.claims()
 	if err != nil {
@@ -184,6 +185,7 @@ func (l *Log) recover(segs []segment) error {
 		if err := l.tree.add(tlog.RecordHash(e.leaf[:])); err != nil {
 			return err
 		}
+		seals.record(&e)
 		if l.tree.n == l.signed.size {
 			root, err := l.tree.root()
 			if err != nil {
@@ -198,6 +200,11 @@ func (l *Log) recover(segs []segment) error {
 	err = walk(segs, func(seg *segment, f *frame) error {
 		if f.first != l.tree.n || f.offset == 0 && seg.first != f.first {
 			return refuse("MISSING: record %d is due at %s offset %d, found record %d", l.tree.n, seg.name, f.offset, f.first)
+		}
+		if f.offset == 0 {
+			if err := seals.begin(seg, &l.tree); err != nil {
+				return err
+			}
 		}
 		if f.first >= l.signed.size && (len(tails) == 0 || tails[len(tails)-1].seg.first != seg.first) {
 			tails = append(tails, tail{*seg, f.offset})
@@ -235,6 +242,9 @@ func (l *Log) recover(segs []segment) error {
 	}
 	if unopened > 0 {
 		l.log.Warn("records that no checkpoint covers yet are taken as they are: they are encrypted and their keys are not here", "records", unopened)
+	}
+	if err := seals.take(l); err != nil {
+		return err
 	}
 	l.log.Info("opened the evidence log", "origin", l.o.Origin, "records", l.tree.n, "signed", l.signed.size,
 		"bytes", l.older+l.segSize, "seconds", time.Since(started).Seconds())
@@ -296,6 +306,18 @@ func (l *Log) newSegment() error {
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
 	old := l.seg
+	if old != nil {
+		root, err := l.tree.root()
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+		l.unsealed = append(l.unsealed, &unsealed{seg: l.segAt, next: l.tree.n, start: l.segStart, root: root})
+		select {
+		case l.segmentFull <- struct{}{}:
+		default: // the sealer has not looked yet and will see this one too
+		}
+	}
+	l.segStart, l.movable = l.tree, 0
 	l.older += l.segSize
 	l.seg, l.segSize = f, 0
 	l.segAt = segment{first: l.tree.n, path: path, name: filepath.Join(logsDir, l.generation, segmentsDir, filepath.Base(path))}
