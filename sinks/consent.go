@@ -3,64 +3,49 @@ package sinks
 import (
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 )
 
-// consentBody is the body of a consent record: all of what a user has agreed to
-// and wishes, as one message of consent tells it. The decisions on the user's pushes
-// name its version. It knows the user by the name in Redis, which those have, too.
+// consentRecord makes the record of a change of consent: all of what a user has
+// agreed to and wishes, as one message of consent tells it. The decisions on the
+// user's pushes name its version. It knows the user by the name in Redis, which
+// those have, too.
 //
 // The topic of consent is compacted: of older versions this is what is left.
 //
 // Clause: push-inform
 // Which text the user was shown is part of the record of their consent.
-type consentBody struct {
-	EventID      string  `json:"event_id"`
-	Time         string  `json:"time"`
-	Version      uint64  `json:"version"`
-	Group        string  `json:"group,omitempty"`
-	Zone         string  `json:"zone,omitempty"`
-	Quiet        string  `json:"quiet,omitempty"`
-	DailyMax     *int    `json:"daily_max,omitempty"`
-	Grants       []grant `json:"grants"`
-	Pseudonym    string  `json:"pseudonym"`
-	PseudonymKey string  `json:"pseudonym_key"`
-	Origin       origin  `json:"origin"`
-	// Original is the message by its length and SHA-256; it names the user.
-	Original original `json:"original"`
-	// Reduced says that the grants were left out, because no record holds so many.
-	Reduced bool `json:"reduced,omitempty"`
-}
-
-// grant is consent given or taken back for one class on one channel.
-type grant struct {
-	Class       string `json:"class"`
-	Channel     string `json:"channel"`
-	Granted     bool   `json:"granted"`
-	Time        string `json:"time"`
-	Method      string `json:"method,omitempty"`
-	TextVersion string `json:"text_version,omitempty"`
-}
-
 func consentRecord(c *pipeline.ConsentChange) (evidence.Record, error) {
+	r := evidence.Record{ID: evidence.ID(c.ID), Kind: evidence.KindConsent, Class: evidence.ClassPush, Encoding: evidence.EncodingProtobuf}
 	e := c.Event
-	body := consentBody{
-		EventID: string(e.ID), Time: stamp(e.Time), Version: e.Consent.Version,
-		Group: string(e.User.Group), Zone: string(e.Consent.Zone), Quiet: string(e.Consent.Quiet),
-		Grants:    make([]grant, len(e.Consent.Grants)),
-		Pseudonym: c.Pseudonym, PseudonymKey: c.PseudonymKey,
-		Origin: originOf(c.Origin, c.Record), Original: originalOf(c.Record.Value, false),
+	var origin originBody
+	var original originalBody
+	var pseudonym pseudonymBody
+	b := body.Consent{
+		EventId: utf8Text(e.ID), Version: e.Consent.Version,
+		Group: utf8Text(e.User.Group), Zone: utf8Text(e.Consent.Zone), Quiet: utf8Text(e.Consent.Quiet),
+		Grants: make([]*body.Grant, len(e.Consent.Grants)),
+		Origin: origin.of(c.Origin, c.Record), Original: original.of(c.Record.Value, false),
 	}
-	if e.Consent.DailyMax >= 0 {
-		body.DailyMax = &e.Consent.DailyMax
+	b.Time, b.TimeNs = seconds(e.Time)
+	if most := count(e.Consent.DailyMax); e.Consent.DailyMax >= 0 {
+		b.DailyMax = &most
 	}
 	for i := range e.Consent.Grants {
 		g := &e.Consent.Grants[i]
-		body.Grants[i] = grant{string(g.Class), string(g.Channel), g.Granted, stamp(g.Time), string(g.Method), string(g.TextVersion)}
+		b.Grants[i] = &body.Grant{Class: utf8Text(g.Class), Channel: utf8Text(g.Channel), Granted: g.Granted, Method: utf8Text(g.Method), TextVersion: utf8Text(g.TextVersion)}
+		b.Grants[i].Time, b.Grants[i].TimeNs = seconds(g.Time)
 	}
-	r, err := record(evidence.ID(c.ID), evidence.KindConsent, evidence.ClassPush, body)
+	var err error
+	if b.Pseudonym, b.PseudonymKey, err = pseudonym.of(c.Pseudonym, c.PseudonymKey); err != nil {
+		return r, err
+	}
+	r.Body, err = body.Encode(&b)
 	if err == nil && len(r.Body) > evidence.MaxBodyBytes {
-		body.Grants, body.Reduced = []grant{}, true
-		r, err = record(evidence.ID(c.ID), evidence.KindConsent, evidence.ClassPush, body)
+		b.Grants, b.Reduced = nil, true
+		r.Body, err = body.Encode(&b)
 	}
+	r.Terms = []evidence.Term{{Name: "event", Value: b.EventId}}
+	pseudonymous(&r, c.Pseudonym)
 	return r, err
 }

@@ -70,7 +70,7 @@ func TestDeferredPushKnowsItsPast(t *testing.T) {
 			t.Errorf("origin %v", origin)
 		}
 	}
-	body := validate(t, schema(t, "evidence.json#/$defs/verdictRecord"), recordOf(t, again).Body)
+	body := validate(t, schema(t, "evidence.json#/$defs/verdictRecord"), []byte(recordOf(t, again).body))
 	if at(t, body, "origin", "first", "topic") != "shop.pushes" || at(t, body, "push", "decision", "release") != "2026-11-25T00:20:00Z" {
 		t.Errorf("evidence: %v", body)
 	}

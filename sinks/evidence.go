@@ -7,9 +7,9 @@ import (
 	"strconv"
 
 	"github.com/weir-moderation/weir/pipeline"
-	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 )
 
 // Evidence writes every verdict, push decision, dead letter and coverage
@@ -17,87 +17,6 @@ import (
 // durable no topic shows.
 type Evidence struct {
 	Log *evidence.Log
-}
-
-// verdictBody is the body of a hit or push record. It holds nothing that two
-// judgements of the same message under the same rule set could tell
-// differently, save what a push decision depends on: the time and the user's
-// history.
-//
-// Clause: cmp-log
-// The evidence of a hit holds account, time, kind of operation, both ends of the connection with port, client features, and the message itself.
-// Clause: push-record
-// The evidence of a push holds its decision with every input that led to it, and where the push was read.
-type verdictBody struct {
-	pipeline.Report
-	subject
-	Client   *endpoint `json:"client,omitempty"`
-	Server   *endpoint `json:"server,omitempty"`
-	Origin   origin    `json:"origin"`
-	Original original  `json:"original"`
-	// Reduced says that attachments and the texts of the hits were left out.
-	Reduced bool `json:"reduced,omitempty"`
-}
-
-type endpoint struct {
-	Address string  `json:"address,omitempty"`
-	Port    uint16  `json:"port,omitempty"`
-	Device  *device `json:"device,omitempty"`
-}
-
-type device struct {
-	Model string `json:"model,omitempty"`
-	OS    string `json:"os,omitempty"`
-	ID    string `json:"id,omitempty"`
-	App   string `json:"app,omitempty"`
-}
-
-func endpointOf(e *event.Endpoint) *endpoint {
-	d := device{string(e.Device.Model), string(e.Device.OS), string(e.Device.ID), string(e.Device.App)}
-	out := endpoint{Address: string(e.Address), Port: e.Port}
-	if d != (device{}) {
-		out.Device = &d
-	}
-	if out == (endpoint{}) {
-		return nil
-	}
-	return &out
-}
-
-// original is a message's value as received.
-type original struct {
-	SHA256 string `json:"sha256"`
-	Bytes  int    `json:"bytes"`
-	Value  []byte `json:"value,omitempty"` // in base64
-}
-
-// MaxOriginalBytes is how many bytes of a message an evidence record holds: in
-// base64 they leave a third of the largest record to what was found in them. A
-// longer message is known by its length and SHA-256, and stays in Kafka for as
-// long as its topic keeps it.
-const MaxOriginalBytes = evidence.MaxBodyBytes / 2
-
-// originalOf describes a message, and holds its bytes if they are to be kept.
-//
-// Clause: pub-keep
-// The bytes of a message as they were received are part of the evidence, with their SHA-256.
-func originalOf(value []byte, keep bool) original {
-	o := original{SHA256: sum(value), Bytes: len(value)}
-	if keep && len(value) <= MaxOriginalBytes {
-		o.Value = value
-	}
-	return o
-}
-
-// deadLetterBody is the body of a deadletter record.
-type deadLetterBody struct {
-	Kind     string          `json:"kind"` // what the message's topic carries
-	Stage    pipeline.Stage  `json:"stage"`
-	Reason   pipeline.Reason `json:"reason"`
-	Detail   string          `json:"detail,omitempty"`
-	Rules    string          `json:"rules"`
-	Origin   origin          `json:"origin"`
-	Original original        `json:"original"`
 }
 
 // Write appends one record for each part of the output and returns when the
@@ -119,11 +38,7 @@ func (s *Evidence) Write(ctx context.Context, out *pipeline.Output) error {
 		recs = append(recs, r)
 	}
 	for i := range out.DeadLetters {
-		d := &out.DeadLetters[i]
-		r, err := record(evidence.ID(d.ID), evidence.KindDeadLetter, evidence.ClassContent, deadLetterBody{
-			Kind: d.Kind.String(), Stage: d.Stage, Reason: d.Reason, Detail: d.Detail, Rules: d.Rules,
-			Origin: originOf(d.Origin, d.Record), Original: originalOf(d.Record.Value, true),
-		})
+		r, err := deadLetterRecord(&out.DeadLetters[i])
 		if err != nil {
 			return pipeline.Permanent(err)
 		}
@@ -178,40 +93,30 @@ func (s *Evidence) append(ctx context.Context, recs []evidence.Record) error {
 	return pipeline.Permanent(err)
 }
 
-// verdictRecord makes the record of a verdict. The text of a push is kept only
-// if a rule hit it: no other decision needs it.
-func verdictRecord(v *pipeline.Verdict) (evidence.Record, error) {
-	kind, class := evidence.KindHit, evidence.ClassContent
-	if v.Event.Kind == event.Push {
-		kind, class = evidence.KindPush, evidence.ClassPush
+// deadLetterRecord makes the record of a dead letter. Nobody knows whose message it is.
+func deadLetterRecord(d *pipeline.DeadLetter) (evidence.Record, error) {
+	r := evidence.Record{ID: evidence.ID(d.ID), Kind: evidence.KindDeadLetter, Class: evidence.ClassContent, Encoding: evidence.EncodingProtobuf}
+	var origin originBody
+	var original originalBody
+	var digest [sha256.Size]byte
+	b := body.DeadLetter{
+		Kind: kindOf[d.Kind.String()], Stage: stageOf[string(d.Stage)], Reason: utf8Text(string(d.Reason)), Detail: utf8Text(d.Detail),
+		Origin: origin.of(d.Origin, d.Record), Original: original.of(d.Record.Value, true),
 	}
-	body := verdictBody{
-		Report:   v.Report(),
-		subject:  subjectOf(v.Event, v.Decision),
-		Client:   endpointOf(&v.Event.Client),
-		Server:   endpointOf(&v.Event.Server),
-		Origin:   originOf(v.Origin, v.Record),
-		Original: originalOf(v.Record.Value, kind == evidence.KindHit || len(v.Hits) > 0),
+	origin.addKey(d.Record.Key)
+	if b.Kind == 0 || b.Stage == 0 {
+		return r, fmt.Errorf("evidence: a dead letter of kind %q at stage %q", d.Kind, d.Stage)
 	}
-	r, err := record(evidence.ID(v.ID), kind, class, body)
-	if err == nil && len(r.Body) > evidence.MaxBodyBytes {
-		// Overlapping hits across long invisible stretches can quote a message
-		// many times over. What is left out here the original says, too, and the
-		// hits' spans point into it.
-		body.Reduced, body.Attachments = true, nil
-		for i := range body.Hits {
-			body.Hits[i].Text = ""
-		}
-		r, err = record(evidence.ID(v.ID), kind, class, body)
-	}
-	if err == nil && len(r.Body) > evidence.MaxBodyBytes {
-		err = evidence.ErrTooLarge
+	var err error
+	if b.Rules, err = unhex(digest[:], d.Rules); err == nil {
+		r.Body, err = body.Encode(&b)
 	}
 	return r, err
 }
 
-func record(id evidence.ID, kind evidence.Kind, class evidence.Class, body any) (evidence.Record, error) {
-	b, err := encode(body)
+// record makes a record about the log itself or about halts, whose body is JSON.
+func record(id evidence.ID, kind evidence.Kind, class evidence.Class, said any) (evidence.Record, error) {
+	b, err := encode(said)
 	if err != nil {
 		return evidence.Record{}, fmt.Errorf("encode evidence: %w", err)
 	}
@@ -221,9 +126,9 @@ func record(id evidence.ID, kind evidence.Kind, class evidence.Class, body any) 
 // coverage puts the accounts of one checkpoint into one record: who looks for
 // offsets nobody judged needs them all, and one record is one fsync.
 func (s *Evidence) coverage(list []pipeline.Coverage) (evidence.Record, error) {
-	var body evidence.CoverageBody
+	var said evidence.CoverageBody
 	for _, c := range list {
-		body.Ranges = append(body.Ranges, evidence.CoverageRange{
+		said.Ranges = append(said.Ranges, evidence.CoverageRange{
 			Topic: c.Topic, Partition: c.Partition, First: c.First, Next: c.Next,
 			Fetched: c.Fetched, Passed: c.Passed, Flagged: c.Flagged, DeadLettered: c.DeadLettered, Skipped: c.Skipped,
 			Rules: c.Rules, Policy: c.Policy,
@@ -231,14 +136,48 @@ func (s *Evidence) coverage(list []pipeline.Coverage) (evidence.Record, error) {
 	}
 	// The same account written twice is one, a longer account of the same offsets
 	// is another.
-	return s.statement(evidence.KindCoverage, evidence.ClassAudit, body)
+	return s.statement(evidence.KindCoverage, evidence.ClassAudit, said)
 }
 
 // statement makes a record whose identity is what it says.
-func (s *Evidence) statement(kind evidence.Kind, class evidence.Class, body any) (evidence.Record, error) {
-	r, err := record(evidence.ID{}, kind, class, body)
-	h := sha256.Sum256(append([]byte("weir "+kind.String()+" 1\n"+s.Log.Origin()+"\n"), r.Body...))
+func (s *Evidence) statement(kind evidence.Kind, class evidence.Class, said any) (evidence.Record, error) {
+	r, err := record(evidence.ID{}, kind, class, said)
+	s.identify(&r)
+	return r, err
+}
+
+// identify gives a record the identity of what it says.
+func (s *Evidence) identify(r *evidence.Record) {
+	h := sha256.Sum256(append([]byte("weir "+r.Kind.String()+" 1\n"+s.Log.Origin()+"\n"), r.Body...))
 	r.ID = evidence.ID(h[:16])
+}
+
+// breachRecord makes the record of a breach, whose identity is what it says.
+func (s *Evidence) breachRecord(b *push.Breach) (evidence.Record, error) {
+	r := evidence.Record{Kind: evidence.KindBreach, Class: evidence.ClassPush, Encoding: evidence.EncodingProtobuf}
+	var policy [sha256.Size]byte
+	var pseudonym pseudonymBody
+	var windowFrom, from, to int64
+	m := body.Breach{
+		Cause: causeOf[string(b.Cause)], Limit: utf8Text(b.Limit), Count: count(b.Count), Max: count(b.Max),
+		WindowTo: b.WindowTo.Unix(), Group: utf8Text(b.Group), PolicyVersion: utf8Text(b.PolicyVersion),
+	}
+	m.WindowFrom, _ = optional(&windowFrom, b.WindowFrom)
+	m.From, m.FromNs = optional(&from, b.From)
+	m.To, m.ToNs = optional(&to, b.To)
+	if m.Cause == 0 {
+		return r, unknown("cause of a breach", b.Cause)
+	}
+	var err error
+	if m.Policy, err = unhex(policy[:], b.Policy); err != nil {
+		return r, err
+	}
+	if m.Pseudonym, m.PseudonymKey, err = pseudonym.of(b.Pseudonym, b.PseudonymKey); err != nil {
+		return r, err
+	}
+	r.Body, err = body.Encode(&m)
+	s.identify(&r)
+	pseudonymous(&r, b.Pseudonym)
 	return r, err
 }
 
@@ -264,7 +203,7 @@ func (s *Evidence) Outage(ctx context.Context, o push.Outage, breaches []push.Br
 	}
 	recs := make([]evidence.Record, 0, len(breaches)+1)
 	for i := range breaches {
-		r, err := s.statement(evidence.KindBreach, evidence.ClassPush, &breaches[i])
+		r, err := s.breachRecord(&breaches[i])
 		if err != nil {
 			return pipeline.Permanent(err)
 		}

@@ -22,9 +22,10 @@ import (
 	"github.com/weir-moderation/weir/rules/fold"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 )
 
-// kept is a record as a reader of the log finds it.
+// kept is a record as a reader of the log finds it, its body as people read it.
 type kept struct {
 	evidence.Entry
 	body string
@@ -35,10 +36,12 @@ func records(t testing.TB, dir string) []kept {
 	t.Helper()
 	var list []kept
 	err := evidence.Walk(dir, nil, func(e evidence.Entry) error {
-		if e.Kind != evidence.KindGenesis {
-			list = append(list, kept{e, string(e.Body)})
+		if e.Kind == evidence.KindGenesis {
+			return nil
 		}
-		return nil
+		text, err := body.JSON(e.Kind, e.Encoding, e.Body)
+		list = append(list, kept{e, string(text)})
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +73,12 @@ func holdsOriginal(t testing.TB, body map[string]any, value []byte) {
 	}
 }
 
+// digest returns a SHA-256 in hex.
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
 func identifiesOriginal(t testing.TB, body map[string]any, value []byte) {
 	t.Helper()
 	sum := sha256.Sum256(value)
@@ -90,7 +99,7 @@ func TestEvidenceOfAHit(t *testing.T) {
 	d := newDesk(t)
 	v := d.post(t, "buy forbiddenstuff and 违禁品 here")
 	r := recordOf(t, v)
-	if r.Kind != evidence.KindHit || r.Class != evidence.ClassContent || r.Encoding != evidence.EncodingJSON {
+	if r.Kind != evidence.KindHit || r.Class != evidence.ClassContent || r.Encoding != evidence.EncodingProtobuf {
 		t.Errorf("kind %v, class %v, encoding %d", r.Kind, r.Class, r.Encoding)
 	}
 	body := validate(t, schema(t, "evidence.json#/$defs/verdictRecord"), []byte(r.body))
@@ -110,8 +119,9 @@ func TestEvidenceOfAHit(t *testing.T) {
 			"media_type": "image/png", "scan": "clean"}},
 		"client": map[string]any{"address": "203.0.113.7", "port": 50123.,
 			"device": map[string]any{"model": "P60", "os": "Android 16", "id": "d-77", "app": "reader/4.1"}},
-		"server": map[string]any{"address": "2001:db8::1", "port": 443.},
-		"origin": map[string]any{"source": "test", "topic": "weir.posts", "partition": 3., "offset": 1., "timestamp": "2026-11-24T03:59:59Z"},
+		"server":     map[string]any{"address": "2001:db8::1", "port": 443.},
+		"origin":     map[string]any{"source": "test", "topic": "weir.posts", "partition": 3., "offset": 1., "timestamp": "2026-11-24T03:59:59Z"},
+		"key_sha256": digest("as-received"),
 	}
 	if diff := cmp.Diff(want, body); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -207,13 +217,13 @@ func TestEvidenceOfADeadLetter(t *testing.T) {
 // the same record, others are another.
 func TestEvidenceOfCoverage(t *testing.T) {
 	s, dir := newEvidence(t)
-	digest := strings.Repeat("0f", 32)
+	rules := strings.Repeat("0f", 32)
 	account := func(first, next int64) pipeline.Coverage {
 		n := next - first
 		return pipeline.Coverage{
 			Range:  pipeline.Range{Topic: "weir.pushes", Partition: 2, First: first, Next: next},
 			Counts: pipeline.Counts{Fetched: n, Passed: n - 6, Flagged: 3, DeadLettered: 2, Skipped: 1},
-			Rules:  digest, Policy: digest, Time: time.Now(),
+			Rules:  rules, Policy: rules, Time: time.Now(),
 		}
 	}
 	for _, list := range [][]pipeline.Coverage{
@@ -234,7 +244,7 @@ func TestEvidenceOfCoverage(t *testing.T) {
 	}
 	body := validate(t, schema(t, "evidence.json#/$defs/coverageRecord"), []byte(list[0].body))
 	want := map[string]any{"topic": "weir.pushes", "partition": 2., "first": 20., "next": 50.,
-		"fetched": 30., "passed": 24., "flagged": 3., "dead_lettered": 2., "skipped": 1., "rules": digest, "policy": digest}
+		"fetched": 30., "passed": 24., "flagged": 3., "dead_lettered": 2., "skipped": 1., "rules": rules, "policy": rules}
 	if diff := cmp.Diff(want, at(t, body, "ranges", 1)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -398,10 +408,10 @@ func TestEvidenceRefusesWhatNoRecordHolds(t *testing.T) {
 	s, dir := newEvidence(t)
 	long := d.post(t, "forbiddenstuff")
 	long.Event.Operation = bytes.Repeat([]byte("x"), evidence.MaxBodyBytes)
-	late := d.push(t, "come and buy", noon, 5)
-	late.Decision.Deadline = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC) // JSON cannot say this
+	strange := d.push(t, "come and buy", noon, 5)
+	strange.Decision.ZoneSource = "guessed" // a word that has no number
 	fine := d.post(t, "forbiddenstuff")
-	err := s.Write(t.Context(), output(long, late, fine))
+	err := s.Write(t.Context(), output(long, strange, fine))
 	refused, ok := errors.AsType[*pipeline.Refused](err)
 	if !ok || !cmp.Equal(refused.Verdicts, []int{0, 1}) {
 		t.Fatalf("error %v, want verdicts 0 and 1 refused", err)

@@ -1,6 +1,7 @@
 package sinks
 
 import (
+	"crypto/sha256"
 	"fmt"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
@@ -8,6 +9,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 )
 
 // recallMessage is the value of a recall on the cleared topic: which push must not
@@ -20,7 +22,7 @@ type recallMessage struct {
 	Origin   origin      `json:"origin"`
 }
 
-// recalled is what message and evidence say of a push that is called back.
+// recalled is what is said of a push that is called back.
 type recalled struct {
 	Mark      string      `json:"mark"`
 	Class     string      `json:"class"`
@@ -34,16 +36,6 @@ func recalledOf(r *pipeline.Recall) recalled {
 	return recalled{r.Mark, r.Class, r.Channel, stamp(r.AllowedAt), r.Reason, r.Policy}
 }
 
-// recallBody is the body of a recall record. It names the user as Redis does, and
-// in no other way: they may have asked to be forgotten.
-type recallBody struct {
-	recalled
-	Consent      push.ConsentUse `json:"consent"`
-	Pseudonym    string          `json:"pseudonym"`
-	PseudonymKey string          `json:"pseudonym_key"`
-	Origin       origin          `json:"origin"`
-}
-
 // eraseBody is the body of an erase record.
 //
 // Clause: rn-erase
@@ -54,11 +46,36 @@ type eraseBody struct {
 	Origin       origin `json:"origin"`
 }
 
-func recallRecord(r *pipeline.Recall) (evidence.Record, error) {
-	return record(evidence.ID(r.ID), evidence.KindRecall, evidence.ClassPush, recallBody{
-		recalled: recalledOf(r), Consent: r.Consent,
-		Pseudonym: r.Pseudonym, PseudonymKey: r.PseudonymKey, Origin: originOf(r.Origin, r.Record),
-	})
+// recallRecord makes the record of a recall. It names the user as Redis does, and
+// in no other way: they may have asked to be forgotten.
+func recallRecord(c *pipeline.Recall) (evidence.Record, error) {
+	r := evidence.Record{ID: evidence.ID(c.ID), Kind: evidence.KindRecall, Class: evidence.ClassPush, Encoding: evidence.EncodingProtobuf}
+	var origin originBody
+	var pseudonym pseudonymBody
+	var mark [8]byte
+	var policy [sha256.Size]byte
+	var since int64
+	b := body.Recall{
+		Class: utf8Text(c.Class), Channel: utf8Text(c.Channel), AllowedAt: c.AllowedAt.Unix(), Reason: reasonOf[string(c.Reason)],
+		ConsentVersion: c.Consent.Version, ConsentState: consentStateOf[string(c.Consent.State)], Origin: origin.of(c.Origin, c.Record),
+	}
+	b.ConsentSince, _ = optional(&since, c.Consent.Since)
+	if b.Reason == 0 || b.ConsentState == 0 {
+		return r, fmt.Errorf("evidence: a recall for the reason %q in the state of consent %q", c.Reason, c.Consent.State)
+	}
+	var err error
+	if b.Mark, err = unhex(mark[:], c.Mark); err != nil {
+		return r, err
+	}
+	if b.Policy, err = unhex(policy[:], c.Policy); err != nil {
+		return r, err
+	}
+	if b.Pseudonym, b.PseudonymKey, err = pseudonym.of(c.Pseudonym, c.PseudonymKey); err != nil {
+		return r, err
+	}
+	r.Body, err = body.Encode(&b)
+	pseudonymous(&r, c.Pseudonym)
+	return r, err
 }
 
 func eraseRecord(e *pipeline.Erasure) (evidence.Record, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 )
 
 // noticesOf is what a withdrawal and a tombstone leave behind.
@@ -25,11 +26,11 @@ func noticesOf(d *desk) *pipeline.Output {
 			Policy: d.policy.Digest(),
 			Recall: push.Recall{Class: "marketing", Channel: "app", AllowedAt: noon.Add(-time.Minute), Mark: "0123456789abcdef", Reason: push.ReasonWithdrawn,
 				Consent:   push.ConsentUse{Version: 4, State: push.ConsentWithdrawn, Since: noon},
-				Pseudonym: "pseudonym-in-redis", PseudonymKey: "key-of-pseudonyms"},
+				Pseudonym: "pseudonym-redis_", PseudonymKey: "01234567"},
 		}},
 		Erasures: []pipeline.Erasure{{
 			ID: pipeline.NewID("test", "weir.consent", 3, 8, "erase", 0, ""), Origin: origin, Record: tombstone,
-			Forgotten: push.Forgotten{Pseudonym: "pseudonym-in-redis", PseudonymKey: "key-of-pseudonyms"},
+			Forgotten: push.Forgotten{Pseudonym: "pseudonym-redis_", PseudonymKey: "01234567"},
 		}},
 	}
 }
@@ -114,8 +115,12 @@ func TestEvidenceOfRecallAndErasure(t *testing.T) {
 			return nil
 		}
 		seen[e.Kind]++
-		body := validate(t, schema(t, name), e.Body)
-		if at(t, body, "pseudonym") != "pseudonym-in-redis" || bytes.Contains(e.Body, []byte("user-")) {
+		text, err := body.JSON(e.Kind, e.Encoding, e.Body)
+		if err != nil {
+			return err
+		}
+		body := validate(t, schema(t, name), text)
+		if at(t, body, "pseudonym") != "pseudonym-redis_" || bytes.Contains(e.Body, []byte("user-")) {
 			t.Errorf("%s: %s", e.Kind, e.Body)
 		}
 		return nil
@@ -148,7 +153,7 @@ func TestEvidenceOfConsent(t *testing.T) {
 		return pipeline.ConsentChange{
 			ID: pipeline.ID{byte(offset)}, Origin: pipeline.Origin{Source: "test", Topic: "weir.consent", Partition: 2},
 			Record: &pipeline.Record{Offset: offset, Time: noon, Value: []byte("{}")}, Event: e,
-			Pseudonym: "pseudonym-in-redis", PseudonymKey: "01234567",
+			Pseudonym: "pseudonym-redis_", PseudonymKey: "01234567",
 		}
 	}
 	many := make([]event.Grant, evidence.MaxBodyBytes/250)
@@ -173,7 +178,7 @@ func TestEvidenceOfConsent(t *testing.T) {
 	}
 	want := `{"event_id":"c1","time":"2026-11-24T04:00:00Z","version":4,"group":"minor","zone":"Asia/Shanghai","quiet":"21:00-08:00","daily_max":3,"grants":[` +
 		`{"class":"marketing","channel":"app","granted":true,"time":"2026-11-24T04:00:00Z","method":"settings","text_version":"2026-05"},` +
-		`{"class":"marketing","channel":"sms","granted":false,"time":"2026-11-24T04:00:00Z"}],"pseudonym":"pseudonym-in-redis","pseudonym_key":"01234567",` +
+		`{"class":"marketing","channel":"sms","granted":false,"time":"2026-11-24T04:00:00Z"}],"pseudonym":"pseudonym-redis_","pseudonym_key":"01234567",` +
 		`"origin":{"source":"test","topic":"weir.consent","partition":2,"offset":7,"timestamp":"2026-11-24T04:00:00Z"},` +
 		`"original":{"sha256":"44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","bytes":2}}`
 	if list[0].Kind != evidence.KindConsent || list[0].Class != evidence.ClassPush || list[0].body != want {

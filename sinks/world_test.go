@@ -87,7 +87,7 @@ func (d *desk) decide(t testing.TB, v *pipeline.Verdict, now time.Time, daily in
 	}
 	request := push.NewRequest(v.Event)
 	decision, _ := push.Decide(now, d.policy, &profile, nil, &request)
-	decision.Pseudonym, decision.PseudonymKey = "pseudonym-in-redis", "key-of-pseudonyms"
+	decision.Pseudonym, decision.PseudonymKey = "pseudonym-redis_", "01234567"
 	if decision.Decision == push.Allow {
 		decision.Mark = "0123456789abcdef"
 	}

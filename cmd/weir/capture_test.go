@@ -16,6 +16,7 @@ import (
 
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 )
 
 // weir runs a verb that must end well, and returns what it writes.
@@ -148,10 +149,12 @@ func TestCaptureOfReviewAndEvidence(t *testing.T) {
 		}
 	}
 	err = evidence.Walk(filepath.Join(k.dir, "evidence"), nil, func(e evidence.Entry) error {
-		if e.Kind == evidence.KindHit {
-			bodies.Write(append(bytes.Clone(e.Body), '\n'))
+		if e.Kind != evidence.KindHit {
+			return nil
 		}
-		return nil
+		text, err := body.JSON(e.Kind, e.Encoding, e.Body)
+		bodies.Write(append(text, '\n'))
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/internal/demo"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 )
 
 // away is a world whose Redis can go away, with any number of instances.
@@ -178,8 +179,12 @@ func recorded(t *testing.T, dir string) map[evidence.Kind][]map[string]any {
 	t.Helper()
 	list := make(map[evidence.Kind][]map[string]any)
 	err := evidence.Walk(dir, nil, func(e evidence.Entry) error {
+		text, err := body.JSON(e.Kind, e.Encoding, e.Body)
+		if err != nil {
+			return err
+		}
 		var m map[string]any
-		if err := json.Unmarshal(e.Body, &m); err != nil {
+		if err := json.Unmarshal(text, &m); err != nil {
 			return err
 		}
 		list[e.Kind] = append(list[e.Kind], m)

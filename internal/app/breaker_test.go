@@ -13,6 +13,7 @@ import (
 
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 )
 
 // A rule that suddenly hits everything loses its action and nothing else: what it hits is still on record,
@@ -179,8 +180,9 @@ func (d *running) recorded(t *testing.T, id string) {
 func walk(t *testing.T, d *running, f func(evidence.Kind, []byte)) {
 	t.Helper()
 	if err := evidence.Walk(d.world.EvidenceDir(), nil, func(e evidence.Entry) error {
-		f(e.Kind, e.Body)
-		return nil
+		text, err := body.JSON(e.Kind, e.Encoding, e.Body)
+		f(e.Kind, text)
+		return err
 	}); err != nil {
 		t.Fatal(err)
 	}

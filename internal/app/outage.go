@@ -11,6 +11,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
@@ -90,8 +91,8 @@ func findUnsettled(ctx context.Context, dir, generation string, ring *keys.Ring,
 			if err := json.Unmarshal(e.Body, &b); err == nil && b.What == sinks.OutageBegin {
 				u.outage, open = b.Outage, true
 			}
-		case e.Kind == evidence.KindPush && bytes.Contains(e.Body, []byte(`"degraded"`)):
-			a, ok, err := degradedAllow(e.Body)
+		case e.Kind == evidence.KindPush && e.Body != nil:
+			a, ok, err := degradedAllow(e)
 			if err != nil {
 				return fmt.Errorf("record %d: %w", e.Index, err)
 			}
@@ -117,7 +118,28 @@ type outageRecord struct {
 }
 
 // degradedAllow returns the push of a record if it was allowed without Redis.
-func degradedAllow(body []byte) (push.Allowed, bool, error) {
+func degradedAllow(e evidence.Entry) (push.Allowed, bool, error) {
+	if e.Encoding == evidence.EncodingJSON { // a Weir wrote it whose bodies were not protobuf yet
+		return degradedAllowJSON(e.Body)
+	}
+	m, err := body.Decode(e.Kind, e.Body)
+	if err != nil {
+		return push.Allowed{}, false, err
+	}
+	v, ok := m.(*body.Verdict)
+	if !ok || v.Decision != body.Decision_DECISION_ALLOW || !slices.Contains(v.GetPush().GetProof().GetFlags(), body.Flag_FLAG_DEGRADED) {
+		return push.Allowed{}, false, nil
+	}
+	return push.Allowed{
+		User: []byte(v.Account), ID: []byte(v.EventId), Group: v.GroupWord(),
+		Class: v.Push.ClassWord(), Channel: v.Push.ChannelWord(), At: time.Unix(v.Push.Proof.At, 0).UTC(),
+	}, true, nil
+}
+
+func degradedAllowJSON(body []byte) (push.Allowed, bool, error) {
+	if !bytes.Contains(body, []byte(`"degraded"`)) {
+		return push.Allowed{}, false, nil
+	}
 	var b struct {
 		EventID string `json:"event_id"`
 		User    struct {

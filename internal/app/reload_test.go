@@ -25,6 +25,7 @@ import (
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/rules/form"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 )
 
 // rebuilt builds the set of an activation from its record alone, as somebody would who has nothing but
@@ -195,7 +196,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 
 	judge := pipeline.NewJudge(event.DefaultConfig())
-	type body struct {
+	type hitBody struct {
 		Rules    string `json:"rules"`
 		Action   string `json:"action"`
 		Reason   string `json:"reason"`
@@ -224,8 +225,12 @@ func TestReloadUnderLoad(t *testing.T) {
 	err = evidence.Walk(filepath.Join(d.dir, "evidence"), nil, func(e evidence.Entry) error {
 		switch e.Kind {
 		case evidence.KindHit:
-			var b body
-			if err := json.Unmarshal(e.Body, &b); err != nil {
+			text, err := body.JSON(e.Kind, e.Encoding, e.Body)
+			if err != nil {
+				return err
+			}
+			var b hitBody
+			if err := json.Unmarshal(text, &b); err != nil {
 				return err
 			}
 			place := fmt.Sprint(b.Origin.Partition, "/", b.Origin.Offset)

@@ -22,6 +22,7 @@ var house = plan{
 		"internal/kafka/...",
 		"sinks/evidence/keys",
 		"sinks/evidence",
+		"sinks/evidence/body",
 		"sinks/evidence/desk",
 		"configs",
 		"rules/fold",
@@ -69,6 +70,7 @@ var house = plan{
 		{module: "github.com/twmb/franz-go", packages: []string{"internal/demo"}, tests: true}, // kfake, the embedded broker
 		{module: "github.com/alicebob/miniredis", packages: []string{"internal/demo"}, tests: true},
 
+		{module: "google.golang.org/protobuf", packages: []string{"sinks/evidence/body"}, tests: true},
 		{module: "github.com/prometheus/client_golang", packages: []string{anywhere}},
 		{module: "github.com/prometheus/client_model", packages: []string{anywhere}, tests: true},
 		{module: "golang.org/x/sync", packages: []string{anywhere}},

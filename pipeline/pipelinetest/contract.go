@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -462,7 +463,7 @@ func output(first int64, n int) (*pipeline.Output, []string) {
 			ID:     pipeline.NewID("test", "posts", 0, first+i, "deadletter", 0, "r"),
 			Origin: pipeline.Origin{Source: "test", Topic: "posts"},
 			Record: &pipeline.Record{Offset: first + i, Time: time.Unix(1_700_000_000, 0), Key: []byte("u"), Value: []byte("{broken")},
-			Kind:   event.Post, Stage: pipeline.StageDecode, Reason: "truncated", Rules: "r",
+			Kind:   event.Post, Stage: pipeline.StageDecode, Reason: "truncated", Rules: strings.Repeat("5e", 32),
 		}
 		out.DeadLetters = append(out.DeadLetters, d)
 		ids = append(ids, d.ID.String())

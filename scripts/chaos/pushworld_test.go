@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/body"
 )
 
 // pushPolicy has short windows beside days, so that they open again within a run.
@@ -652,7 +653,7 @@ func (w *pushWorld) checkBreaches(f *findings) {
 	var booked []breach
 	for _, m := range w.members {
 		err := evidence.Walk(m.evidence(), nil, func(e evidence.Entry) error {
-			var body struct {
+			var said struct {
 				User struct {
 					ID string `json:"id"`
 				} `json:"user"`
@@ -671,19 +672,23 @@ func (w *pushWorld) checkBreaches(f *findings) {
 			if e.Kind != evidence.KindPush && e.Kind != evidence.KindBreach {
 				return nil
 			}
-			if err := json.Unmarshal(e.Body, &body); err != nil {
+			text, err := body.JSON(e.Kind, e.Encoding, e.Body)
+			if err != nil {
+				return err
+			}
+			if err := json.Unmarshal(text, &said); err != nil {
 				return err
 			}
 			if e.Kind == evidence.KindPush {
-				if p := body.Push.Decision.Pseudonym; p != "" {
-					names[p] = body.User.ID
+				if p := said.Push.Decision.Pseudonym; p != "" {
+					names[p] = said.User.ID
 				}
 				return nil
 			}
-			if body.Cause != "outage" || body.Size != body.Count-body.Max {
-				w.t.Errorf("a breach by %q of size %d: %d of %d", body.Cause, body.Size, body.Count, body.Max)
+			if said.Cause != "outage" || said.Size != said.Count-said.Max {
+				w.t.Errorf("a breach by %q of size %d: %d of %d", said.Cause, said.Size, said.Count, said.Max)
 			}
-			booked = append(booked, breach{body.Pseudonym, body.Limit, body.Count})
+			booked = append(booked, breach{said.Pseudonym, said.Limit, said.Count})
 			return nil
 		})
 		if err != nil {
