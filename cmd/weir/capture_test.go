@@ -148,7 +148,7 @@ func TestCaptureOfReviewAndEvidence(t *testing.T) {
 			n++
 		}
 	}
-	err = evidence.Walk(filepath.Join(k.dir, "evidence"), nil, func(e evidence.Entry) error {
+	err = walkOpened(filepath.Join(k.dir, "evidence"), func(e evidence.Entry) error {
 		if e.Kind != evidence.KindHit {
 			return nil
 		}

@@ -445,7 +445,7 @@ func (k *killRun) check(t *testing.T) {
 func (k *killRun) ledger(t *testing.T) {
 	t.Helper()
 	covered := make(map[string]bool)
-	err := evidence.Walk(filepath.Join(k.dir, "evidence"), nil, func(e evidence.Entry) error {
+	err := walkOpened(filepath.Join(k.dir, "evidence"), func(e evidence.Entry) error {
 		if e.Kind != evidence.KindCoverage {
 			return nil
 		}

@@ -178,7 +178,7 @@ func (w *away) verdict(t *testing.T, id string) string {
 func recorded(t *testing.T, dir string) map[evidence.Kind][]map[string]any {
 	t.Helper()
 	list := make(map[evidence.Kind][]map[string]any)
-	err := evidence.Walk(dir, nil, func(e evidence.Entry) error {
+	err := app.WalkOpened(dir, func(e evidence.Entry) error {
 		text, err := body.JSON(e.Kind, e.Encoding, e.Body)
 		if err != nil {
 			return err

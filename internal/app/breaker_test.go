@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-moderation/weir/internal/app"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/body"
@@ -179,7 +180,7 @@ func (d *running) recorded(t *testing.T, id string) {
 
 func walk(t *testing.T, d *running, f func(evidence.Kind, []byte)) {
 	t.Helper()
-	if err := evidence.Walk(d.world.EvidenceDir(), nil, func(e evidence.Entry) error {
+	if err := app.WalkOpened(d.world.EvidenceDir(), func(e evidence.Entry) error {
 		text, err := body.JSON(e.Kind, e.Encoding, e.Body)
 		f(e.Kind, text)
 		return err

@@ -205,7 +205,7 @@ type activation struct {
 func (d *workbench) activations() []activation {
 	d.t.Helper()
 	var list []activation
-	err := evidence.Walk(filepath.Join(d.dir, "evidence"), nil, func(e evidence.Entry) error {
+	err := WalkOpened(filepath.Join(d.dir, "evidence"), func(e evidence.Entry) error {
 		if e.Kind != evidence.KindStart && e.Kind != evidence.KindRuleSet && e.Kind != evidence.KindStop {
 			return nil
 		}

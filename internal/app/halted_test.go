@@ -59,7 +59,7 @@ func (d *running) beside(t *testing.T, name, policy string) *running {
 // incidents returns those of an evidence directory, in order, as "event cause scope value by".
 func (d *running) incidents(t *testing.T, dir string) (list []string) {
 	t.Helper()
-	if err := evidence.Walk(filepath.Join(d.dir, dir), nil, func(e evidence.Entry) error {
+	if err := app.WalkOpened(filepath.Join(d.dir, dir), func(e evidence.Entry) error {
 		if e.Kind != evidence.KindIncident {
 			return nil
 		}

@@ -149,7 +149,7 @@ type incident struct {
 func (d *haltDesk) incidents() []incident {
 	d.t.Helper()
 	var list []incident
-	if err := evidence.Walk(d.dir, nil, func(e evidence.Entry) error {
+	if err := WalkOpened(d.dir, func(e evidence.Entry) error {
 		if e.Kind != evidence.KindIncident {
 			return nil
 		}

@@ -222,7 +222,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	covered := make(map[string]bool)
 	changes := 0 // of the set between one batch of a partition and the next
 	last := make(map[int]string)
-	err = evidence.Walk(filepath.Join(d.dir, "evidence"), nil, func(e evidence.Entry) error {
+	err = WalkOpened(filepath.Join(d.dir, "evidence"), func(e evidence.Entry) error {
 		switch e.Kind {
 		case evidence.KindHit:
 			text, err := body.JSON(e.Kind, e.Encoding, e.Body)

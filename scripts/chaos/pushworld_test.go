@@ -652,7 +652,7 @@ func (w *pushWorld) checkBreaches(f *findings) {
 	}
 	var booked []breach
 	for _, m := range w.members {
-		err := evidence.Walk(m.evidence(), nil, func(e evidence.Entry) error {
+		err := walkOpened(m.evidence(), func(e evidence.Entry) error {
 			var said struct {
 				User struct {
 					ID string `json:"id"`

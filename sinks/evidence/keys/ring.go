@@ -131,7 +131,7 @@ func (r *Ring) open() error {
 		var err error
 		if r.lock, err = lockDir(r.dir); err != nil {
 			if errors.Is(err, ErrLocked) {
-				return fmt.Errorf("%w; stop it, or ask it to do this", err)
+				return fmt.Errorf("%w; stop it, or give this instance a directory of its own", err)
 			}
 			return err
 		}
