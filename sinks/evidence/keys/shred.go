@@ -367,8 +367,14 @@ func (r *Ring) drop(class string, m Month, keep []Handle) error {
 	if err != nil {
 		return err
 	}
-	if current := MonthOf(r.o.Now()); m >= current || w.isAt(m) {
+	current := MonthOf(r.o.Now())
+	if m >= current {
 		return fmt.Errorf("the month is not over; the last one that can be dropped is %v", current-1)
+	}
+	if w.isAt(m) { // nobody has asked for a key of the class since
+		if err := w.turn(current); err != nil {
+			return err
+		}
 	}
 	if _, err := os.Stat(filepath.Join(r.dir, class)); errors.Is(err, fs.ErrNotExist) {
 		return nil

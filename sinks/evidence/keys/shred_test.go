@@ -220,9 +220,14 @@ func TestDrop(t *testing.T) {
 	if err := r.Drop("content", MonthOf(now)); err == nil {
 		t.Error("the current month was dropped")
 	}
+	rare := mustKeys(t, r, "push", "anna")[0]
 	now = testNow
-	if err := r.Drop("content", ks[0].Handle.Month()); err == nil {
-		t.Error("the month that keys still go to was dropped")
+	if err := r.Drop("push", ks[0].Handle.Month()); err != nil {
+		t.Error(err) // although nobody has asked for a key of the class since
+	}
+	wants(t, r, "push", rare.Handle, ErrDestroyed)
+	if err := r.Drop("other", ks[0].Handle.Month()); err != nil {
+		t.Error(err) // there never was anything
 	}
 	late := mustKeys(t, r, "content", "anna")[0]
 	if _, err := r.Restrict("cleo", now.AddDate(0, 6, 0)); err != nil {
