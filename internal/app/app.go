@@ -255,6 +255,7 @@ func EvidenceOptions(c *config.Config) evidence.Options {
 		SegmentRecords:  c.Evidence.SegmentRecords,
 		Seal:            c.Evidence.Seal,
 		SealAfter:       c.Evidence.SealAfter,
+		ScrubEvery:      c.Evidence.ScrubEvery,
 	}
 }
 

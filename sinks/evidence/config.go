@@ -40,6 +40,9 @@ type Config struct {
 	Seal bool `yaml:"seal"`
 	// SealAfter is how long a body may wait in a segment that is not full.
 	SealAfter time.Duration `yaml:"seal_after"`
+	// ScrubEvery is how often everything is read again, to find what the disk has
+	// lost; 0 means never.
+	ScrubEvery time.Duration `yaml:"scrub_every"`
 }
 
 // DefaultConfig returns the settings of a log in ./evidence.
@@ -54,6 +57,7 @@ func DefaultConfig() Config {
 		SegmentRecords:  defaultSegmentRecords,
 		Seal:            true,
 		SealAfter:       defaultSealAfter,
+		ScrubEvery:      defaultScrubEvery,
 	}
 }
 
@@ -72,6 +76,9 @@ const (
 
 	defaultSealAfter = 10 * time.Minute
 	minSealAfter     = time.Second
+
+	defaultScrubEvery = 7 * 24 * time.Hour
+	minScrubEvery     = time.Minute
 )
 
 // Validate reports what is wrong with the section, each error beginning with
@@ -95,6 +102,9 @@ func (c *Config) Validate() error {
 	}
 	if c.SealAfter < minSealAfter {
 		errs = append(errs, fmt.Errorf("seal_after: %v; use at least %v", c.SealAfter, minSealAfter))
+	}
+	if c.ScrubEvery != 0 && c.ScrubEvery < minScrubEvery {
+		errs = append(errs, fmt.Errorf("scrub_every: %v; use at least %v, or 0 for never", c.ScrubEvery, minScrubEvery))
 	}
 	return errors.Join(errs...)
 }

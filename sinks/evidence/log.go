@@ -56,6 +56,8 @@ type Options struct {
 	// ended after SealAfter even if it is not full; 0 means never.
 	Seal      bool
 	SealAfter time.Duration
+	// ScrubEvery has Run read everything again so often; 0 means never.
+	ScrubEvery time.Duration
 	// Forgotten reports whether the key of this handle was destroyed because a person
 	// was erased: the records then get no index terms. nil: none was.
 	Forgotten func(c Class, handle []byte) bool
@@ -124,6 +126,8 @@ type Log struct {
 	segmentFull chan struct{}   // has room for one signal
 	halfSealed  []*unsealed     // during Open
 	destroyed   map[string]bool // body files that destroy records named at the start
+	scrubMu     sync.Mutex      // held by who scrubs
+	damages     map[ID]bool     // what is on record as damaged; under stateMu
 
 	// signMu is held by who signs.
 	signMu    sync.Mutex
@@ -260,15 +264,18 @@ func (l *Log) Err() error {
 }
 
 // Run signs a checkpoint at every interval in which something was appended, and
-// seals full segments beside that if the options say so, until ctx ends; then it
-// returns nil. It returns an error as soon as the log is broken.
+// seals full segments and scrubs beside that if the options say so, until ctx
+// ends; then it returns nil. It returns an error as soon as the log is broken.
 func (l *Log) Run(ctx context.Context) error {
+	beside, stop := context.WithCancel(ctx)
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer stop()
 	if l.o.Seal {
-		ctx, stop := context.WithCancel(ctx)
-		var sealer sync.WaitGroup
-		sealer.Go(func() { l.sealLoop(ctx) })
-		defer sealer.Wait()
-		defer stop()
+		others.Go(func() { l.sealLoop(beside) })
+	}
+	if l.o.ScrubEvery > 0 {
+		others.Go(func() { l.scrubLoop(beside) })
 	}
 	t := time.NewTicker(l.o.CheckpointEvery)
 	defer t.Stop()

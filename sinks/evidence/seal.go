@@ -515,6 +515,7 @@ type sealScan struct {
 	list     []*unsealed
 	seals    map[int64]*SealBody // by first record
 	destroys map[string]bool     // files that destroy records name
+	damages  map[ID]bool         // damaged records
 }
 
 // begin takes a segment whose first record comes next.
@@ -557,6 +558,11 @@ func (c *sealScan) record(e *entry) {
 			}
 			c.seals[b.First] = &b
 		}
+	case e.leaf.kind() == KindDamaged:
+		if c.damages == nil {
+			c.damages = make(map[ID]bool)
+		}
+		c.damages[e.leaf.id()] = true
 	case e.leaf.kind() == KindDestroy:
 		for _, f := range destroyedFiles(e.stored[saltSize:]) {
 			if c.destroys == nil {
@@ -587,7 +593,7 @@ func destroyedFiles(body []byte) []string {
 // take hands what was found to the log: the last segment is the active one, the
 // others wait to be sealed, or for the rest of it.
 func (c *sealScan) take(l *Log) error {
-	l.destroyed = c.destroys
+	l.destroyed, l.damages = c.destroys, c.damages
 	if c.current != nil && c.current.seg.first == l.segAt.first {
 		l.segStart, l.movable = c.current.start, c.movable
 	} else {
