@@ -61,8 +61,8 @@ func TestIndexFinds(t *testing.T) {
 	}
 }
 
-// termsOf are the terms of record i: one of its own, one of a person, one of many.
-func termsOf(i int) []uint64 { return []uint64{own(i), person(i % 50), 42} }
+// indexTerms are the terms of record i: one of its own, one of a person, one of many.
+func indexTerms(i int) []uint64 { return []uint64{own(i), person(i % 50), 42} }
 
 func own(i int) uint64    { return uint64(i) * 0x9e3779b97f4a7c15 }
 func person(i int) uint64 { return uint64(i) * 0xc2b2ae3d27d4eb4f }
@@ -80,7 +80,7 @@ func termIndices(t testing.TB, b *Bodies, term uint64) []int64 {
 // that was open all the time.
 func TestLookUp(t *testing.T) {
 	dir := t.TempDir()
-	encrypted(t, dir, 1000, termsOf)
+	encrypted(t, dir, 1000, indexTerms)
 	l := open(t, dir)
 	b, err := OpenBodies(dir, "")
 	if err != nil {
@@ -150,7 +150,7 @@ func TestLookUp(t *testing.T) {
 	if rec, err := b.Record(9); err != nil || rec.ID() != newID(7) || rec.Body == nil {
 		t.Errorf("without an index: %+v, %v", rec, err)
 	}
-	rebuilt, err := l.RebuildIndexes(context.Background(), func(s Stored) ([]uint64, error) { return termsOf(int(s.Index - 2)), nil })
+	rebuilt, err := l.RebuildIndexes(context.Background(), func(s Stored) ([]uint64, error) { return indexTerms(int(s.Index - 2)), nil })
 	if err != nil || rebuilt != 1 {
 		t.Errorf("%d rebuilt, %v", rebuilt, err)
 	}
@@ -185,7 +185,7 @@ func TestLookUp(t *testing.T) {
 // Who was erased before his records were sealed is in no index.
 func TestForgottenBeforeSealing(t *testing.T) {
 	dir := t.TempDir()
-	encrypted(t, dir, 100, termsOf)
+	encrypted(t, dir, 100, indexTerms)
 	l, err := Open(Options{Dir: dir, Origin: testOrigin, calls: noSync(), Forgotten: func(c Class, handle []byte) bool {
 		return c == ClassContent && string(handle) == "key 000000000003"
 	}})
@@ -200,7 +200,7 @@ func TestForgottenBeforeSealing(t *testing.T) {
 	}
 	defer b.Close()
 	for i := range 100 {
-		got := termIndices(t, b, termsOf(i)[0])
+		got := termIndices(t, b, indexTerms(i)[0])
 		if gone := i%100%7 == 3; (len(got) == 0) != gone && i != 0 {
 			t.Errorf("record %d is found %d times", i, len(got))
 		}

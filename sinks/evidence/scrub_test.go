@@ -16,7 +16,7 @@ import (
 // damagedRecords reads what a log says is damaged.
 func damagedRecords(t testing.TB, dir string) (found []DamagedBody) {
 	t.Helper()
-	err := Walk(dir, func(e Entry) error {
+	err := Walk(dir, nil, func(e Entry) error {
 		if e.Kind != KindDamaged {
 			return nil
 		}
