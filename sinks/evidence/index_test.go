@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -61,8 +63,8 @@ func TestIndexFinds(t *testing.T) {
 	}
 }
 
-// indexTerms are the terms of record i: one of its own, one of a person, one of many.
-func indexTerms(i int) []uint64 { return []uint64{own(i), person(i % 50), 42} }
+// testTerms are the terms of record i: one of its own, one of a person, one of many.
+func testTerms(i int) []uint64 { return []uint64{own(i), person(i % 50), 42} }
 
 func own(i int) uint64    { return uint64(i) * 0x9e3779b97f4a7c15 }
 func person(i int) uint64 { return uint64(i) * 0xc2b2ae3d27d4eb4f }
@@ -80,7 +82,7 @@ func termIndices(t testing.TB, b *Bodies, term uint64) []int64 {
 // that was open all the time.
 func TestLookUp(t *testing.T) {
 	dir := t.TempDir()
-	encrypted(t, dir, 1000, indexTerms)
+	encrypted(t, dir, 1000, testTerms)
 	l := open(t, dir)
 	b, err := OpenBodies(dir, "")
 	if err != nil {
@@ -150,7 +152,7 @@ func TestLookUp(t *testing.T) {
 	if rec, err := b.Record(9); err != nil || rec.ID() != newID(7) || rec.Body == nil {
 		t.Errorf("without an index: %+v, %v", rec, err)
 	}
-	rebuilt, err := l.RebuildIndexes(context.Background(), func(s Stored) ([]uint64, error) { return indexTerms(int(s.Index - 2)), nil })
+	rebuilt, err := l.RebuildIndexes(context.Background(), func(s Stored) ([]uint64, error) { return testTerms(int(s.Index - 2)), nil })
 	if err != nil || rebuilt != 1 {
 		t.Errorf("%d rebuilt, %v", rebuilt, err)
 	}
@@ -185,7 +187,7 @@ func TestLookUp(t *testing.T) {
 // Who was erased before his records were sealed is in no index.
 func TestForgottenBeforeSealing(t *testing.T) {
 	dir := t.TempDir()
-	encrypted(t, dir, 100, indexTerms)
+	encrypted(t, dir, 100, testTerms)
 	l, err := Open(Options{Dir: dir, Origin: testOrigin, calls: noSync(), Forgotten: func(c Class, handle []byte) bool {
 		return c == ClassContent && string(handle) == "key 000000000003"
 	}})
@@ -200,9 +202,54 @@ func TestForgottenBeforeSealing(t *testing.T) {
 	}
 	defer b.Close()
 	for i := range 100 {
-		got := termIndices(t, b, indexTerms(i)[0])
+		got := termIndices(t, b, testTerms(i)[0])
 		if gone := i%100%7 == 3; (len(got) == 0) != gone && i != 0 {
 			t.Errorf("record %d is found %d times", i, len(got))
 		}
+	}
+}
+
+// With real keys: records are found by the terms the ring computes, sealed or not,
+// and open; who was shredded before his records were sealed is not found by them.
+func TestLookUpWithKeys(t *testing.T) {
+	dir := t.TempDir()
+	ring := newRing(t, dir)
+	l := openWith(t, dir, ring)
+	for i := range 60 {
+		mustAppend(t, l, about(i, fmt.Sprintf("user-%d", i%6), fmt.Sprintf("text %d", i)))
+	}
+	b, err := OpenBodies(dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	check := func(user string, want int) {
+		t.Helper()
+		found := termIndices(t, b, ring.Term("content", "account", user))
+		if len(found) != want {
+			t.Errorf("%s is in %d records, want %d", user, len(found), want)
+		}
+		for _, i := range found {
+			rec, err := b.Record(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain, err := rec.Open(ring)
+			if err != nil || !rec.Intact(plain) || !strings.Contains(string(plain), user) {
+				t.Errorf("record %d: %q, %v", i, plain, err)
+			}
+		}
+	}
+	check("user-3", 10)
+	if _, err := ring.Shred("user-4"); err != nil {
+		t.Fatal(err)
+	}
+	mustSeal(t, l)
+	check("user-3", 10)
+	if found := termIndices(t, b, ring.Term("content", "account", "user-4")); len(found) != 0 {
+		t.Errorf("who was erased is found in %v", found)
+	}
+	if found := termIndices(t, b, ring.Term("content", "category", "gambling")); len(found) != 50 {
+		t.Errorf("%d records of the category", len(found))
 	}
 }

@@ -59,7 +59,7 @@ type Options struct {
 	// ScrubEvery has Run read everything again so often; 0 means never.
 	ScrubEvery time.Duration
 	// Forgotten reports whether the key of this handle was destroyed because a person
-	// was erased: the records then get no index terms. nil: none was.
+	// was erased: records that are sealed then get no index terms. nil: ask Keys.
 	Forgotten func(c Class, handle []byte) bool
 
 	Now        func() time.Time      // nil: time.Now
@@ -160,6 +160,12 @@ func Open(o Options) (*Log, error) {
 	}
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = defaultSegmentBytes
+	}
+	if o.Forgotten == nil && o.Keys != nil {
+		o.Forgotten = func(c Class, handle []byte) bool {
+			_, err := o.Keys.Open(c.String(), keys.Handle(handle))
+			return errors.Is(err, keys.ErrErased)
+		}
 	}
 	if o.SegmentRecords == 0 {
 		o.SegmentRecords = defaultSegmentRecords
