@@ -256,6 +256,7 @@ func EvidenceOptions(c *config.Config) evidence.Options {
 		Seal:            c.Evidence.Seal,
 		SealAfter:       c.Evidence.SealAfter,
 		ScrubEvery:      c.Evidence.ScrubEvery,
+		BallastBytes:    c.Evidence.BallastBytes,
 	}
 }
 

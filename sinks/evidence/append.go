@@ -44,7 +44,7 @@ type part struct {
 //
 // On [ErrTooLarge] or another fault of a record, nothing was written. ctx is
 // honoured until the first record is being written; its error then means that
-// nothing was. After any other error some records may be found in the log at the
+// nothing was. On [ErrFull] nothing was either. After any other error some records may be found in the log at the
 // next start, or none: append all of them again, under the same ids. If the
 // process dies before Append returns, the same holds.
 func (l *Log) Append(ctx context.Context, recs []Record) error {
@@ -66,6 +66,9 @@ func (l *Log) appendAll(ctx context.Context, recs []Record) (first int64, err er
 		if err := recs[i].check(); err != nil {
 			return 0, fmt.Errorf("append evidence: %w", err)
 		}
+	}
+	if err := l.admit(recs); err != nil {
+		return 0, fmt.Errorf("append evidence: %w", err)
 	}
 	started := time.Now()
 	r := &request{wake: make(chan struct{}, 1)}

@@ -79,8 +79,9 @@ type bodyWriter struct {
 	first, last int64
 	records     int64
 
-	// destroyed says that the bodies are not to be written: only their places count.
-	destroyed bool
+	// Only the places of bodies count: they were destroyed, or a crash left the file
+	// as its seal has it.
+	destroyed, kept bool
 }
 
 func newBodyWriter(c *calls, dir, generation string, segment int64, class Class, day string) *bodyWriter {
@@ -152,7 +153,7 @@ func (w *bodyWriter) flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
-	if w.destroyed {
+	if w.destroyed || w.kept {
 		w.off += int64(len(w.buf))
 		w.buf = w.buf[:0]
 		return nil
@@ -171,7 +172,7 @@ func (w *bodyWriter) flush() error {
 // record speaks of the file yet, and the next attempt writes it again.
 func (w *bodyWriter) finish() error {
 	err := w.flush()
-	if w.destroyed {
+	if w.destroyed || w.kept {
 		return err
 	}
 	if err == nil {
@@ -194,6 +195,7 @@ func (w *bodyWriter) finish() error {
 func (w *bodyWriter) abandon() {
 	if w.f != nil {
 		w.f.Close() //nolint:errcheck // its content is of no use
+		w.f = nil
 	}
 }
 

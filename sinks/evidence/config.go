@@ -43,6 +43,9 @@ type Config struct {
 	// ScrubEvery is how often everything is read again, to find what the disk has
 	// lost; 0 means never.
 	ScrubEvery time.Duration `yaml:"scrub_every"`
+	// BallastBytes is room on the disk that is kept for the day on which it is full,
+	// so that the log can still say what is done about it; 0 is none.
+	BallastBytes int64 `yaml:"ballast_bytes"`
 }
 
 // DefaultConfig returns the settings of a log in ./evidence.
@@ -58,6 +61,7 @@ func DefaultConfig() Config {
 		Seal:            true,
 		SealAfter:       defaultSealAfter,
 		ScrubEvery:      defaultScrubEvery,
+		BallastBytes:    defaultBallastBytes,
 	}
 }
 
@@ -79,6 +83,9 @@ const (
 
 	defaultScrubEvery = 7 * 24 * time.Hour
 	minScrubEvery     = time.Minute
+
+	defaultBallastBytes = 64 << 20
+	minBallastBytes     = 1 << 20
 )
 
 // Validate reports what is wrong with the section, each error beginning with
@@ -105,6 +112,9 @@ func (c *Config) Validate() error {
 	}
 	if c.ScrubEvery != 0 && c.ScrubEvery < minScrubEvery {
 		errs = append(errs, fmt.Errorf("scrub_every: %v; use at least %v, or 0 for never", c.ScrubEvery, minScrubEvery))
+	}
+	if c.BallastBytes != 0 && c.BallastBytes < minBallastBytes {
+		errs = append(errs, fmt.Errorf("ballast_bytes: %d; use at least %d, or 0 for none", c.BallastBytes, minBallastBytes))
 	}
 	return errors.Join(errs...)
 }

@@ -117,6 +117,10 @@ func hooked(fn func(step) error) *calls {
 		unlink: func(path string) error {
 			return fn(step{name: "unlink", do: func() error { return sys.unlink(path) }})
 		},
+		allocate: func(f *os.File, size int64) error {
+			return fn(step{name: "allocate", f: f, do: func() error { return sys.allocate(f, size) }})
+		},
+		free: sys.free,
 	}
 }
 

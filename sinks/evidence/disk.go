@@ -16,6 +16,8 @@ type calls struct {
 	rename   func(from, to string) error
 	truncate func(f *os.File, size int64) error
 	unlink   func(path string) error
+	allocate func(f *os.File, size int64) error
+	free     func(dir string) (int64, error) // changes nothing, but tests have other disks
 }
 
 func systemCalls() *calls {
@@ -29,6 +31,8 @@ func systemCalls() *calls {
 		rename:   os.Rename,
 		truncate: (*os.File).Truncate,
 		unlink:   os.Remove,
+		allocate: allocate,
+		free:     freeBytes,
 	}
 }
 
@@ -89,6 +93,17 @@ func makeDirs(c *calls, dir, logDir string) error {
 	// The parent of dir need not be ours to read; its own maker looks after it.
 	if err := syncDir(c, filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return err
+	}
+	return nil
+}
+
+// fillZeros writes a file full, where blocks cannot be had without writing them.
+func fillZeros(f *os.File, size int64) error {
+	zeros := make([]byte, min(size, 1<<20))
+	for off := int64(0); off < size; off += int64(len(zeros)) {
+		if _, err := f.WriteAt(zeros[:min(int64(len(zeros)), size-off)], off); err != nil {
+			return err
+		}
 	}
 	return nil
 }

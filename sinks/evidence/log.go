@@ -58,6 +58,9 @@ type Options struct {
 	SealAfter time.Duration
 	// ScrubEvery has Run read everything again so often; 0 means never.
 	ScrubEvery time.Duration
+	// BallastBytes is room on the disk that is given up when it is full. Without it,
+	// 0, a full disk may leave no room to open the log, or to destroy something.
+	BallastBytes int64
 	// Forgotten reports whether the key of this handle was destroyed because a person
 	// was erased: records that are sealed then get no index terms. nil: ask Keys.
 	Forgotten func(c Class, handle []byte) bool
@@ -100,6 +103,8 @@ type Log struct {
 	broken  error         // set once, never cleared
 	dead    chan struct{} // closed when broken is set
 	closed  bool
+
+	scarce atomic.Bool // the disk is nearly full
 
 	// Only the leader touches these; leadership is handed over under mu.
 	buf    []byte
@@ -187,6 +192,9 @@ func Open(o Options) (*Log, error) {
 	l.idle = sync.NewCond(&l.mu)
 	l.tree.upper = &l.upper
 	if err := l.open(); err != nil {
+		if isFull(err) && l.lock != nil {
+			err = errors.Join(err, l.releaseBallast()) // so that the next start has room
+		}
 		return nil, errors.Join(fmt.Errorf("open evidence log %s: %w", l.dir, err), l.release())
 	}
 	l.m = newMetrics(o.Registerer, l)
@@ -204,6 +212,9 @@ func (l *Log) open() error {
 		if errors.Is(err, ErrLocked) {
 			return fmt.Errorf("%w; stop it, or give this instance a directory of its own", err)
 		}
+		return err
+	}
+	if err := l.watchDisk(); err != nil {
 		return err
 	}
 	segs, err := segments(l.dir, l.generation)
@@ -285,6 +296,7 @@ func (l *Log) Run(ctx context.Context) error {
 	}
 	t := time.NewTicker(l.o.CheckpointEvery)
 	defer t.Stop()
+	unwatched := false // said once
 	for {
 		select {
 		case <-ctx.Done():
@@ -294,6 +306,10 @@ func (l *Log) Run(ctx context.Context) error {
 		case <-t.C:
 			if err := l.checkpoint(); err != nil {
 				return err
+			}
+			if err := l.watchDisk(); err != nil && !unwatched {
+				unwatched = true
+				l.log.Error("the room on the disk of the evidence log cannot be watched", "err", err)
 			}
 		}
 	}
@@ -350,6 +366,12 @@ func (l *Log) killLocked(cause error) error {
 	if l.broken == nil {
 		l.broken = fmt.Errorf("%w: %w", ErrBroken, cause)
 		close(l.dead)
+		if isFull(cause) {
+			// So that the next start has room.
+			if err := l.releaseBallast(); err != nil {
+				l.log.Error("the disk is full, and the ballast stays", "err", err)
+			}
+		}
 		l.log.Error("the evidence log is broken: nothing is accepted until restart", "err", cause)
 	}
 	return l.broken

@@ -840,12 +840,12 @@ func TestConfig(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
-	c = Config{Generation: "a/b", SegmentBytes: 1, CheckpointEvery: time.Hour, ScrubEvery: time.Second}
+	c = Config{Generation: "a/b", SegmentBytes: 1, CheckpointEvery: time.Hour, ScrubEvery: time.Second, BallastBytes: -1}
 	err := c.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"dir: none given; ", `generation: "a/b"; use `, "checkpoint_every: 1h0m0s; use 10ms up to 1m0s", "segment_bytes: 1; use 1048576 up to 2147483648", "segment_records: 0; use 1024 up to 16777216", "seal_after: 0s; use at least 1s", "scrub_every: 1s; use at least 1m0s, or 0 for never"} {
+	for _, want := range []string{"dir: none given; ", `generation: "a/b"; use `, "checkpoint_every: 1h0m0s; use 10ms up to 1m0s", "segment_bytes: 1; use 1048576 up to 2147483648", "segment_records: 0; use 1024 up to 16777216", "seal_after: 0s; use at least 1s", "scrub_every: 1s; use at least 1m0s, or 0 for never", "ballast_bytes: -1; use at least 1048576, or 0 for none"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}

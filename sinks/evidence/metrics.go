@@ -1,6 +1,8 @@
 package evidence
 
 import (
+	"math"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -90,8 +92,27 @@ func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
 		defer l.stateMu.Unlock()
 		return float64(len(l.unsealed))
 	})
+	free := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_evidence_disk_free_bytes",
+		Help: "Room left on the file system that holds the evidence.",
+	}, func() float64 {
+		n, err := l.calls.free(l.o.Dir)
+		if err != nil {
+			return math.NaN()
+		}
+		return float64(n)
+	})
+	scarce := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_evidence_disk_full",
+		Help: "1 while the disk of the evidence is nearly full and records about people are not accepted.",
+	}, func() float64 {
+		if l.scarce.Load() {
+			return 1
+		}
+		return 0
+	})
 	m.collectors = []prometheus.Collector{m.duration, m.errors, records, m.lastCheckpoint, unsigned, size,
-		backlog, m.lastSeal, m.sealErrors, m.sealedBytes, m.damaged}
+		free, scarce, backlog, m.lastSeal, m.sealErrors, m.sealedBytes, m.damaged}
 	if reg != nil {
 		reg.MustRegister(m.collectors...)
 	}

@@ -75,7 +75,7 @@ func (l *Log) sealLoop(ctx context.Context) {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
-		if err := l.sealFull(ctx, l.overdue()); err != nil && ctx.Err() == nil && !errors.Is(err, ErrBroken) && !errors.Is(err, ErrClosed) {
+		if err := l.sealFull(ctx, l.overdue()); err != nil && ctx.Err() == nil && !errors.Is(err, ErrBroken) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrFull) {
 			l.m.sealErrors.Inc()
 			l.log.Error("sealing a segment of the evidence log failed; it is tried again", "err", err)
 		}
@@ -116,6 +116,9 @@ func (l *Log) overdue() bool {
 func (l *Log) sealFull(ctx context.Context, end bool) error {
 	l.sealMu.Lock()
 	defer l.sealMu.Unlock()
+	if l.scarce.Load() {
+		return ErrFull // bodies are written twice before they are gone from here
+	}
 	if end {
 		l.endSegment.Store(true)
 		if err := l.commit(ctx, &request{wake: make(chan struct{}, 1)}); err != nil {
@@ -184,11 +187,12 @@ type sealing struct {
 func (l *Log) seal(ctx context.Context, u *unsealed) error {
 	s := &sealing{l: l, u: u, writers: make(map[string]*bodyWriter), index: indexWriter{first: u.seg.first}}
 	defer s.abandon()
-	if err := s.split(ctx); err != nil {
-		return err
+	err := s.split(ctx)
+	if err == nil {
+		err = s.reread(ctx)
 	}
-	if err := s.reread(ctx); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, s.discard())
 	}
 	if u.sealed == nil {
 		b, err := json.Marshal(&s.body)
@@ -211,7 +215,7 @@ func (l *Log) seal(ctx context.Context, u *unsealed) error {
 	}
 	// What fails from here on leaves bodies in a segment that is called sealed. The
 	// log breaks, so that the next start clears it up.
-	err := l.calls.rename(u.seg.path+temporaryExt, u.seg.path)
+	err = l.calls.rename(u.seg.path+temporaryExt, u.seg.path)
 	if err == nil {
 		err = syncDir(l.calls, filepath.Dir(u.seg.path))
 	}
@@ -237,7 +241,27 @@ func (l *Log) sealed(u *unsealed, s *sealing) {
 	}
 }
 
-// abandon closes what a failure has left open. The files stay for the next attempt.
+// discard takes away what was written in vain: where the disk is full, others need
+// the room. What a seal speaks of stays. If the process dies in it, the next
+// attempt writes over what is left.
+func (s *sealing) discard() error {
+	s.abandon()
+	paths := []string{s.u.seg.path + temporaryExt}
+	for _, w := range s.writers {
+		if s.u.sealed == nil {
+			paths = append(paths, w.path+temporaryExt, w.path)
+		}
+	}
+	var errs []error
+	for _, path := range paths {
+		if _, err := os.Lstat(path); err == nil {
+			errs = append(errs, s.l.calls.unlink(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// abandon closes what a failure has left open.
 func (s *sealing) abandon() {
 	for _, w := range s.writers {
 		w.abandon()
@@ -368,6 +392,17 @@ func (s *sealing) writer(class Class, day string) (*bodyWriter, error) {
 		return w, nil
 	}
 	w := newBodyWriter(s.l.calls, s.l.o.Dir, s.l.generation, s.u.seg.first, class, day)
+	if s.u.sealed != nil {
+		// Surely as its seal has it: then writing it again needs only room.
+		sum, err := fileSum(w.path)
+		w.kept = err == nil && slices.ContainsFunc(s.u.sealed.Bodies, func(b SealedBodies) bool {
+			return b.File == filepath.ToSlash(name) && b.SHA256 == sum
+		})
+		if w.kept {
+			s.writers[name] = w
+			return w, nil
+		}
+	}
 	if err := w.create(s.l.o.Dir); err != nil {
 		return nil, err
 	}
@@ -444,7 +479,7 @@ func (s *sealing) reread(ctx context.Context) error {
 		if _, _, _, err := r.next(); !errors.Is(err, io.EOF) {
 			return errors.Join(fmt.Errorf("%s has more than was written", name), err)
 		}
-		if r.crc != w.crc || r.off != w.off {
+		if r.crc != w.crc && !w.kept || r.off != w.off {
 			return fmt.Errorf("%s: read again it is not what was written", name)
 		}
 		s.body.Bodies = append(s.body.Bodies, SealedBodies{File: filepath.ToSlash(name), Class: w.class.String(), Day: w.day,
