@@ -139,7 +139,7 @@ func newVerdictBody(v *pipeline.Verdict) (*verdictBody, error) {
 	e := v.Event
 	b := new(verdictBody)
 	b.EventId, b.Account, b.Verified = utf8Text(e.ID), utf8Text(e.User.ID), e.User.Verified
-	b.Time, b.TimeNs = seconds(e.Time)
+	b.TimeMs, b.TimeNs = e.Time.UnixMilli(), uint32(e.Time.Nanosecond()%1_000_000)
 	b.Action, b.Fold = actionOf[v.Action], foldOf(v)
 	b.Group, b.GroupName = coded(groupOf, e.User.Group)
 	if op := utf8Text(e.Operation); op != body.DefaultOperation(e.Kind == event.Push) {

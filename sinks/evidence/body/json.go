@@ -203,7 +203,7 @@ func (v *Verdict) shown() any {
 	s := shownVerdict{
 		EventID: v.EventId, Kind: "post", Action: Word(v.Action), Decision: Word(v.Decision), Reason: Word(v.Reason),
 		Hits: make([]shownHit, len(v.Hits)), Rules: hex.EncodeToString(v.Rules), Fold: v.Fold, Policy: hex.EncodeToString(v.Policy),
-		User: shownUser{v.Account, v.GroupWord(), v.Verified}, Time: stamp(v.Time, v.TimeNs), Op: v.Operation,
+		User: shownUser{v.Account, v.GroupWord(), v.Verified}, Time: time.UnixMilli(v.TimeMs).Add(time.Duration(v.TimeNs)).UTC().Format(time.RFC3339Nano), Op: v.Operation,
 		Client: v.Client.shown(), Server: v.Server.shown(),
 		Origin: v.Origin.shown(), Key: v.Origin.key(v.Account), Original: v.Original.shown(), Reduced: v.Reduced,
 	}
