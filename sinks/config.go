@@ -29,6 +29,10 @@ type Config struct {
 	Deferred   string `yaml:"deferred"`   // pushes to decide again later
 	DeadLetter string `yaml:"deadletter"` // messages that can never be judged
 
+	// Checkpoints is the compacted topic of the signed heads of evidence logs. It is
+	// no topic for verdicts, so Topics leaves it out.
+	Checkpoints string `yaml:"checkpoints"`
+
 	// DeferredTurn is how long each partition of the topic of deferred pushes has its
 	// turn, in which what stands in it is decided again; the same in every process.
 	// DeferredSpread is over how long pushes that may come at the same time are spread.
@@ -101,6 +105,9 @@ func (c *Config) Validate() error {
 		bad("deadletter: no topic; without one a message that cannot be judged would be lost, name one such as weir.deadletter")
 	}
 	list := c.outputs()
+	if c.Checkpoints != "" {
+		list = append(list, output{"checkpoints", c.Checkpoints})
+	}
 	for i, o := range list {
 		if !kafka.IsTopicName(o.topic) {
 			bad("%s: not a topic name; use 1 to 249 of the characters a-z A-Z 0-9 . _ -", o.field)
@@ -128,7 +135,7 @@ func (c *Config) Ring() deferral.Ring {
 	return deferral.Ring{Turn: c.DeferredTurn, Spread: c.DeferredSpread}
 }
 
-// Topics returns the names of all output topics that are on.
+// Topics returns the names of all topics for verdicts that are on.
 func (c *Config) Topics() []string {
 	var names []string
 	for _, o := range c.outputs() {

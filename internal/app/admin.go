@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/weir-moderation/weir/sinks/evidence/anchor"
 )
 
 // admin is the listener for operators: metrics, health, reload. It is bound to
@@ -32,6 +34,7 @@ func newAdmin(d *daemon) (*admin, error) {
 	mux.HandleFunc("POST /-/reload", d.serveReload)
 	mux.HandleFunc("GET /-/rules/tripped", d.serveTripped)
 	mux.HandleFunc("POST /-/rules/restore", d.serveRestore)
+	anchor.Serve(mux, d.evidence)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -59,6 +59,7 @@ type daemon struct {
 
 	keys     *keys.Ring // of the evidence; nil if none of it is encrypted
 	evidence *evidence.Log
+	anchors  anchors
 	desk     *desk.Server
 	client   *kafka.Client
 	store    *push.Store
@@ -102,21 +103,6 @@ func (d *daemon) build(ctx context.Context) error {
 			return err
 		}
 	}
-	options := EvidenceOptions(d.cfg)
-	options.Logger, options.Registerer = d.log, d.registry
-	if options.Keys, err = d.openKeys(); err != nil {
-		return err
-	}
-	if d.evidence, err = evidence.Open(options); err != nil {
-		return err
-	}
-	d.stops.push("evidence log", func(context.Context) error { return d.evidence.Close() })
-	d.say("evidence", "%d records, origin %s", d.evidence.Size(), d.evidence.Origin())
-	if d.desk, err = desk.Listen(desk.ServerOptions{Dir: d.cfg.Evidence.Dir, Log: d.evidence, Logger: d.log}); err != nil {
-		return err
-	}
-	d.stops.push("control socket", func(context.Context) error { return d.desk.Close() })
-
 	d.client, err = kafka.NewClient(d.cfg.Kafka, kafka.Options{})
 	if err != nil {
 		return err
@@ -126,6 +112,14 @@ func (d *daemon) build(ctx context.Context) error {
 		return err
 	}
 	d.say("kafka", "%s, all topics are there", strings.Join(d.cfg.Kafka.Brokers, ", "))
+	// Before it is opened, what others know of the log is read from Kafka.
+	if err := d.openEvidence(ctx); err != nil {
+		return err
+	}
+	if d.desk, err = desk.Listen(desk.ServerOptions{Dir: d.cfg.Evidence.Dir, Log: d.evidence, Logger: d.log}); err != nil {
+		return err
+	}
+	d.stops.push("control socket", func(context.Context) error { return d.desk.Close() })
 
 	var topic *ruleTopic
 	if d.cfg.Rules.Topic != "" {
@@ -336,6 +330,7 @@ func topicRules(ctx context.Context, c *config.Config, t *ruleTopic) (*RuleSet, 
 func (d *daemon) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.evidence.Run(ctx) })
+	d.anchors.run(ctx, g)
 	g.Go(func() error { return d.desk.Run(ctx) })
 	if d.view != nil {
 		g.Go(func() error { return d.view.run(ctx) })

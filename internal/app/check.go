@@ -19,7 +19,8 @@ func CheckKafka(ctx context.Context, client *kafka.Client, c *config.Config) err
 		return err
 	}
 	names := slices.Concat(c.Input.Topics(), c.Output.Topics())
-	for _, t := range []string{c.Rules.Topic, c.Rules.Receipts, c.Input.Halts} {
+	compacted := []string{c.Rules.Topic, c.Rules.Receipts, c.Input.Halts, c.Output.Checkpoints}
+	for _, t := range compacted {
 		if t != "" {
 			names = append(names, t)
 		}
@@ -33,7 +34,7 @@ func CheckKafka(ctx context.Context, client *kafka.Client, c *config.Config) err
 		switch {
 		case errors.Is(t.Err, kafka.ErrNoTopic):
 			name := t.Name
-			if name == c.Rules.Topic || name == c.Rules.Receipts || name == c.Input.Halts {
+			if slices.Contains(compacted, name) {
 				name += " (with cleanup.policy=compact)"
 			}
 			missing = append(missing, name)

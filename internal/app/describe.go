@@ -84,6 +84,20 @@ func describePushes(say func(what, format string, args ...any), c *config.Config
 		say("", "halted by orders on %s, and by %s of the policy", c.Input.Halts, count(len(f.Policy.AutoHalts()), "rule"))
 	}
 	say("evidence", "%s", c.Evidence.Dir)
+	if c.Output.Checkpoints != "" {
+		say("", "its signed heads are published on %s", c.Output.Checkpoints)
+	} else {
+		say("", "its heads are published nowhere (output.checkpoints): an older copy of the directory would pass for the log")
+	}
+	if c.Anchors.Every > 0 {
+		say("", "heads of other instances are put on record every %v", c.Anchors.Every)
+	}
+	if c.Anchors.Witness.URL != "" {
+		say("", "a witness signs its heads every %v", c.Anchors.Witness.Every)
+	}
+	if c.Anchors.Timestamp.URL != "" {
+		say("", "a time-stamp authority signs its heads every %v", c.Anchors.Timestamp.Every)
+	}
 }
 
 // formsInUse lists forms. Fold is always one of them.

@@ -131,8 +131,9 @@ type fleet struct {
 	receipts string
 	signer   string
 	verifier string
-	pushes   string // a topic of pushes, if there are any
-	extra    string // the sections output and push, where there are pushes
+	pushes   string            // a topic of pushes, if there are any
+	extra    string            // the sections output and push, where there are pushes
+	evidence map[string]string // of an instance, the section evidence; without it evidence-<name>
 	client   *kafka.Client
 	kgo      *kgo.Client
 	members  map[string]*member
@@ -201,7 +202,20 @@ func (f *fleet) with(t *testing.T) *fleet {
 // start starts an instance and waits until it is up.
 func (f *fleet) start(name string) {
 	f.t.Helper()
-	file := filepath.Join(f.dir, name+".yaml")
+	if err := f.tryStart(name); err != nil {
+		f.t.Fatalf("%s ended at once: %v", name, err)
+	}
+}
+
+// tryStart starts an instance and waits until it is up or has ended. What stands before a
+// colon in its name names its configuration only.
+func (f *fleet) tryStart(who string) error {
+	f.t.Helper()
+	_, name, ok := strings.Cut(who, ":")
+	if !ok {
+		name = who
+	}
+	file := filepath.Join(f.dir, strings.ReplaceAll(who, ":", "-")+".yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, `
 source: fleet
 instance: %[1]s
@@ -209,8 +223,9 @@ kafka: {brokers: ["%[2]s"]}
 input: {group: %[3]s, posts: %[3]s.posts, pushes: "%[7]s", session_timeout: 6s, rebalance_timeout: 6s, drain_timeout: 2s}
 %[8]s
 rules: {topic: %[4]s, receipts: %[5]s, verify_key: %[6]s}
-evidence: {dir: evidence-%[1]s}
-`, name, strings.Join(f.brokers, `", "`), f.tag, f.rules, f.receipts, f.verifier, f.pushes, cmp.Or(f.extra, fmt.Sprintf("output: {review: %[1]s.review, deadletter: %[1]s.dead}", f.tag))), 0o600); err != nil {
+evidence: {%[9]s}
+`, name, strings.Join(f.brokers, `", "`), f.tag, f.rules, f.receipts, f.verifier, f.pushes, cmp.Or(f.extra, fmt.Sprintf("output: {review: %[1]s.review, deadletter: %[1]s.dead}", f.tag)),
+		cmp.Or(f.evidence[who], "dir: evidence-"+name)), 0o600); err != nil {
 		f.t.Fatal(err)
 	}
 	cfg, err := config.Load(file)
@@ -232,12 +247,13 @@ evidence: {dir: evidence-%[1]s}
 	select {
 	case <-up:
 	case err := <-m.done:
-		f.t.Fatalf("%s ended at once: %v", name, err)
+		return err
 	case <-time.After(time.Minute):
 		f.t.Fatalf("%s is not up", name)
 	}
 	m.url = regexp.MustCompile(`http://[0-9.:]+`).FindString(status.String())
-	f.members[name] = m
+	f.members[who] = m
+	return nil
 }
 
 func (f *fleet) stop(name string) {

@@ -22,6 +22,7 @@ import (
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/anchor"
 )
 
 // Config is the whole file.
@@ -40,6 +41,7 @@ type Config struct {
 	Rules    rules.Config    `yaml:"rules"`
 	Push     push.Config     `yaml:"push"`
 	Evidence evidence.Config `yaml:"evidence"`
+	Anchors  anchor.Config   `yaml:"anchors"`
 }
 
 // Default returns the configuration before the file is read.
@@ -54,6 +56,7 @@ func Default() Config {
 		Rules:    rules.DefaultConfig(),
 		Push:     push.DefaultConfig(),
 		Evidence: evidence.DefaultConfig(),
+		Anchors:  anchor.DefaultConfig(),
 	}
 }
 
@@ -99,10 +102,13 @@ func (c *Config) problems(doc *strictyaml.Document) strictyaml.Problems {
 	add("", c.validate())
 	add("kafka", c.Kafka.Validate())
 	add("input", c.Input.Validate())
-	add("input", c.Input.Refuse(append(c.Output.Topics(), c.Rules.Receipts), "is also an output: Weir would read what it writes"))
+	add("input", c.Input.Refuse(append(c.Output.Topics(), c.Rules.Receipts, c.Output.Checkpoints), "is also an output: Weir would read what it writes"))
 	add("input", c.Input.Refuse([]string{c.Rules.Topic}, "is that of the rules"))
 	add("input", c.Input.Refuse([]string{c.Input.Halts}, "is that of the halts, of which every process reads the whole"))
-	if t := c.Input.Halts; t != "" && slices.Contains(append(c.Output.Topics(), c.Rules.Topic, c.Rules.Receipts), t) {
+	if t := c.Output.Checkpoints; t != "" && slices.Contains([]string{c.Rules.Topic, c.Rules.Receipts}, t) {
+		add("output", fmt.Errorf("checkpoints: the topic %s has another use; name one of its own, such as weir.checkpoints", t))
+	}
+	if t := c.Input.Halts; t != "" && slices.Contains(append(c.Output.Topics(), c.Rules.Topic, c.Rules.Receipts, c.Output.Checkpoints), t) {
 		add("input", fmt.Errorf("halts: the topic %s has another use; name one of its own, such as weir.halts", t))
 	}
 	add("output", c.Output.Validate())
@@ -110,6 +116,10 @@ func (c *Config) problems(doc *strictyaml.Document) strictyaml.Problems {
 	add("rules", c.Rules.Validate())
 	add("evidence", c.Evidence.Validate())
 	add("evidence.master_key", c.Evidence.MasterKey.Validate())
+	add("anchors", c.Anchors.Validate())
+	if c.Anchors.NeedsTopic() && c.Output.Checkpoints == "" {
+		add("output", errors.New("checkpoints: no topic, but anchors.every or anchors.unpublished_limit is set; name the compacted topic of heads, such as weir.checkpoints"))
+	}
 	if c.PushesOn() {
 		add("push", c.Push.Validate())
 	}
@@ -151,7 +161,7 @@ func (c *Config) PushesOn() bool { return len(c.Input.Pushes) > 0 }
 // it does not matter where Weir is started.
 func (c *Config) resolve(dir string) {
 	for _, p := range []*string{
-		&c.Evidence.Dir, &c.Evidence.KeyFile, &c.Evidence.MasterKey.File, &c.Rules.Dir, &c.Rules.Categories, &c.Rules.Words, &c.Rules.Exclusions, &c.Rules.Benign, &c.Push.Policy, &c.Push.PseudonymKeyFile,
+		&c.Evidence.Dir, &c.Evidence.KeyFile, &c.Evidence.MasterKey.File, &c.Anchors.Timestamp.CAFile, &c.Rules.Dir, &c.Rules.Categories, &c.Rules.Words, &c.Rules.Exclusions, &c.Rules.Benign, &c.Push.Policy, &c.Push.PseudonymKeyFile,
 		&c.Push.Redis.PasswordFile, &c.Push.Redis.TLS.CAFile, &c.Push.Redis.TLS.CertFile, &c.Push.Redis.TLS.KeyFile,
 		&c.Kafka.SASL.PasswordFile, &c.Kafka.TLS.CAFile, &c.Kafka.TLS.CertFile, &c.Kafka.TLS.KeyFile,
 	} {

@@ -49,6 +49,7 @@ output:
   deferred_turn: 5m    # a push that had to wait comes within a quarter of an hour of its time
   deferred_spread: 5m
   deadletter: {{.DeadLetter}}
+  checkpoints: {{.Checkpoints}}
 
 push:
   pseudonym_key_file: {{.PseudonymKey}}
@@ -71,7 +72,7 @@ func (w *World) renderConfig() ([]byte, error) {
 		"Brokers": w.Brokers(), "Redis": w.RedisAddr(), "Group": group,
 		"Posts": topicPosts, "Pushes": topicPushes, "Consent": topicConsent, "Outcomes": topicOutcomes, "Halts": topicHalts,
 		"Review": topicReview, "Decisions": topicDecisions, "Cleared": topicCleared,
-		"Deferred": topicDeferred, "DeadLetter": topicDeadLetter,
+		"Deferred": topicDeferred, "DeadLetter": topicDeadLetter, "Checkpoints": topicCheckpoints,
 		"PseudonymKey": pseudonymKey, "EvidenceDir": evidenceDir, "EvidenceKey": evidenceKey,
 	})
 	if err != nil {

@@ -73,8 +73,9 @@ type Options struct {
 	// Open refuses a log that does not agree with every one of them, and does so
 	// before it begins a log or writes anything to one.
 	Published [][]byte
-	// Previous is what the first record of a new log says of the log before it.
-	Previous *Previous
+	// Previous, if not nil, is asked by a log that begins what its first record says
+	// of the log before it; nil for nothing.
+	Previous func() (*Previous, error)
 
 	// OnCheckpoint is given every signed checkpoint once it is on the disk, and
 	// after a start the latest one again. It may keep the next checkpoint waiting,

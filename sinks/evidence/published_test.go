@@ -129,13 +129,20 @@ func TestGenesisNamesTheLogBefore(t *testing.T) {
 				t.Fatalf("the log before: %+v, want %+v", *p, want)
 			}
 			next := "example.net/evidence/test/2"
+			asked := 0
+			previous := func() (*Previous, error) {
+				asked++
+				return Follow(here, tt.seen)
+			}
 			for range 2 {
-				l, err := Open(Options{Dir: here, Origin: next, Previous: p, calls: noSync()})
+				l, err := Open(Options{Dir: here, Origin: next, Previous: previous, calls: noSync()})
 				if err != nil {
 					t.Fatal(err)
 				}
 				mustClose(t, l)
-				p = nil
+			}
+			if asked != 1 {
+				t.Errorf("the log before was looked for %d times, want once: it is read whole", asked)
 			}
 			n := 0
 			err = walkGeneration(here, "2", nil, func(e Entry) error {

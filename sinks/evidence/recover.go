@@ -386,10 +386,17 @@ func genesisID(origin string) ID {
 // begin writes the first record: what this log is and who may sign for it. If the
 // process dies during it, the next start finds an empty log and begins again.
 func (l *Log) begin() error {
-	body, err := json.Marshal(genesis{
+	g := genesis{
 		Format: 1, Origin: l.o.Origin, VerifierKey: l.key.public,
-		Created: l.o.Now().UTC().Format(time.RFC3339Nano), Previous: l.o.Previous,
-	})
+		Created: l.o.Now().UTC().Format(time.RFC3339Nano),
+	}
+	if l.o.Previous != nil {
+		var err error
+		if g.Previous, err = l.o.Previous(); err != nil {
+			return err
+		}
+	}
+	body, err := json.Marshal(g)
 	if err != nil {
 		return err
 	}

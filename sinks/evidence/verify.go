@@ -33,8 +33,9 @@ type VerifyOptions struct {
 	// back or rewritten, and signed again, does not.
 	Heads [][]byte
 	// Peers are the evidence directories of other instances that read the same
-	// topics: what their coverage records account for is no hole here. They are
-	// read, not verified; verify each by itself.
+	// topics: what their coverage records account for is no hole here, and the log
+	// must agree with the heads of it that they have put on record. They are read,
+	// not verified; verify each by itself.
 	Peers []string
 	// Keys opens bodies that are encrypted. Without it they are counted as not
 	// opened: their place in the log is checked, what they say is not.
@@ -148,6 +149,9 @@ func (v *verifier) run(dir string, o VerifyOptions) error {
 		return err
 	}
 	defer v.hist.close()
+	if err := v.readAnchors(o.Peers); err != nil {
+		return err
+	}
 	segs, err := segments(logDir, generation)
 	if errors.Is(err, fs.ErrNotExist) {
 		segs, err = nil, nil // the heads, if any, will say what is missing
