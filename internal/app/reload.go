@@ -246,6 +246,10 @@ type forceBody struct {
 	Rules  string `json:"rules"`
 	Policy string `json:"policy,omitempty"`
 	Build  string `json:"build,omitempty"`
+	// Config is the digest of the configuration by which it was built, Instance who read it.
+	// Both stand here and in no record of a message: another instance that judges it again writes the same.
+	Config   string `json:"config,omitempty"`
+	Instance string `json:"instance,omitempty"`
 	Time   string `json:"time"`
 	Why    string `json:"why,omitempty"`
 
@@ -270,6 +274,9 @@ func (r *reloader) record(ctx context.Context, kind evidence.Kind, f *inForce, b
 	b.Rules, b.Build, b.Time = f.Rules.Digest(), r.build, time.Now().UTC().Format(time.RFC3339Nano)
 	if f.Policy != nil {
 		b.Policy = f.Policy.Digest()
+	}
+	if f.cfg != nil {
+		b.Config, b.Instance = f.cfg.Digest(), f.cfg.Instance
 	}
 	if f.set != nil {
 		b.Bundle, b.Categories, b.Exclusions, b.MaxHits = string(f.set.Bundle.Text()), f.set.Categories, f.set.Exclusions, f.set.MaxHits

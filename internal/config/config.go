@@ -7,6 +7,9 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -42,6 +45,17 @@ type Config struct {
 	Push     push.Config     `yaml:"push"`
 	Evidence evidence.Config `yaml:"evidence"`
 	Anchors  anchor.Config   `yaml:"anchors"`
+}
+
+// Digest names what is configured: a SHA-256 in hex of all settings as this version reads them, defaults
+// included. It says nothing of what stands in the files that settings name.
+func (c *Config) Digest() string {
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(fmt.Sprintf("config: a setting that JSON cannot say: %v", err)) // a test says that there is none
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // Default returns the configuration before the file is read.

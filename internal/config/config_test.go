@@ -416,3 +416,26 @@ func readFile(t *testing.T, name string) []byte {
 	}
 	return src
 }
+
+// The digest of a configuration is that of every setting: equal ones have one, and each setting changes it.
+func TestDigest(t *testing.T) {
+	one, other := Default(), Default()
+	if one.Digest() != other.Digest() || len(one.Digest()) != 64 {
+		t.Errorf("digests %s and %s of equal configurations", one.Digest(), other.Digest())
+	}
+	seen := map[string]string{one.Digest(): "the default"}
+	for name, change := range map[string]func(*Config){
+		"instance": func(c *Config) { c.Instance = "7" },
+		"events":   func(c *Config) { c.Events.MaxBytes++ },
+		"rules":    func(c *Config) { c.Rules.MaxHits++ },
+		"push":     func(c *Config) { c.Push.Redis.Addrs = []string{"elsewhere:6379"} },
+		"evidence": func(c *Config) { c.Evidence.Dir = "elsewhere" },
+	} {
+		c := Default()
+		change(&c)
+		if same := seen[c.Digest()]; same != "" {
+			t.Errorf("a change of %s has the digest of %s", name, same)
+		}
+		seen[c.Digest()] = name
+	}
+}

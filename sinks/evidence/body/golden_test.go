@@ -306,6 +306,9 @@ func TestJSONOfJSON(t *testing.T) {
 	if _, err := JSON(evidence.KindCoverage, evidence.EncodingProtobuf, nil); err == nil || !strings.Contains(err.Error(), "a coverage record has none in protobuf") {
 		t.Errorf("coverage in protobuf: %v", err)
 	}
+	if _, err := JSON(evidence.KindHit, evidence.EncodingProtobuf, nil); err == nil || !strings.Contains(err.Error(), "a hit record without one") {
+		t.Errorf("a body that is not here: %v", err)
+	}
 	if _, err := JSON(evidence.KindHit, evidence.EncodingProtobuf, []byte{0x0a, 0x05, 'x'}); err == nil || !strings.Contains(err.Error(), "not the protobuf of a hit record") {
 		t.Errorf("a body cut short: %v", err)
 	}
