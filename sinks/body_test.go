@@ -301,22 +301,29 @@ func TestDecisionsAreSmall(t *testing.T) {
 	}
 }
 
-// What it costs to make the body of a record, in protobuf and as the JSON it replaces. A hit is of a post of
-// 0.6 KB, a push an allowed one of marketing, which looks at four limits.
+// What it costs to make a record with its body and terms, and to make the JSON that was its body before. A hit
+// is of a post of 0.6 KB that one rule hit, a push an allowed one of marketing, which looks at four limits.
 func BenchmarkBody(b *testing.B) {
 	d := newDesk(b)
-	post := d.post(b, "buy forbiddenstuff "+strings.Repeat("and more of it ", 10))
-	allowed := d.ordinary(b, "marketing", 1, noon, -1)
-	for name, v := range map[string]*pipeline.Verdict{"hit": post, "push": allowed} {
-		for encoding, make := range map[string]func(*pipeline.Verdict) ([]byte, error){
-			"protobuf": func(v *pipeline.Verdict) ([]byte, error) { r, err := sinks.VerdictRecord(v); return r.Body, err },
-			"json":     sinks.FormerVerdictBody,
+	for _, c := range []struct {
+		name string
+		v    *pipeline.Verdict
+	}{
+		{"hit", d.post(b, "buy forbiddenstuff "+strings.Repeat("and more of it ", 10))},
+		{"push", d.ordinary(b, "marketing", 1, noon, -1)},
+	} {
+		for _, encoding := range []struct {
+			name string
+			body func() ([]byte, error)
+		}{
+			{"protobuf", func() ([]byte, error) { r, err := sinks.VerdictRecord(c.v); return r.Body, err }},
+			{"json", func() ([]byte, error) { return sinks.FormerVerdictBody(c.v) }},
 		} {
-			b.Run(name+"/"+encoding, func(b *testing.B) {
+			b.Run(c.name+"/"+encoding.name, func(b *testing.B) {
 				b.ReportAllocs()
 				size := 0
 				for b.Loop() {
-					body, err := make(v)
+					body, err := encoding.body()
 					if err != nil {
 						b.Fatal(err)
 					}

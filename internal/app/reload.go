@@ -250,8 +250,8 @@ type forceBody struct {
 	// Both stand here and in no record of a message: another instance that judges it again writes the same.
 	Config   string `json:"config,omitempty"`
 	Instance string `json:"instance,omitempty"`
-	Time   string `json:"time"`
-	Why    string `json:"why,omitempty"`
+	Time     string `json:"time"`
+	Why      string `json:"why,omitempty"`
 
 	Bundle     string   `json:"bundle,omitempty"`
 	Categories string   `json:"categories,omitempty"`

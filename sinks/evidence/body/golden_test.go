@@ -172,6 +172,21 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// The bytes that FORMAT.md takes apart are those of a body.
+func TestFormatTakesABodyApart(t *testing.T) {
+	text, err := os.ReadFile("../FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Encode(&Verdict{EventId: "push-1", Decision: Decision_DECISION_ALLOW})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if example := fmt.Sprintf("begin `% X`", b); !strings.Contains(string(text), example) {
+		t.Errorf("FORMAT.md does not say %s", example)
+	}
+}
+
 // The golden bodies leave out no field, so no field is unproved.
 func TestGoldenBodiesHaveEveryField(t *testing.T) {
 	seen := make(map[protoreflect.FullName]bool)
