@@ -64,11 +64,20 @@ func readYAML(t *testing.T, file string, to any) {
 // Every alert says how grave it is, what it means and where it is told what to
 // do, in a section that is there; it asks only for metrics that Weir has, and is
 // tested: to fire and to stay silent.
-func TestAlertsOnPushes(t *testing.T) {
+func TestAlerts(t *testing.T) {
+	for topic, least := range alertTopics {
+		t.Run(topic, func(t *testing.T) { checkAlerts(t, topic, least) })
+	}
+}
+
+// alertTopics are what there are alerts on, and how many at least.
+var alertTopics = map[string]int{"push": 15, "evidence": 6}
+
+func checkAlerts(t *testing.T, topic string, least int) {
 	var file alertFile
 	var tests alertTests
-	readYAML(t, "push.rules.yaml", &file)
-	readYAML(t, "push.rules_test.yaml", &tests)
+	readYAML(t, topic+".rules.yaml", &file)
+	readYAML(t, topic+".rules_test.yaml", &tests)
 	fires, silent := make(map[string]int), make(map[string]int)
 	for _, test := range tests.Tests {
 		for _, r := range test.Rules {
@@ -119,7 +128,7 @@ func TestAlertsOnPushes(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 15 {
+	if len(seen) < least {
 		t.Errorf("%d alerts", len(seen))
 	}
 }
@@ -130,11 +139,13 @@ func TestAlertsWithPromtool(t *testing.T) {
 	if err != nil {
 		t.Skip("promtool is not installed (Debian: apt-get install prometheus)")
 	}
-	for _, args := range [][]string{{"check", "rules", "push.rules.yaml"}, {"test", "rules", "push.rules_test.yaml"}} {
-		cmd := exec.CommandContext(t.Context(), promtool, args...)
-		cmd.Dir = "prometheus"
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+	for topic := range alertTopics {
+		for _, args := range [][]string{{"check", "rules", topic + ".rules.yaml"}, {"test", "rules", topic + ".rules_test.yaml"}} {
+			cmd := exec.CommandContext(t.Context(), promtool, args...)
+			cmd.Dir = "prometheus"
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+			}
 		}
 	}
 }

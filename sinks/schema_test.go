@@ -17,6 +17,7 @@ import (
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/rules/form"
 	"github.com/weir-moderation/weir/sinks"
+	"github.com/weir-moderation/weir/sinks/evidence/anchor"
 )
 
 // written are the schemas of what Weir writes.
@@ -125,6 +126,11 @@ func TestSchemasKnowEveryWord(t *testing.T) {
 	}
 	same("causes of a breach", causes, enum(t, defs, "breachRecord", "properties", "cause"))
 	same("what is said of an outage", []string{sinks.OutageBegin, sinks.OutageEnd}, enum(t, defs, "outageRecord", "properties", "what"))
+	var alarms []string
+	for _, a := range anchor.Alarms() {
+		alarms = append(alarms, string(a))
+	}
+	same("alarms about other logs", alarms, enum(t, defs, "peerRecord", "properties", "what"))
 	same("sources of a zone", []string{string(push.ZoneFromProfile), string(push.ZoneFromPolicy)}, enum(t, decision, "zone_source"))
 }
 
