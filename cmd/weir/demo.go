@@ -110,7 +110,7 @@ func (c *demoCmd) live(ctx context.Context, s streams, world *demo.World, log *s
 
 // verify checks the demo's own evidence, as a regulator would.
 func (c *demoCmd) verify(s streams, dir string) error {
-	report, err := evidence.Verify(dir, evidence.VerifyOptions{})
+	report, err := evidence.VerifyAll(dir, nil, evidence.VerifyOptions{})
 	if err != nil {
 		return fmt.Errorf("verify the evidence: %w", err)
 	}

@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/weir-moderation/weir/internal/demo"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 type evidenceCmd struct {
@@ -18,24 +23,47 @@ type evidenceCmd struct {
 }
 
 type verifyCmd struct {
-	Dir  string   `arg:"" help:"The evidence directory." type:"existingdir"`
-	Key  string   `help:"The log's public key, as text or as a file. Without it the key beside the log is used, which proves that the log agrees with itself but not who wrote it." placeholder:"KEY"`
-	Peer []string `help:"Evidence directories of other instances: what they judged is no hole here." placeholder:"DIR" type:"existingdir"`
-	JSON bool     `name:"json" help:"Write the report as JSON."`
+	Dir        string   `arg:"" help:"The evidence directory." type:"existingdir"`
+	Key        []string `help:"The public key of a log, as text or as a file; once for each generation. Without it the key beside the log is used, which proves that the log agrees with itself but not who wrote it." placeholder:"KEY" sep:"none"`
+	Generation string   `help:"Check this log only, not all that are in the directory." placeholder:"NAME"`
+	Keys       bool     `help:"Open the bodies with the keys in the directory and check each against the commitment in its record. Without it encrypted bodies are checked by the SHA-256 of their files."`
+	MasterKey  string   `help:"The file of the master key that opens the keys; by default master.key beside them. Implies --keys." placeholder:"FILE" type:"path"`
+	Peer       []string `help:"Evidence directories of other instances: what they judged is no hole here." placeholder:"DIR" type:"existingdir"`
+	JSON       bool     `name:"json" help:"Write the report as JSON."`
+}
+
+func (verifyCmd) Help() string {
+	return `Says of every record one of: ok; ok, body not opened (its place in the log is right, what it says was not read for want of a key); destroyed, erased (a record of the log says by whom and why, and is named); held (kept for a hold when its day was destroyed); replayed (the same once more, after a crash); or raises an alarm: ALTERED, MISSING without a record that says why, CONFLICT, FORK, COVERAGE HOLE, BAD COVERAGE. An UNSIGNED TAIL, records younger than the last checkpoint, is no alarm while the log is written. The first bad record is named by index, file, offset and time. All logs of the directory are checked in the order in which they were begun, each also against what the next one says of it. A log may be checked while it is written. The exit code is 0 without an alarm, 1 with one, 2 if the evidence could not be checked.`
 }
 
 // Run verifies and prints what it found. The exit status is 1 if there is an
 // alarm, 2 if the evidence could not be checked.
-func (c *verifyCmd) Run(s streams) error {
-	key := c.Key
-	if b, err := os.ReadFile(key); key != "" && err == nil {
-		// Without a key the one beside the log would be taken, and the answer be
-		// about something else than what was asked.
-		if key = strings.TrimSpace(string(b)); key == "" {
-			return &codeError{fmt.Errorf("--key: %s is empty; it must hold the log's public key, one line of the form <origin>+<hash>+<key>", c.Key), exitMisuse}
+func (c *verifyCmd) Run(ctx context.Context, s streams) error {
+	vkeys, err := c.vkeys()
+	if err != nil {
+		return &codeError{err, exitMisuse}
+	}
+	bar := progress{w: s.err, unit: "record", on: demo.IsTerminal(s.err)}
+	o := evidence.VerifyOptions{Peers: c.Peer, Generation: c.Generation, Progress: func(records, read, total int64) {
+		bar.total = total
+		bar.show(records, read)
+	}}
+	if c.Keys || c.MasterKey != "" {
+		ring, err := keys.Open(filepath.Join(c.Dir, "keys"), keys.Options{ReadOnly: true, Master: keys.Config{File: c.MasterKey}})
+		if errors.Is(err, keys.ErrMaster) {
+			fmt.Fprintf(s.err, "weir: warning: encrypted bodies are not opened: %v\n", err)
+		} else if err != nil {
+			return &codeError{err, exitMisuse}
+		} else {
+			o.Keys = ring
+			defer ring.Close() //nolint:errcheck // only read
 		}
 	}
-	report, err := evidence.Verify(c.Dir, evidence.VerifyOptions{VerifierKey: key, Peers: c.Peer})
+	var report *evidence.DirReport
+	if !finishes(ctx, func() { report, err = evidence.VerifyAll(c.Dir, vkeys, o) }) {
+		return errors.New("interrupted")
+	}
+	bar.end()
 	if err != nil {
 		return &codeError{err, exitMisuse}
 	}
@@ -56,12 +84,57 @@ func (c *verifyCmd) Run(s streams) error {
 	return nil
 }
 
-// printReport says what a verification found, the facts first, then every finding.
-func printReport(w io.Writer, r *evidence.Report) error {
-	var b strings.Builder
-	say := func(what, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-9s %s\n", what, fmt.Sprintf(format, args...))
+// vkeys returns the public keys, read from files where they are named by one.
+func (c *verifyCmd) vkeys() ([]string, error) {
+	var vkeys []string
+	for _, key := range c.Key {
+		if b, err := os.ReadFile(key); err == nil {
+			// Without a key the one beside the log would be taken, and the answer be
+			// about something else than what was asked.
+			if key = strings.TrimSpace(string(b)); key == "" {
+				return nil, fmt.Errorf("--key: %s is empty; it must hold the log's public key, one line of the form <origin>+<hash>+<key>", c.Key[len(vkeys)])
+			}
+		}
+		vkeys = append(vkeys, key)
 	}
+	return vkeys, nil
+}
+
+// printReport says what a verification found: of each log the facts first, then
+// every finding; then what belongs to none of them.
+func printReport(w io.Writer, r *evidence.DirReport) error {
+	var b strings.Builder
+	for i, log := range r.Logs {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		writeReport(&b, log)
+	}
+	if len(r.Logs) > 1 {
+		b.WriteByte('\n')
+	}
+	for _, f := range r.Findings {
+		sayOf(&b, "found", "%s", f)
+	}
+	if f := r.FirstBad; f != nil {
+		sayOf(&b, "first bad", "%s", f)
+	}
+	if r.OK() {
+		sayOf(&b, "verdict", "whole: nothing was altered, cut out or left out")
+	} else {
+		sayOf(&b, "verdict", "%s", strings.ToUpper(count(r.Alarms, "alarm")))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func sayOf(b *strings.Builder, what, format string, args ...any) {
+	fmt.Fprintf(b, "  %-9s %s\n", what, fmt.Sprintf(format, args...))
+}
+
+// writeReport says what was found in one log.
+func writeReport(b *strings.Builder, r *evidence.Report) {
+	say := func(what, format string, args ...any) { sayOf(b, what, format, args...) }
 	say("log", "%s", r.Origin)
 	var kinds []string
 	for _, k := range slices.Sorted(maps.Keys(r.Kinds)) {
@@ -69,6 +142,11 @@ func printReport(w io.Writer, r *evidence.Report) error {
 	}
 	say("records", "%d: %s", r.Records, strings.Join(kinds, ", "))
 	say("time", "%s to %s", r.From.UTC().Format(time.RFC3339), r.To.UTC().Format(time.RFC3339))
+	var verdicts []string
+	for _, v := range slices.Sorted(maps.Keys(r.Verdicts)) {
+		verdicts = append(verdicts, fmt.Sprintf("%d %s", r.Verdicts[v], v))
+	}
+	say("judged", "%s", strings.Join(verdicts, "; "))
 	if r.Signed > 0 {
 		say("signed", "%d records by %d heads, the latest root %s", r.Signed, r.Heads, r.Root)
 	} else {
@@ -88,11 +166,4 @@ func printReport(w io.Writer, r *evidence.Report) error {
 	if r.Unlisted > 0 {
 		say("found", "%d more", r.Unlisted)
 	}
-	if r.OK() {
-		say("verdict", "whole: nothing was altered, cut out or left out")
-	} else {
-		say("verdict", "%s", strings.ToUpper(count(r.Alarms, "alarm")))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }

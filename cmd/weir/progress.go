@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -14,6 +15,7 @@ type progress struct {
 	w     io.Writer
 	on    bool   // a terminal looks at it
 	total int64  // 0 if it is not known
+	unit  string // of what is counted; empty: message
 	note  string // said behind the numbers
 	last  time.Time
 }
@@ -21,7 +23,7 @@ type progress struct {
 // progressEvery is how often the line is rewritten at most.
 const progressEvery = 100 * time.Millisecond
 
-// show says how many messages are done, and how much of the total that is.
+// show says how many are done, and how much of the total that is.
 func (p *progress) show(done, read int64) {
 	if now := time.Now(); p.on && now.Sub(p.last) >= progressEvery {
 		p.last = now
@@ -31,7 +33,7 @@ func (p *progress) show(done, read int64) {
 }
 
 func (p *progress) line(done, read int64) string {
-	line := count(done, "message") + p.note
+	line := count(done, cmp.Or(p.unit, "message")) + p.note
 	if p.total <= 0 {
 		return line
 	}

@@ -150,6 +150,9 @@ const (
 	ClassPolicy  Class = 4 // rule sets and policies
 )
 
+// maxClass is above all classes a leaf can name.
+const maxClass Class = 255
+
 // String returns the class's word in reports.
 func (c Class) String() string {
 	switch c {

@@ -9,7 +9,7 @@ import (
 // Verdict is what a verifier says of a part of the log.
 type Verdict string
 
-// The verdicts. All but the last three are alarms.
+// The verdicts. The first six are alarms.
 const (
 	Altered      Verdict = "ALTERED"       // not what was written and signed
 	Missing      Verdict = "MISSING"       // it was here, and no record says why it is not
@@ -21,16 +21,26 @@ const (
 	UnsignedTail Verdict = "UNSIGNED TAIL" // younger than the last checkpoint
 	Replayed     Verdict = "replayed"      // the same record once more, after a crash
 	Redecided    Verdict = "decided again" // a push delivered again and decided anew
+
+	Sound     Verdict = "ok"                  // its body is the one its leaf commits to
+	NotOpened Verdict = "ok, body not opened" // in its place, but what it says was not checked: there was no key
+	Destroyed Verdict = "destroyed"           // its body was destroyed, and a record says so
+	Erased    Verdict = "erased"              // its key was destroyed, and a record says so
+	Held      Verdict = "held"                // its body was kept for a hold when its day was destroyed
+
+	Unfinished  Verdict = "unfinished"  // a record says that something is done, and it is not
+	Unexplained Verdict = "unexplained" // a file that no record speaks of
+	Rebuild     Verdict = "rebuild"     // an index that does not fit its segment; it is derived, and can be made again
 )
 
 // Alarm reports whether the verdict says that the log cannot be trusted as it
 // is. The others are facts a reader should know.
 func (v Verdict) Alarm() bool {
 	switch v {
-	case UnsignedTail, Replayed, Redecided:
-		return false
+	case Altered, Missing, Fork, Conflict, CoverageHole, BadCoverage:
+		return true
 	}
-	return true
+	return false
 }
 
 // Finding is one verdict and where it belongs.
@@ -98,8 +108,13 @@ type Report struct {
 	Unsigned  int64 `json:"unsigned"`           // records past Signed
 	TornBytes int64 `json:"torn_bytes"`         // of a write cut short at the end
 	Unopened  int64 `json:"unopened,omitempty"` // records of a later version, whose bodies were not checked
-	Closed    int64 `json:"closed,omitempty"`   // encrypted records whose keys are not here: their bodies were not checked
+	Closed    int64 `json:"closed,omitempty"`   // encrypted records whose keys are not here: what they say was not checked
 	Replayed  int64 `json:"replayed"`           // records that repeat an earlier one
+
+	// Verdicts counts the records by what is said of each: every record has one.
+	Verdicts map[Verdict]int64 `json:"verdicts"`
+	// FirstBad is the alarm of the lowest index, or one without an index where no other is.
+	FirstBad *Finding `json:"first_bad,omitempty"`
 
 	Ledger     Ledger              `json:"ledger"`
 	Partitions []PartitionCoverage `json:"partitions,omitempty"`
@@ -116,6 +131,9 @@ func (r *Report) OK() bool { return r.Alarms == 0 }
 func (r *Report) find(f Finding) {
 	if f.Verdict.Alarm() {
 		r.Alarms++
+		if b := r.FirstBad; b == nil || f.Index >= 0 && (b.Index < 0 || f.Index < b.Index) {
+			r.FirstBad = &f
+		}
 	}
 	if len(r.Findings) < maxFindings {
 		r.Findings = append(r.Findings, f)

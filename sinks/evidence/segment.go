@@ -26,6 +26,8 @@ const (
 	checkpointFile = "checkpoint"
 	historyFile    = "checkpoints.log"
 	verifierFile   = "log.vkey"
+
+	holdsDir = "hold" // within bodiesDir
 )
 
 // defaultKeyFile is the name of the signing key where none was chosen. Each
@@ -64,12 +66,8 @@ func segments(dir, generation string) ([]segment, error) {
 	}
 	var out []segment
 	for _, de := range des {
-		digits, ok := strings.CutSuffix(de.Name(), segmentExt)
-		if !ok || len(digits) != 20 || strings.Trim(digits, "0123456789") != "" {
-			continue
-		}
-		first, err := strconv.ParseInt(digits, 10, 64)
-		if err != nil {
+		first, ok := segmentFirst(de.Name())
+		if !ok {
 			continue
 		}
 		out = append(out, segment{
@@ -80,6 +78,17 @@ func segments(dir, generation string) ([]segment, error) {
 	}
 	slices.SortFunc(out, func(a, b segment) int { return int(min(1, max(-1, a.first-b.first))) })
 	return out, nil
+}
+
+// segmentFirst returns the index in a segment's name. It reports false if the name is
+// no segment's.
+func segmentFirst(name string) (int64, bool) {
+	digits, ok := strings.CutSuffix(name, segmentExt)
+	if !ok || len(digits) != 20 || strings.Trim(digits, "0123456789") != "" {
+		return 0, false
+	}
+	first, err := strconv.ParseInt(digits, 10, 64)
+	return first, err == nil
 }
 
 // generations lists the logs in an evidence directory.

@@ -28,6 +28,9 @@ type VerifyOptions struct {
 	// name chooses the generation. If empty, the key beside the log is used, which
 	// whoever forged the log could have replaced.
 	VerifierKey string
+	// Generation is the log that [VerifyAll] checks; empty: all. [Verify] checks the one
+	// that VerifierKey is of.
+	Generation string
 	// Heads are checkpoints of this log that were kept elsewhere: by a topic, a
 	// witness, a court. The log must agree with each of them; one that was rolled
 	// back or rewritten, and signed again, does not.
@@ -40,12 +43,18 @@ type VerifyOptions struct {
 	// Keys opens bodies that are encrypted. Without it they are counted as not
 	// opened: their place in the log is checked, what they say is not.
 	Keys *keys.Ring
+	// Progress, if given, is told now and then how many records are checked, and how
+	// many of all bytes were read for it.
+	Progress func(records, read, total int64)
 }
 
-// Verify checks the log in dir without its private key and without changing
+// Verify checks one log in dir without its private key and without changing
 // anything: every frame, checksum, index and time, every body against its
 // commitment, the tree against every signed head, every id for conflicts, and
-// the ledger. A log may be verified while it is written.
+// the ledger. Bodies that were moved to body files are looked for there; where one is
+// gone, or cannot be read any more, a record of this log or another one of the directory
+// must say why. Without keys encrypted bodies are checked against the SHA-256 of
+// their files in the seal records. A log may be verified while it is written.
 //
 // What was found is in the report, alarms included. The error means that the log
 // could not be checked. Memory grows by about 60 bytes for each record.
@@ -53,9 +62,28 @@ type VerifyOptions struct {
 // Clause: rn-audit
 // Anyone with the public key can check the evidence without Weir's help: what was altered, cut out or never written is named by record, file and time.
 func Verify(dir string, o VerifyOptions) (*Report, error) {
-	v := &verifier{rep: &Report{Kinds: make(map[string]int64)}, keys: o.Keys, seed: maphash.MakeSeed(), seen: make(map[ID]sighting)}
-	if err := v.run(dir, o); err != nil {
+	fates, err := readFates(dir)
+	if err != nil {
 		return nil, fmt.Errorf("verify evidence: %w", err)
+	}
+	rep, err := verifyLog(dir, o, fates)
+	if err != nil {
+		return nil, fmt.Errorf("verify evidence: %w", err)
+	}
+	return rep, nil
+}
+
+func verifyLog(dir string, o VerifyOptions, fates *fates) (*Report, error) {
+	v := &verifier{
+		dir: dir, rep: &Report{Kinds: make(map[string]int64), Verdicts: make(map[Verdict]int64)}, keys: o.Keys, progress: o.Progress,
+		fates: fates, pending: make(map[Verdict]int64), erased: make(map[witness]int64), undone: make(map[witness]int64),
+		keyFiles: make(map[string]*keyFile), looked: make(map[string]bool),
+		hashers: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		seed:    maphash.MakeSeed(), seen: make(map[ID]sighting),
+	}
+	defer v.hashing.Wait()
+	if err := v.run(dir, o); err != nil {
+		return nil, err
 	}
 	return v.rep, nil
 }
@@ -70,7 +98,14 @@ type place struct {
 
 func (p place) finding(v Verdict, count int64, format string, args ...any) Finding {
 	return Finding{Verdict: v, Index: p.index, Count: count, File: p.file, Offset: p.offset,
-		Time: time.Unix(0, p.nanos).UTC(), Detail: fmt.Sprintf(format, args...)}
+		Time: p.time(), Detail: fmt.Sprintf(format, args...)}
+}
+
+func (p place) time() time.Time {
+	if p.nanos == 0 {
+		return time.Time{} // it is no record's
+	}
+	return time.Unix(0, p.nanos).UTC()
 }
 
 // sighting is what is remembered of a record for when its id comes again.
@@ -100,13 +135,33 @@ func (s *sighting) differ(o *sighting) bool {
 }
 
 type verifier struct {
-	rep  *Report
-	key  note.Verifier
-	keys *keys.Ring
-	seed maphash.Seed
+	dir        string
+	generation string
+	rep        *Report
+	key        note.Verifier
+	keys       *keys.Ring
+	seed       maphash.Seed
 
-	batch []checked
-	arena []byte
+	progress    func(records, read, total int64)
+	read, total int64 // bytes
+
+	batch  []checked
+	arena  []byte // entries of the batch
+	bodies []byte // what was read from body files for it
+
+	fates   *fates
+	segment string // the one that is read
+	sealed  *sealedSegment
+	hashing sync.WaitGroup
+	hashers chan struct{} // so many at once
+	// pending are the verdicts on records since the last head that agreed: until
+	// one does they may be other records than those that were signed.
+	pending  map[Verdict]int64
+	erased   map[witness]int64   // records by the shred record that names their key
+	undone   map[witness]int64   // records that open although it does
+	keyFiles map[string]*keyFile // that are needed and not here
+	keysHere bool                // the directory has keys
+	looked   map[string]bool     // which key files are here
 
 	due  int64 // index of the next record in the files
 	tree tree
@@ -115,9 +170,10 @@ type verifier struct {
 
 	heads []namedHead // from elsewhere than the history, by size
 	hist  history
-	mark  place    // the first record after the last head that agreed
-	bad   *badHead // the first head that did not, while it is open why
-	top   head     // the largest head with a good signature
+	mark  place             // the first record after the last head that agreed
+	bad   *badHead          // the first head that did not, while it is open why
+	doubt map[Verdict]int64 // the verdicts on records before bad
+	top   head              // the largest head with a good signature
 
 	seen map[ID]sighting
 	// Distinct records that stand for a flagged or dead-lettered message.
@@ -142,6 +198,7 @@ func (v *verifier) run(dir string, o VerifyOptions) error {
 	if err != nil {
 		return err
 	}
+	v.generation = generation
 	logDir := filepath.Join(dir, logsDir, generation)
 	// Heads before segments: on a live log the records of a head that was read
 	// are then sure to be on the disk.
@@ -160,7 +217,7 @@ func (v *verifier) run(dir string, o VerifyOptions) error {
 		return err
 	}
 	if len(segs) == 0 && v.top.size == 0 {
-		return fmt.Errorf("%s holds no evidence", logDir)
+		return fmt.Errorf("%s %w", logDir, errNoEvidence)
 	}
 	v.rep.Segments = len(segs)
 	for _, s := range segs {
@@ -170,12 +227,18 @@ func (v *verifier) run(dir string, o VerifyOptions) error {
 		}
 		v.rep.Bytes += fi.Size()
 	}
+	v.weigh(segs)
+	v.keysHere = v.hasFile(keysDir)
 	if err := walk(segs, v.frame, v.fault); err != nil {
 		return err
 	}
 	if err := v.flush(); err != nil {
 		return err
 	}
+	if err := v.unseal(); err != nil {
+		return err
+	}
+	v.tell(v.total)
 	if err := v.finish(); err != nil {
 		return err
 	}
@@ -187,6 +250,8 @@ func (v *verifier) run(dir string, o VerifyOptions) error {
 	v.finishCoverage()
 	return nil
 }
+
+var errNoEvidence = errors.New("holds no evidence")
 
 // readKey finds the key, and by its name the log.
 func (v *verifier) readKey(dir string, o VerifyOptions) (generation string, err error) {
@@ -381,14 +446,18 @@ func (h *history) find(v Verdict, offset int64, detail string) {
 // checked is a record on its way through the verifier.
 type checked struct {
 	leaf   leaf
-	stored []byte
-	at     place
+	stored []byte    // as it lies in the segment or a body file, then the plain body
+	at     place     // of the entry
+	body   place     // of what is stored
+	from   *bodyFile // that has, or should have the body; nil if it is none
+	moved  bool      // stored is from a body file
+	held   bool      // from one that a hold kept
 
 	hash   tlog.Hash
-	intact bool   // the body is the one the leaf commits to
-	closed bool   // the body is encrypted and its key is not here
-	err    error  // why it was not opened, if not for that
-	sum    uint64 // of the body
+	intact bool        // the body is the one the leaf commits to
+	err    error       // why it was not opened
+	handle keys.Handle // of its key
+	sum    uint64      // of the body
 }
 
 // The size of a batch, whose records are hashed on all cores.
@@ -399,6 +468,15 @@ const (
 
 // frame takes the records of a frame.
 func (v *verifier) frame(seg *segment, f *frame) error {
+	if v.segment != seg.name {
+		if err := v.flush(); err != nil {
+			return err
+		}
+		if err := v.seal(seg); err != nil {
+			return err
+		}
+	}
+	v.read += frameHeader + int64(len(f.entries))
 	switch {
 	case f.offset == 0 && f.first != seg.first:
 		if err := v.flush(); err != nil {
@@ -419,11 +497,12 @@ func (v *verifier) frame(seg *segment, f *frame) error {
 		if f.first > v.due {
 			v.rep.find(Finding{Verdict: Missing, Index: v.due, Count: f.first - v.due, File: seg.name, Offset: f.offset,
 				Detail: fmt.Sprintf("the next frame begins with record %d", f.first)})
+			v.rep.Verdicts[Missing] += f.first - v.due
 			v.lost = true
 			v.due = f.first
 		}
 	}
-	if len(v.batch) > 0 && (len(v.batch)+f.count > batchRecords || len(v.arena)+len(f.entries) > batchBytes) {
+	if len(v.batch) > 0 && (len(v.batch)+f.count > batchRecords || len(v.arena)+len(v.bodies)+len(f.entries) > batchBytes) {
 		if err := v.flush(); err != nil {
 			return err
 		}
@@ -434,12 +513,24 @@ func (v *verifier) frame(seg *segment, f *frame) error {
 	v.arena = append(v.arena, f.entries...)
 	kept := *f
 	kept.entries = v.arena[start:len(v.arena):len(v.arena)]
+	var err error
 	kept.each(func(e entry) {
-		v.batch = append(v.batch, checked{leaf: *e.leaf, stored: e.stored,
-			at: place{index: v.due, file: seg.name, offset: e.offset, nanos: e.leaf.nanos()}})
+		if err != nil {
+			return
+		}
+		at := place{index: v.due, file: seg.name, offset: e.offset, nanos: e.leaf.nanos()}
+		c := checked{leaf: *e.leaf, stored: e.stored, at: at, body: at}
+		if len(c.stored) == 0 {
+			err = v.locate(&c)
+		}
+		if v.sealed != nil {
+			v.count(&c)
+			v.index(&c)
+		}
+		v.batch = append(v.batch, c)
 		v.due++
 	})
-	return nil
+	return err
 }
 
 // fault takes a stretch of a segment that is no sound frame.
@@ -489,8 +580,11 @@ func (v *verifier) flush() error {
 			return err
 		}
 	}
+	clear(v.batch) // lets go of body files
 	v.batch = v.batch[:0]
 	v.arena = v.arena[:0]
+	v.bodies = v.bodies[:0]
+	v.tell(v.read)
 	return nil
 }
 
@@ -504,15 +598,22 @@ func (v *verifier) hash(part []checked) {
 			continue
 		}
 		if c.leaf.encrypted() && len(c.stored) > 0 {
-			p, ok := splitStored(&c.leaf, c.stored)
-			err := errForged
-			if ok { // in place: the bytes are the batch's own
-				c.stored, err = c.leaf.decrypt(p, v.keys, p.text()[:0])
+			split := splitStored
+			if c.moved {
+				split = splitMoved
 			}
-			if err != nil {
-				c.err, c.closed = err, closed(err)
+			p, ok := split(&c.leaf, c.stored)
+			if !ok {
+				c.err = errForged
 				continue
 			}
+			c.handle = keys.Handle(p.handle)
+			// In place: the bytes are the batch's own.
+			var plain []byte
+			if plain, c.err = c.leaf.decrypt(p, v.keys, p.text()[:0]); c.err != nil {
+				continue
+			}
+			c.stored = plain
 		}
 		c.intact = c.leaf.commitsTo(c.stored)
 		if c.intact {
@@ -526,6 +627,10 @@ func (v *verifier) hash(part []checked) {
 // accept takes the next record in order.
 func (v *verifier) accept(c *checked) error {
 	rep := v.rep
+	verdict, err := v.judge(c)
+	if err != nil {
+		return err
+	}
 	if rep.Records == 0 {
 		rep.From = c.leaf.time()
 	}
@@ -538,34 +643,14 @@ func (v *verifier) accept(c *checked) error {
 
 	if c.at.nanos < v.last {
 		rep.find(c.at.finding(Altered, 1, "it was recorded before the record before it, %s", time.Unix(0, v.last).UTC().Format(time.RFC3339Nano)))
+		verdict = Altered
 	} else {
 		v.last = c.at.nanos
 	}
-	switch {
-	case !c.leaf.known():
-		// The signed tree says whether this is a later version's record or a
-		// changed one.
-		rep.Unopened++
-	case c.closed:
-		rep.Closed++
-		v.identify(c)
-	case errors.Is(c.err, errForged):
-		rep.find(c.at.finding(Altered, 1, "its body cannot be opened: %v", c.err))
-	case lost(c.err):
-		rep.find(c.at.finding(Missing, 1, "its body cannot be opened: %v", c.err))
-	case c.err != nil:
-		return fmt.Errorf("%s offset %d: %w", c.at.file, c.at.offset, c.err)
-	case len(c.stored) == 0:
-		rep.find(c.at.finding(Missing, 1, "its body is not here, and no record says why"))
-	case !c.intact:
-		rep.find(c.at.finding(Altered, 1, "its body is not the one its leaf commits to"))
-	default:
-		v.identify(c)
-		v.interpret(c)
+	if c.at.index == 0 && !v.checkGenesis(c) {
+		verdict = Altered
 	}
-	if c.at.index == 0 {
-		v.checkGenesis(c)
-	}
+	v.pending[verdict]++
 	if v.lost {
 		return nil
 	}
@@ -575,7 +660,120 @@ func (v *verifier) accept(c *checked) error {
 	return v.compare(c.at)
 }
 
-func (v *verifier) checkGenesis(c *checked) {
+// judge says what a record is by itself, and by those before it of the same id.
+func (v *verifier) judge(c *checked) (Verdict, error) {
+	verdict := Sound
+	switch {
+	case !c.leaf.known():
+		// The signed tree says whether this is a later version's record or a
+		// changed one.
+		v.rep.Unopened++
+		return NotOpened, nil
+	case len(c.stored) == 0:
+		verdict = v.absent(c)
+	case unopened(c.err):
+		verdict = v.closed(c)
+		if verdict == NotOpened {
+			v.rep.Closed++
+		}
+	case errors.Is(c.err, errForged):
+		v.rep.find(c.body.finding(Altered, 1, "its body cannot be opened: %v", c.err))
+		return Altered, nil
+	case c.err != nil:
+		return "", fmt.Errorf("%s offset %d: %w", c.body.file, c.body.offset, c.err)
+	case !c.intact:
+		v.rep.find(c.body.finding(Altered, 1, "its body is not the one its leaf commits to"))
+		return Altered, nil
+	}
+	if c.intact {
+		if by, erased := v.fates.keys[c.handle]; erased && c.leaf.encrypted() {
+			v.undone[by]++
+		}
+	}
+	if c.held && (verdict == Sound || verdict == NotOpened) {
+		verdict = Held
+	}
+	if c.from != nil && unopened(c.err) && verdict != Missing && verdict != Altered {
+		c.from.unread[verdict]++
+	}
+	again := v.identify(c)
+	if again != "" && (again.Alarm() || verdict == Sound || verdict == NotOpened) {
+		verdict = again
+	}
+	if c.intact {
+		v.interpret(c)
+	}
+	return verdict, nil
+}
+
+// count notes for the body file of a record that it is one of those it belongs to.
+func (v *verifier) count(c *checked) {
+	f := c.from
+	if f == nil {
+		if f = v.sealed.fileOf(&c.leaf); f == nil {
+			return
+		}
+		v.sealed.raw = true
+	}
+	if f.records++; f.records == 1 {
+		f.first = c.at
+	}
+}
+
+// index holds the record against the index of its segment.
+func (v *verifier) index(c *checked) {
+	body := int64(0)
+	switch {
+	case c.moved && !c.held:
+		body = c.body.offset
+	case c.from != nil:
+		body = -1
+	}
+	v.sealed.index.add(&c.leaf, c.at.offset, body)
+}
+
+// recount changes the verdict of so many records.
+func (v *verifier) recount(from, to Verdict, n int64) {
+	for _, counts := range []map[Verdict]int64{v.pending, v.doubt, v.rep.Verdicts} {
+		if m := min(n, counts[from]); m > 0 {
+			counts[from] -= m
+			counts[to] += m
+			n -= m
+		}
+	}
+}
+
+// settle adds verdicts up that nothing can change any more.
+func (v *verifier) settle(counts map[Verdict]int64) {
+	for verdict, n := range counts {
+		if n > 0 {
+			v.rep.Verdicts[verdict] += n
+		}
+	}
+	clear(counts)
+}
+
+// weigh finds out how much there is to read.
+func (v *verifier) weigh(segs []segment) {
+	v.total = v.rep.Bytes
+	for _, s := range segs {
+		if x := v.fates.seals[filepath.ToSlash(s.name)]; x != nil {
+			for _, b := range x.Bodies {
+				v.total += b.Bytes
+			}
+		}
+	}
+}
+
+// tell says how far the work is.
+func (v *verifier) tell(read int64) {
+	if v.progress != nil {
+		v.progress(v.rep.Records, read, v.total)
+	}
+}
+
+// checkGenesis reports whether the first record is that of this log.
+func (v *verifier) checkGenesis(c *checked) bool {
 	g, err := readGenesis(entry{leaf: &c.leaf, stored: c.stored})
 	switch {
 	case err != nil:
@@ -584,14 +782,18 @@ func (v *verifier) checkGenesis(c *checked) {
 		v.rep.find(c.at.finding(Altered, 1, "it names another log, %s", g.Origin))
 	case g.VerifierKey != v.rep.VerifierKey:
 		v.rep.find(c.at.finding(Altered, 1, "it names another verifier key, %s", g.VerifierKey))
+	default:
+		return true
 	}
+	return false
 }
 
-// identify looks for an earlier record of the same id.
-func (v *verifier) identify(c *checked) {
+// identify looks for an earlier record of the same id, and returns the verdict on one
+// that comes again.
+func (v *verifier) identify(c *checked) Verdict {
 	id := c.leaf.id()
 	now := sighting{c.leaf.facts(), c.sum, c.at.index}
-	if !c.closed {
+	if c.intact {
 		now.facts |= opened
 	}
 	before, again := v.seen[id]
@@ -603,19 +805,22 @@ func (v *verifier) identify(c *checked) {
 		case KindDeadLetter:
 			v.dead++
 		}
-		return
+		return ""
 	}
 	v.rep.Replayed++
 	switch {
 	case !before.differ(&now) && before.facts&now.facts&opened == 0:
 		v.rep.find(c.at.finding(Replayed, 1, "it has the id of record %d; their bodies were not compared", before.index))
+		return Replayed
 	case !before.differ(&now):
 		v.rep.find(c.at.finding(Replayed, 1, "it repeats record %d", before.index))
+		return Replayed
 	case c.leaf.kind().redecided():
 		v.rep.find(c.at.finding(Redecided, 1, "the push of record %d was decided again", before.index))
-	default:
-		v.rep.find(c.at.finding(Conflict, 1, "it has the id of record %d and says something else", before.index))
+		return Redecided
 	}
+	v.rep.find(c.at.finding(Conflict, 1, "it has the id of record %d and says something else", before.index))
+	return Conflict
 }
 
 // interpret reads the records that are about offsets.
@@ -657,6 +862,15 @@ func (v *verifier) interpret(c *checked) {
 // compare holds the tree, which has just grown by the record at, against every
 // head of its size.
 func (v *verifier) compare(at place) error {
+	if s := v.sealed; s != nil && s.Next == v.tree.n {
+		root, err := v.tree.root()
+		if err != nil {
+			return err
+		}
+		if root.String() != s.Root {
+			v.rep.find(at.finding(Altered, 1, "record %s seals the segment that ends here with another root", s.by))
+		}
+	}
 	for len(v.heads) > 0 && v.heads[0].size == v.tree.n {
 		if err := v.agree(&v.heads[0], at); err != nil {
 			return err
@@ -688,6 +902,7 @@ func (v *verifier) agree(h *namedHead, at place) error {
 		}
 		if v.bad == nil {
 			v.bad = &badHead{*h, v.mark}
+			v.doubt, v.pending = v.pending, make(map[Verdict]int64)
 		}
 		return nil
 	}
@@ -705,6 +920,8 @@ func (v *verifier) agree(h *namedHead, at place) error {
 		v.rep.HeadTime = time.Unix(0, at.nanos).UTC()
 		v.mark = place{index: h.size}
 	}
+	v.settle(v.doubt)
+	v.settle(v.pending)
 	return nil
 }
 
@@ -714,6 +931,9 @@ func (v *verifier) finish() error {
 		f := v.bad.from.finding(Altered, v.bad.size-v.bad.from.index, "these are not the records that were signed: the head of %d records (%s offset %d) has another root",
 			v.bad.size, v.bad.file, v.bad.offset)
 		v.rep.find(f)
+		for _, n := range v.doubt {
+			v.rep.Verdicts[Altered] += n
+		}
 	}
 	// Heads beyond the records: the largest tells how many are gone.
 	var beyond *namedHead
@@ -736,6 +956,7 @@ func (v *verifier) finish() error {
 	if beyond != nil && beyond.size > v.due {
 		v.rep.find(Finding{Verdict: Missing, Index: v.due, Count: beyond.size - v.due, File: beyond.file, Offset: beyond.offset,
 			Detail: fmt.Sprintf("%d records are signed, %d are here", beyond.size, v.due)})
+		v.rep.Verdicts[Missing] += beyond.size - v.due
 	}
 	if v.rep.Records > 1 && v.top.size == 0 {
 		v.rep.find(Finding{Verdict: Missing, Index: -1, Detail: "no signed head is left"})
@@ -743,6 +964,25 @@ func (v *verifier) finish() error {
 	if v.rep.Unsigned = max(0, v.due-v.top.size); v.rep.Unsigned > 0 {
 		v.rep.find(Finding{Verdict: UnsignedTail, Index: v.top.size, Count: v.rep.Unsigned, Time: v.rep.To,
 			Detail: fmt.Sprintf("no checkpoint covers them yet; the last one is of %d records", v.top.size)})
+		if !v.lost && v.bad == nil {
+			// What is pending came after the last head.
+			for _, verdict := range []Verdict{Sound, NotOpened} {
+				v.recount(verdict, UnsignedTail, v.pending[verdict])
+			}
+		}
+	}
+	v.settle(v.pending)
+	for _, f := range v.keyFiles {
+		found := f.first.finding(Missing, 1, "the key file is gone with the keys of %s%s", plural(f.records, "record", "records"), f.why)
+		found.File, found.Offset = f.name, 0
+		v.rep.find(found)
+	}
+	for by, n := range v.erased {
+		v.rep.find(Finding{Verdict: Erased, Index: -1, Detail: fmt.Sprintf("%s, see %s", plural(n, "record", "records"), by)})
+	}
+	for by, n := range v.undone {
+		v.rep.find(Finding{Verdict: Unfinished, Index: -1, Detail: fmt.Sprintf(
+			"record %s says that the key of %s is gone, and it is here", by, plural(n, "record", "records"))})
 	}
 	return nil
 }

@@ -1,0 +1,276 @@
+package evidence
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
+)
+
+// lived is a log that everything has happened to: it is encrypted, its first two
+// segments are sealed and the third is not, a day was destroyed with a part of it kept
+// for a hold, and a person was erased.
+type lived struct {
+	dir  string
+	vkey string
+	seal []SealBody // by segment
+	// Indices of records.
+	destroy, shred, held int64
+	kept                 int64            // a content record that is as it was, in the first segment
+	erased               []int64          // of the person who was erased
+	want                 map[Verdict]int64 // with keys
+}
+
+// The days of the log: the first is destroyed.
+const (
+	dayOne = "2026-10-30"
+	dayTwo = "2026-11-02"
+)
+
+func live(t testing.TB, dir string) *lived {
+	t.Helper()
+	x := &lived{dir: dir, want: make(map[Verdict]int64)}
+	now, err := time.Parse(time.DateOnly, dayOne)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick := func() time.Time {
+		now = now.Add(time.Second)
+		return now
+	}
+	ring, err := keys.Open(filepath.Join(dir, keysDir), keys.Options{Now: tick})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
+	l, err := Open(Options{Dir: dir, Origin: testOrigin, Keys: ring, Now: tick, calls: noSync()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	x.vkey = l.VerifierKey()
+	n := 0
+	some := func(groups int) {
+		for g := range groups {
+			var recs []Record
+			for i := range 1 + g%4 {
+				user := fmt.Sprintf("u%d", n%5)
+				r := about(n, user, strings.Repeat("text ", n%7))
+				switch n % 6 {
+				case 1:
+					r.Kind, r.Class = KindPush, ClassPush
+				case 2:
+					r = Record{ID: newID(n), Kind: KindRuleSet, Class: ClassPolicy, Body: fmt.Appendf(nil, `{"rules":%d}`, n)}
+				case 3:
+					r = Record{ID: newID(n), Kind: KindIncident, Class: ClassAudit, Body: fmt.Appendf(nil, `{"incident":%d}`, i)}
+				}
+				recs = append(recs, r)
+				n++
+			}
+			mustAppend(t, l, recs...)
+			if g%5 == 4 {
+				if err := l.checkpoint(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	note := func(kind Kind, body any) int64 {
+		b, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		index, err := l.AppendOne(context.Background(), Record{ID: newID(1000 + int(l.Size())), Kind: kind, Class: ClassAudit, Body: b})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		return index
+	}
+	some(10)
+	if now, err = time.Parse(time.DateOnly, dayTwo); err != nil {
+		t.Fatal(err)
+	}
+	some(10)
+	mustSeal(t, l)
+	some(12)
+	mustSeal(t, l)
+	some(8)
+	x.seal = seals(t, dir)
+	if len(x.seal) != 2 {
+		t.Fatalf("%d seals", len(x.seal))
+	}
+
+	// A person is erased: recorded, signed, then the keys go.
+	handles, err := ring.Find("u3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, h := range handles {
+		names = append(names, h.String())
+	}
+	var ranges [][2]int64
+	for _, e := range walked(t, dir, ring) {
+		if e.Encrypted && slices.Contains(handles, e.Handle) {
+			ranges = append(ranges, [2]int64{e.Index, e.Index + 1})
+			x.erased = append(x.erased, e.Index)
+			if e.Class != ClassContent || e.Time.UTC().Format(time.DateOnly) != dayOne {
+				x.want[Erased]++ // the others are destroyed below
+			}
+		}
+	}
+	x.shred = note(KindShred, map[string]any{"handles": names, "records": []any{map[string]any{"generation": "1", "ranges": ranges}}})
+	if _, err := ring.ShredHandles(handles); err != nil {
+		t.Fatal(err)
+	}
+
+	// A day is destroyed but for a record that a hold keeps.
+	file := x.file(0, ClassContent, dayOne)
+	x.held = x.record(t, ring, file, func(e Entry) bool { return !slices.Contains(x.erased, e.Index) })
+	x.kept = x.record(t, ring, x.file(0, ClassContent, dayTwo), func(e Entry) bool { return !slices.Contains(x.erased, e.Index) })
+	hold := note(KindHold, map[string]any{"authority": "court"})
+	copyHeld(t, dir, file, fmt.Sprintf("body/hold/%d/%s", hold, filepath.Base(file.File)), x.held)
+	x.destroy = note(KindDestroy, map[string]any{"plan": "00", "files": []SealedBodies{file}, "key_files": []string{}})
+	if err := os.Remove(filepath.Join(dir, file.File)); err != nil {
+		t.Fatal(err)
+	}
+	note(KindDestroyed, map[string]any{"destroy": "00", "files": []SealedBodies{file}})
+	some(3)
+
+	x.want[Destroyed], x.want[Held] = file.Records-1, 1
+	mustClose(t, l)
+	x.want[Sound] = l.Size() - x.want[Destroyed] - x.want[Held] - x.want[Erased]
+	return x
+}
+
+// file returns a body file as it was sealed.
+func (x *lived) file(segment int, c Class, day string) SealedBodies {
+	i := slices.IndexFunc(x.seal[segment].Bodies, func(b SealedBodies) bool { return b.Class == c.String() && b.Day == day })
+	return x.seal[segment].Bodies[i]
+}
+
+// record returns the second record of a file that fits.
+func (x *lived) record(t testing.TB, ring *keys.Ring, f SealedBodies, fits func(Entry) bool) int64 {
+	t.Helper()
+	n := 0
+	for _, e := range walked(t, x.dir, ring) {
+		if e.Index >= f.First && e.Index <= f.Last && e.Class.String() == f.Class && e.Time.UTC().Format(time.DateOnly) == f.Day && fits(e) {
+			if n++; n == 2 {
+				return e.Index
+			}
+		}
+	}
+	t.Fatal("no such record")
+	return 0
+}
+
+// moved are the entries of a body file, header included.
+type movedEntry struct {
+	index  int64
+	offset int
+	bytes  []byte // with the header of 8
+}
+
+func entriesOf(b []byte) (all []movedEntry) {
+	first := int64(binary.BigEndian.Uint64(b[8:]))
+	for o := bodyHeader; o < len(b); {
+		n := bodyEntryHeader + int(binary.BigEndian.Uint32(b[o+4:]))
+		all = append(all, movedEntry{first + int64(binary.BigEndian.Uint32(b[o:])), o, b[o : o+n : o+n]})
+		o += n
+	}
+	return all
+}
+
+// joinBodies makes a body file of entries.
+func joinBodies(head []byte, all []movedEntry) []byte {
+	b := bytes.Clone(head[:bodyHeader])
+	for _, e := range all {
+		b = append(b, e.bytes...)
+	}
+	return b
+}
+
+// copyHeld keeps one entry of a body file under another name.
+func copyHeld(t testing.TB, dir string, f SealedBodies, name string, index int64) {
+	t.Helper()
+	b := read(t, dir, f.File)
+	write(t, dir, name, joinBodies(b, slices.DeleteFunc(entriesOf(b), func(e movedEntry) bool { return e.index != index })))
+}
+
+// ringOf opens the keys of a copy of a log for reading.
+func ringOf(t testing.TB, dir string) *keys.Ring {
+	t.Helper()
+	ring, err := keys.Open(filepath.Join(dir, keysDir), keys.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ring.Close() })
+	return ring
+}
+
+// A log that everything has happened to verifies without an alarm, with keys and
+// without; each record has its verdict, and each gap is explained.
+func TestVerifyLived(t *testing.T) {
+	x := live(t, memDir(t))
+	keyed := verifyWith(t, x.dir, ringOf(t, x.dir))
+	if d := cmp.Diff(x.want, keyed.Verdicts); d != "" || !keyed.OK() {
+		t.Errorf("with keys: %s %v", d, keyed.Findings)
+	}
+	sum := int64(0)
+	for _, n := range keyed.Verdicts {
+		sum += n
+	}
+	if sum != keyed.Records {
+		t.Errorf("%d verdicts on %d records", sum, keyed.Records)
+	}
+	keyless := verify(t, x.dir)
+	want := map[Verdict]int64{Destroyed: x.want[Destroyed], Held: 1, Erased: x.want[Erased]}
+	for _, e := range walked(t, x.dir, nil) {
+		if e.Body != nil {
+			want[Sound]++
+		}
+	}
+	want[NotOpened] = keyless.Records - want[Sound] - want[Destroyed] - want[Held] - want[Erased]
+	if d := cmp.Diff(want, keyless.Verdicts); d != "" || !keyless.OK() {
+		t.Errorf("without keys: %s %v", d, keyless.Findings)
+	}
+	for _, r := range []*Report{keyed, keyless} {
+		for _, words := range []string{
+			fmt.Sprintf("destroyed: record %d: ", x.file(0, ClassContent, dayOne).First),
+			fmt.Sprintf(", see #%d (%s offset 0", x.destroy, x.file(0, ClassContent, dayOne).File),
+			fmt.Sprintf("erased: %d records, see #%d", x.want[Erased], x.shred),
+		} {
+			if !slices.ContainsFunc(r.Findings, func(f Finding) bool { return strings.Contains(f.String(), words) }) {
+				t.Errorf("nothing says %q: %v", words, r.Findings)
+			}
+		}
+	}
+	all, err := VerifyAll(x.dir, nil, VerifyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all.Logs) != 1 || len(all.Findings) != 0 || !all.OK() {
+		t.Errorf("%+v", all)
+	}
+}
+
+var _ = rand.IntN
+var _ = sha256.New
+var _ = hex.EncodeToString
