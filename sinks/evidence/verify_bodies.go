@@ -305,7 +305,7 @@ func (v *verifier) judgeFile(f *bodyFile, s *sealedSegment) error {
 		}
 	}
 	if f.stray > 0 {
-		find(Altered, place{index: -1}, f.strayAt, "%s of it belong to no record", plural(f.stray, "body", "bodies"))
+		find(Altered, place{index: -1}, f.strayAt, "%s of it that %s of no record", plural(f.stray, "body", "bodies"), are(f.stray))
 	}
 	switch {
 	case f.lost > 0 && f.stream.broken != nil:
@@ -313,7 +313,7 @@ func (v *verifier) judgeFile(f *bodyFile, s *sealedSegment) error {
 	case f.stream.broken != nil:
 		find(Altered, place{index: -1}, f.stream.off, "%v", f.stream.broken)
 	case f.lost > 0:
-		find(Missing, f.lostAt, 0, "%s of it that record %s seals not there", plural(f.lost, "body", "bodies"), s.by)
+		find(Missing, f.lostAt, 0, "%s of it, which record %s seals, %s not there", plural(f.lost, "body", "bodies"), s.by, are(f.lost))
 	}
 	unread := int64(0)
 	for _, n := range f.unread {
@@ -457,6 +457,13 @@ func (v *verifier) refresh() (changed bool, err error) {
 	}
 	v.fates = f
 	return true, nil
+}
+
+func are(n int64) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
 }
 
 // plural says how many there are.

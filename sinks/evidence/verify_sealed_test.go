@@ -3,12 +3,9 @@ package evidence
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,8 +27,8 @@ type lived struct {
 	seal []SealBody // by segment
 	// Indices of records.
 	destroy, shred, held int64
-	kept                 int64            // a content record that is as it was, in the first segment
-	erased               []int64          // of the person who was erased
+	kept                 int64             // a content record that is as it was, in the first segment
+	erased               []int64           // of the person who was erased
 	want                 map[Verdict]int64 // with keys
 }
 
@@ -270,7 +267,3 @@ func TestVerifyLived(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
-
-var _ = rand.IntN
-var _ = sha256.New
-var _ = hex.EncodeToString
