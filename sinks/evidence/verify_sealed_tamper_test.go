@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -307,4 +308,159 @@ func commitmentOf(id ID, saltAndBody []byte) []byte {
 	h.Write(id[:])
 	h.Write(saltAndBody)
 	return h.Sum(nil)
+}
+
+// Random tampering with random places of a log that everything has happened to, with
+// checksums repaired where an attacker would: never unnoticed, and always with a place.
+func TestRandomTamperingWithSealed(t *testing.T) {
+	base := memDir(t)
+	x := live(t, base)
+	rounds := 1500
+	if testing.Short() {
+		rounds = 150
+	}
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	segs := []string{x.seal[0].Segment, x.seal[1].Segment, "log/1/seg/" + nameOfSegment(x.seal[1].Next)}
+	var moved []string
+	for _, name := range files(t, filepath.Join(base, bodiesDir)) {
+		if !strings.HasPrefix(name, holdsDir) {
+			moved = append(moved, bodiesDir+"/"+name)
+		}
+	}
+	stretch := func(b []byte) (int, int) {
+		i := rng.IntN(len(b))
+		return i, min(len(b), i+1+rng.IntN(300))
+	}
+	// What can be done to any file.
+	plain := []func(b []byte) []byte{
+		func(b []byte) []byte { b[rng.IntN(len(b))] ^= 1 << rng.IntN(8); return b },
+		func(b []byte) []byte { return b[:rng.IntN(len(b))] },
+		func(b []byte) []byte {
+			i, j := stretch(b)
+			for ; i < j; i++ {
+				b[i] = ^b[i]
+			}
+			return b
+		},
+		func(b []byte) []byte { i, j := stretch(b); return slices.Delete(b, i, j) },
+		func(b []byte) []byte {
+			i, j := stretch(b[:len(b)-1])
+			return slices.Insert(b, i, bytes.Clone(b[i:j])...)
+		},
+		func([]byte) []byte { return nil },
+	}
+	// What keeps a segment or a body file in form.
+	segment := []func(b []byte) []byte{
+		func(b []byte) []byte {
+			r := records(b)
+			r[rng.IntN(len(r))].leaf[rng.IntN(leafSize)] ^= 1 << rng.IntN(8)
+			return repair(b)
+		},
+		func(b []byte) []byte {
+			r := records(b)
+			i := rng.IntN(len(r))
+			swap(r[i].leaf, r[(i+1+rng.IntN(len(r)-1))%len(r)].leaf)
+			return repair(b)
+		},
+		func(b []byte) []byte {
+			f := framesOf(b)
+			first := binary.BigEndian.Uint64(b[12:])
+			i := rng.IntN(len(f))
+			b = bytes.Join(slices.Delete(slices.Clone(f), i, i+1), nil)
+			for _, f := range framesOf(b) {
+				binary.BigEndian.PutUint64(f[12:], first)
+				first += uint64(binary.BigEndian.Uint32(f[20:]))
+			}
+			return repair(b)
+		},
+		func(b []byte) []byte { // a body of it: what keys alone can tell if it is encrypted
+			first := int64(binary.BigEndian.Uint64(b[12:]))
+			r := records(b)
+			i := rng.IntN(len(r))
+			for len(r[i].stored) == 0 || slices.Contains(x.erased, first+int64(i)) {
+				i = (i + 1) % len(r)
+			}
+			s := r[i].stored
+			if l := (*leaf)(r[i].leaf); l.encrypted() {
+				// Index terms are derived from the body, and nothing commits to them.
+				p, _ := splitStored(l, s)
+				if s = p.rest; rng.IntN(2) == 0 {
+					s = p.handle
+				}
+			}
+			s[rng.IntN(len(s))] ^= 1 << rng.IntN(8)
+			return repair(b)
+		},
+	}
+	body := []func(b []byte) []byte{
+		func(b []byte) []byte {
+			e := entriesOf(b)
+			s := e[rng.IntN(len(e))].bytes
+			s[bodyEntryHeader+rng.IntN(len(s)-bodyEntryHeader)] ^= 1 << rng.IntN(8)
+			return joinBodies(b, e)
+		},
+		func(b []byte) []byte {
+			e := entriesOf(b)
+			i := rng.IntN(len(e))
+			return joinBodies(b, slices.Delete(e, i, i+1))
+		},
+		func(b []byte) []byte { // two bodies change places
+			e := entriesOf(b)
+			i := rng.IntN(len(e))
+			j := (i + 1 + rng.IntN(max(1, len(e)-1))) % len(e)
+			a, c := bytes.Clone(e[i].bytes), bytes.Clone(e[j].bytes)
+			copy(a, e[j].bytes[:4])
+			copy(c, e[i].bytes[:4])
+			e[i].bytes, e[j].bytes = c, a
+			return joinBodies(b, e)
+		},
+		func(b []byte) []byte {
+			e := entriesOf(b)
+			i := rng.IntN(len(e))
+			return joinBodies(b, slices.Insert(e, i, e[i]))
+		},
+	}
+	dir := copyDir(t, base)
+	ring := ringOf(t, dir)
+	found := 0
+	for n := range rounds {
+		name := segs[rng.IntN(len(segs))]
+		forms := segment
+		if rng.IntN(2) == 0 {
+			name, forms = moved[rng.IntN(len(moved))], body
+		}
+		kind := rng.IntN(len(plain) + len(forms))
+		whole := read(t, base, name)
+		b := bytes.Clone(whole)
+		if kind < len(plain) {
+			b = plain[kind](b)
+		} else {
+			b = forms[kind-len(plain)](b)
+		}
+		if bytes.Equal(b, whole) {
+			continue // a body that changed places with itself
+		}
+		found++
+		write(t, dir, name, b)
+		for _, ring := range []*keys.Ring{ring, nil} {
+			if ring == nil && kind == len(plain)+len(segment)-1 && name == segs[2] {
+				continue
+			}
+			r, err := Verify(dir, VerifyOptions{VerifierKey: x.vkey, Keys: ring})
+			if err != nil {
+				t.Fatalf("seed %d, %d, kind %d of %s: %v", seed, n, kind, name, err)
+			}
+			if r.OK() || r.FirstBad.File == "" {
+				t.Errorf("seed %d, %d, kind %d of %s, keys %v: not found, or without a place: %v", seed, n, kind, name, ring != nil, r.Findings)
+			}
+		}
+		write(t, dir, name, whole)
+	}
+	if found < rounds*9/10 {
+		t.Errorf("only %d of %d rounds changed something", found, rounds)
+	}
+	if r := verifyWith(t, dir, ring); !r.OK() {
+		t.Errorf("put back: %v", r.Findings)
+	}
 }
