@@ -39,8 +39,16 @@ type removed struct {
 	sha256 string
 }
 
-// is reports whether it is the file that was sealed.
-func (r removed) is(b *SealedBodies) bool { return r.sha256 == "" || r.sha256 == b.SHA256 }
+// destroyedBy finds the record that says of a body file, as it was sealed, that it is
+// destroyed: the first that is signed, which has the approval and the reasons.
+func (f *fates) destroyedBy(b *SealedBodies) (by witness, found bool) {
+	for _, r := range f.destroyed[b.File] {
+		if r.sha256 == b.SHA256 && (!found || r.signed && !by.signed) {
+			by, found = r.witness, true
+		}
+	}
+	return by, found
+}
 
 // removal is what destroy and destroyed records say.
 type removal struct {
@@ -73,8 +81,7 @@ type fates struct {
 	size      int64                // of the logs, when they were read
 	seals     map[string]*sealedBy // by segment
 	files     map[string]bool      // every body file a seal names
-	destroyed map[string]removed   // body files, by a destroy record
-	gone      map[string]removed   // body files, by a destroyed record
+	destroyed map[string][]removed // body files, by destroy and destroyed records
 	keyFiles  map[string]witness   // key files, by a destroy record
 	keys      map[keys.Handle]witness
 	erased    map[string][]erasedRange // by generation, ascending
@@ -83,8 +90,8 @@ type fates struct {
 
 func newFates() *fates {
 	return &fates{
-		seals: make(map[string]*sealedBy), files: make(map[string]bool), destroyed: make(map[string]removed),
-		gone: make(map[string]removed), keyFiles: make(map[string]witness), keys: make(map[keys.Handle]witness),
+		seals: make(map[string]*sealedBy), files: make(map[string]bool), destroyed: make(map[string][]removed),
+		keyFiles: make(map[string]witness), keys: make(map[keys.Handle]witness),
 		erased: make(map[string][]erasedRange), held: make(map[string][]string),
 	}
 }
@@ -217,14 +224,8 @@ func (f *fates) note(e entry, by witness) {
 		if json.Unmarshal(body, &r) != nil {
 			return
 		}
-		files := f.destroyed
-		if e.leaf.kind() == KindDestroyed {
-			files = f.gone
-		}
 		for _, x := range r.Files {
-			if before, ok := files[x.File]; !ok || by.signed && !before.signed {
-				files[x.File] = removed{by, x.SHA256}
-			}
+			f.destroyed[x.File] = append(f.destroyed[x.File], removed{by, x.SHA256})
 		}
 		for _, x := range r.KeyFiles {
 			keepFirst(f.keyFiles, x, by)
@@ -339,7 +340,10 @@ func firstRecord(dir, generation string) (g genesis, err error) {
 		return err
 	}, func(*fault) error { return errors.New("the first record cannot be read") })
 	if errors.Is(err, found) {
-		err = nil
+		return g, nil
+	}
+	if err == nil {
+		err = errors.New("the first record is not here")
 	}
 	return g, err
 }

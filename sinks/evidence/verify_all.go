@@ -99,15 +99,17 @@ func verifyAll(dir string, vkeys []string, o VerifyOptions) (*DirReport, error) 
 			continue
 		}
 		o.VerifierKey = given[l.generation]
+		if o.VerifierKey == "" && !l.known && l.generation != beside && len(logs) > 1 {
+			if err := rep.unknown(dir, l.generation); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		own := o.VerifierKey == "" && l.known && l.generation != beside && len(logs) > 1
 		if own {
 			o.VerifierKey = l.genesis.VerifierKey
 		}
 		one, err := verifyLog(dir, o, fates)
-		if errors.Is(err, errNoEvidence) && len(logs) > 1 {
-			rep.find(Finding{Verdict: Unfinished, Index: -1, File: filepath.Join(logsDir, l.generation), Detail: "a log was to begin here, and has no record"})
-			continue
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -115,6 +117,35 @@ func verifyAll(dir string, vkeys []string, o VerifyOptions) (*DirReport, error) 
 		rep.add(one)
 	}
 	return rep, rep.lookAround(dir, fates)
+}
+
+// unknown says what it means that a log has no first record that could be read, and so
+// names no key.
+func (r *DirReport) unknown(dir, generation string) error {
+	logDir := filepath.Join(dir, logsDir, generation)
+	var size int64
+	segs, err := segments(logDir, generation)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	names := []string{filepath.Join(logDir, checkpointFile), filepath.Join(logDir, historyFile)}
+	for _, s := range segs {
+		names = append(names, s.path)
+	}
+	for _, name := range names {
+		fi, err := os.Stat(name)
+		if err == nil {
+			size += fi.Size()
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	f := Finding{Verdict: Unfinished, Index: -1, File: filepath.Join(logsDir, generation), Detail: "a log was to begin here, and has no record"}
+	if size > 0 {
+		f.Verdict, f.Detail = Altered, "the first record of the log cannot be read, so that nobody knows its key: give it, to learn more"
+	}
+	r.find(f)
+	return nil
 }
 
 func (r *DirReport) add(one *Report) {
@@ -179,7 +210,7 @@ func (r *DirReport) succession(logs []lineage, l *lineage) (heads [][]byte) {
 	for i := range logs {
 		next := &logs[i]
 		p := next.genesis.Previous
-		if p == nil || path.Base(p.Origin) != l.generation || p.Origin != l.genesis.Origin || next == l {
+		if p == nil || path.Base(p.Origin) != l.generation || next == l || !l.known {
 			continue
 		}
 		if p.Why != FateKept {
@@ -192,7 +223,7 @@ func (r *DirReport) succession(logs []lineage, l *lineage) (heads [][]byte) {
 		}
 		heads = append(heads, []byte(p.Checkpoint))
 	}
-	if p := l.genesis.Previous; p != nil && !slices.ContainsFunc(logs, func(x lineage) bool { return x.genesis.Origin == p.Origin }) {
+	if p := l.genesis.Previous; p != nil && !slices.ContainsFunc(logs, func(x lineage) bool { return x.generation == path.Base(p.Origin) }) {
 		if p.Why == FateMissing {
 			say(Unfinished, l.generation, "the log begins after %s, of which it says: %s", p.Origin, p.Why)
 		} else {

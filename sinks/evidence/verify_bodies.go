@@ -166,12 +166,7 @@ func (v *verifier) openBodyFile(s *sealedBy, b *SealedBodies) (*bodyFile, error)
 	} else {
 		f.day = day.Unix() / int64(24*time.Hour/time.Second)
 	}
-	if r, ok := v.fates.gone[b.File]; ok && r.is(b) {
-		f.why, f.hasWhy = r.witness, true
-	}
-	if r, ok := v.fates.destroyed[b.File]; ok && r.is(b) { // the one with the approval and the reasons
-		f.why, f.hasWhy = r.witness, true
-	}
+	f.why, f.hasWhy = v.fates.destroyedBy(b)
 	if !filepath.IsLocal(filepath.FromSlash(b.File)) {
 		return f, nil
 	}
@@ -286,7 +281,7 @@ func (v *verifier) judgeFile(f *bodyFile, s *sealedSegment) error {
 		v.rep.find(Finding{Verdict: verdict, Index: at.index, Count: 1, File: f.File, Offset: offset,
 			Time: at.time(), Detail: fmt.Sprintf(format, args...)})
 	}
-	if f.records != f.Records && !v.lost {
+	if f.records != f.Records && v.due >= s.Next && !v.lost {
 		find(Altered, f.first, 0, "record %s seals the file as having the bodies of %d records, and %d belong to it", s.by, f.Records, f.records)
 	}
 	if f.stream == nil {

@@ -267,3 +267,231 @@ func TestVerifyLived(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+// What explains a gap must itself be signed; a gap that nothing explains is an alarm,
+// though whoever made it holds the key of the log and every head agrees.
+func TestGapsNeedSignedRecords(t *testing.T) {
+	dir := memDir(t)
+	ring, err := keys.Open(filepath.Join(dir, keysDir), keys.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
+	l := openWith(t, dir, ring)
+	mustAppend(t, l, about(1, "a", "one"), about(2, "b", "two"), about(3, "b", "three"))
+	mustSeal(t, l)
+	sealed := seals(t, dir)[0].Bodies[0]
+	handles, err := ring.Find("b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alarm := func(ring *keys.Ring, index int64, words string) {
+		t.Helper()
+		r := verifyWith(t, dir, ring)
+		if !slices.ContainsFunc(alarms(r), func(f Finding) bool {
+			return f.Verdict == Missing && f.Index == index && strings.Contains(f.Detail, words)
+		}) || r.Verdicts[Missing] == 0 {
+			t.Errorf("keys %v: no alarm for record %d %q: %v %v", ring != nil, index, words, r.Findings, r.Verdicts)
+		}
+	}
+	fine := func(ring *keys.Ring, verdict Verdict, n int64) {
+		t.Helper()
+		if r := verifyWith(t, dir, ring); !r.OK() || r.Verdicts[verdict] != n {
+			t.Errorf("keys %v: want %d %s: %v %v", ring != nil, n, verdict, r.Findings, r.Verdicts)
+		}
+	}
+	say := func(kind Kind, body any) {
+		t.Helper()
+		b, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustAppend(t, l, Record{ID: newID(100 + int(l.Size())), Kind: kind, Class: ClassAudit, Body: b})
+	}
+	sign := func() {
+		t.Helper()
+		if err := l.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	if _, err := ring.ShredHandles(handles); err != nil {
+		t.Fatal(err)
+	}
+	sign()
+	alarm(ring, 2, "the key of its body is gone, and no record says why")
+	fine(nil, NotOpened, 3) // without keys nobody knows
+	say(KindShred, map[string]any{"handles": []string{handles[0].String()}})
+	alarm(ring, 2, "#5 says why, but no signed head covers that record")
+	sign()
+	fine(ring, Erased, 2)
+	fine(nil, Erased, 2)
+
+	if err := os.Remove(filepath.Join(dir, sealed.File)); err != nil {
+		t.Fatal(err)
+	}
+	for _, ring := range []*keys.Ring{ring, nil} {
+		alarm(ring, 1, "the file is gone with 3 bodies, and no record says why")
+	}
+	forged := sealed
+	forged.SHA256 = strings.Repeat("0", 64)
+	say(KindDestroy, map[string]any{"files": []SealedBodies{forged}})
+	sign()
+	alarm(nil, 1, "no record says why") // another file of that name was
+	say(KindDestroy, map[string]any{"files": []SealedBodies{sealed}})
+	for _, ring := range []*keys.Ring{ring, nil} {
+		alarm(ring, 1, "#7 says why, but no signed head covers that record")
+	}
+	sign()
+	for _, ring := range []*keys.Ring{ring, nil} {
+		fine(ring, Destroyed, 3)
+	}
+	mustClose(t, l)
+}
+
+// The logs of a directory are checked in the order of their lives: each against what
+// the next one says of it, and gaps of an earlier one are explained by a later one.
+func TestVerifyGenerations(t *testing.T) {
+	dir := memDir(t)
+	tick := clock()
+	begin := func(origin string, previous *Previous) *Log {
+		t.Helper()
+		l, err := Open(Options{Dir: dir, Origin: origin, Previous: previous, Now: tick, calls: noSync()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	first := begin("example.net/evidence/test/9", nil) // later by name, earlier by time
+	mustAppend(t, first, hits(1, 5)...)
+	mustSeal(t, first)
+	mustClose(t, first)
+	checkpoint := first.Checkpoint()
+	follows, err := Follow(dir, checkpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := begin("example.net/evidence/test/10", follows)
+	mustAppend(t, next, hits(10, 3)...)
+	var file SealBody
+	if err := WalkGeneration(dir, "9", nil, func(e Entry) error {
+		if e.Kind == KindSeal {
+			return json.Unmarshal(e.Body, &file)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(map[string]any{"files": file.Bodies})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, next, Record{ID: newID(20), Kind: KindDestroy, Class: ClassAudit, Body: b})
+	mustClose(t, next)
+	if err := os.Remove(filepath.Join(dir, file.Bodies[0].File)); err != nil {
+		t.Fatal(err)
+	}
+
+	all := func(dir string, vkeys []string, o VerifyOptions) *DirReport {
+		t.Helper()
+		r, err := VerifyAll(dir, vkeys, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	r := all(dir, []string{first.VerifierKey(), next.VerifierKey()}, VerifyOptions{})
+	if !r.OK() || len(r.Logs) != 2 || r.Logs[0].Origin != first.Origin() || r.Logs[1].Origin != next.Origin() ||
+		r.Logs[0].KeyFromLog || r.Logs[1].KeyFromLog || len(r.Findings) != 0 || r.Verdicts[Destroyed] != 5 {
+		t.Errorf("%+v", r)
+	}
+	if r := all(dir, nil, VerifyOptions{}); !r.OK() || len(r.Logs) != 2 || !r.Logs[0].KeyFromLog || !r.Logs[1].KeyFromLog {
+		t.Errorf("%+v", r)
+	}
+	if r := all(dir, nil, VerifyOptions{Generation: "9"}); !r.OK() || len(r.Logs) != 1 || r.Logs[0].Origin != first.Origin() {
+		t.Errorf("%+v", r)
+	}
+	for want, bad := range map[string]func() error{
+		"there is no generation 11": func() error {
+			_, err := VerifyAll(dir, nil, VerifyOptions{Generation: "11"})
+			return err
+		},
+		"the log of example.net/evidence/test/1 is not in ": func() error {
+			other := memDir(t)
+			l := open(t, other)
+			mustClose(t, l)
+			_, err := VerifyAll(dir, []string{l.VerifierKey()}, VerifyOptions{})
+			return err
+		},
+		"it is one line of the form": func() error {
+			_, err := VerifyAll(dir, []string{"nonsense"}, VerifyOptions{})
+			return err
+		},
+	} {
+		if err := bad(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+
+	// The earlier log is rolled back to before what the later one says of it.
+	short := copyDir(t, dir)
+	history := read(t, short, "log/9/checkpoints.log")
+	n, _ := cutCheckpoint(history)
+	write(t, short, "log/9/checkpoints.log", history[:n])
+	write(t, short, "log/9/checkpoint", history[:n-1])
+	seg := read(t, short, "log/9/seg/"+nameOfSegment(0))
+	write(t, short, "log/9/seg/"+nameOfSegment(0), seg[:offsets(seg)[1]])
+	if err := os.Remove(filepath.Join(short, "log/9/seg", nameOfSegment(6))); err != nil {
+		t.Fatal(err)
+	}
+	if r := all(short, nil, VerifyOptions{}); r.OK() || !slices.ContainsFunc(r.Logs[0].Findings, func(f Finding) bool {
+		return f.Verdict == Missing && strings.Contains(f.String(), "records are signed, ")
+	}) {
+		t.Errorf("rolled back: %v", r.Logs[0].Findings)
+	}
+	// It is gone.
+	gone := copyDir(t, dir)
+	if err := os.RemoveAll(filepath.Join(gone, "log/9")); err != nil {
+		t.Fatal(err)
+	}
+	if r := all(gone, nil, VerifyOptions{}); r.OK() || !named(r.Findings, Missing, 0, "log/10", "the log begins after example.net/evidence/test/9, which is not here") {
+		t.Errorf("gone: %+v", r)
+	}
+	// Its beginning is not readable, and no key is given.
+	cut := copyDir(t, dir)
+	write(t, cut, "log/9/seg/"+nameOfSegment(0), nil)
+	if r := all(cut, nil, VerifyOptions{}); r.OK() || !named(r.Findings, Altered, -1, "log/9", "nobody knows its key") {
+		t.Errorf("cut: %+v", r)
+	}
+	if r := all(cut, []string{first.VerifierKey()}, VerifyOptions{}); r.OK() || !slices.ContainsFunc(r.Logs, func(l *Report) bool {
+		return named(l.Findings, Missing, 0, "log/9/seg/"+nameOfSegment(6), "the next frame begins with record 6")
+	}) {
+		t.Errorf("cut, with its key: %+v", r)
+	}
+	// A later one was begun, and died at once.
+	if err := os.MkdirAll(filepath.Join(dir, "log/11/seg"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if r := all(dir, nil, VerifyOptions{}); !r.OK() || len(r.Logs) != 2 || !named(r.Findings, Unfinished, -1, "log/11", "a log was to begin here, and has no record") {
+		t.Errorf("begun: %+v", r)
+	}
+}
+
+// How far a verification is can be followed.
+func TestVerifyProgress(t *testing.T) {
+	x := live(t, memDir(t))
+	var last [3]int64
+	r, err := Verify(x.dir, VerifyOptions{Progress: func(records, read, total int64) {
+		if records < last[0] || read < last[1] || read > total {
+			t.Errorf("after %v came %d %d %d", last, records, read, total)
+		}
+		last = [3]int64{records, read, total}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last[0] != r.Records || last[1] != last[2] || last[2] <= r.Bytes {
+		t.Errorf("%v of %d records, %d bytes in segments", last, r.Records, r.Bytes)
+	}
+}
