@@ -45,6 +45,8 @@ func TestConfigThatIsWrong(t *testing.T) {
 		// A sender that reads deferred pushes as cleared ones would send them.
 		{"one topic for two", func(c *sinks.Config) { c.Cleared, c.Deferred = "pushes", "pushes" }, []string{
 			"deferred: the same topic as cleared; who reads one would take messages of the other for his own, so give each its own"}},
+		{"heads beside verdicts", func(c *sinks.Config) { c.Checkpoints = c.Review }, []string{
+			"checkpoints: the same topic as review; who reads one would take messages of the other for his own, so give each its own"}},
 		{"small", func(c *sinks.Config) { c.MaxMessageBytes = 9_999 }, []string{
 			"max_message_bytes: 9999; use 10000 up to 67108864, at most the topics' max.message.bytes"}},
 		{"delivery", func(c *sinks.Config) { c.Delivery = "at-most-once" }, []string{

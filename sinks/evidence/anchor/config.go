@@ -112,14 +112,14 @@ func isBase(s string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
 }
 
-// verifierOf returns the verifier of a log's key, which must have the log's name.
-func verifierOf(origin, vkey string) (note.Verifier, error) {
+// checkKey reports what is wrong with a log's key, which must have the log's name.
+func checkKey(origin, vkey string) error {
 	v, err := note.NewVerifier(strings.TrimSpace(vkey))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if v.Name() != origin {
-		return nil, fmt.Errorf("the key is of %s", v.Name())
+		return fmt.Errorf("the key is of %s", v.Name())
 	}
-	return v, nil
+	return nil
 }

@@ -161,16 +161,16 @@ type instance struct {
 	end       func()
 }
 
-// start starts one as a daemon does.
-func (e *env) start(name string, change func(*evidence.Options, *PublisherOptions, *WatcherOptions)) *instance {
+// start starts the instance a as a daemon does.
+func (e *env) start(change func(*evidence.Options, *PublisherOptions, *WatcherOptions)) *instance {
 	e.t.Helper()
-	topic, err := ReadTopic(e.t.Context(), e.client, topicName, origin(name))
+	topic, err := ReadTopic(e.t.Context(), e.client, topicName, origin("a"))
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	i := &instance{registry: prometheus.NewRegistry(), ended: make(chan error, 2)}
 	logger := slog.New(slog.DiscardHandler)
-	eo := evidence.Options{Origin: origin(name), Published: topic.Own()}
+	eo := evidence.Options{Origin: origin("a"), Published: topic.Own()}
 	po := PublisherOptions{Client: e.client, Topic: topicName, Logger: logger}
 	wo := WatcherOptions{Topic: topic, Logger: logger, Poll: 5 * time.Millisecond}
 	if change != nil {

@@ -8,7 +8,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // names a certificate in older tokens, and proves nothing by itself
+	"crypto/sha1" // names a certificate in older tokens, and proves nothing by itself
 	"crypto/sha256"
 	_ "crypto/sha512" // tokens may be signed with it
 	"crypto/x509"
@@ -372,7 +372,7 @@ func (s *signerInfo) check(cert *x509.Certificate, content []byte) error {
 			isContent = parse(a.Values.Bytes, &d) == nil && bytes.Equal(d, digest(hash, content))
 		case a.Type.Equal(oidSigningCert):
 			var c signingCertificateV1
-			sum := sha1.Sum(cert.Raw) //nolint:gosec // see the import
+			sum := sha1.Sum(cert.Raw)
 			isCert = isCert || parse(a.Values.Bytes, &c) == nil && len(c.Certificates) > 0 && bytes.Equal(c.Certificates[0].Hash, sum[:])
 		case a.Type.Equal(oidSigningV2):
 			var c signingCertificateV2

@@ -168,7 +168,7 @@ func (w *Watcher) other(ctx context.Context, p *published) error {
 	again := known != nil && known.partition == p.partition && p.offset <= known.offset // brokers have lost or repeat something
 	switch {
 	case known == nil:
-		_, err := verifierOf(origin, p.vkey)
+		err := checkKey(origin, p.vkey)
 		if err == nil {
 			_, err = evidence.ParseCheckpoint(p.checkpoint, p.vkey)
 		}
@@ -185,7 +185,7 @@ func (w *Watcher) other(ctx context.Context, p *published) error {
 	}
 	if _, err := evidence.ParseCheckpoint(p.checkpoint, known.vkey); err != nil {
 		// Signed by the key beside it, it is another log of that name. Else anybody may have written it.
-		if _, err := verifierOf(origin, p.vkey); err == nil && p.vkey != known.vkey {
+		if checkKey(origin, p.vkey) == nil && p.vkey != known.vkey {
 			if _, err := evidence.ParseCheckpoint(p.checkpoint, p.vkey); err == nil {
 				return w.alarm(ctx, OtherKey, known, &known.published, p)
 			}

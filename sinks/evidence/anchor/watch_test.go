@@ -40,7 +40,7 @@ func copyDir(t *testing.T, from string) string {
 // check it; what was signed last, at the end of the process, too.
 func TestHeadsArePublished(t *testing.T) {
 	e := newEnv(t)
-	a := e.start("a", nil)
+	a := e.start(nil)
 	a.grow(t, 3)
 	want := a.Checkpoint()
 	eventually(t, "the head on the topic", func() bool { last, _ := e.published(origin("a")); return string(last) == string(want) })
@@ -57,7 +57,7 @@ func TestHeadsArePublished(t *testing.T) {
 	if _, err := evidence.ParseCheckpoint(last, a.VerifierKey()); err != nil {
 		t.Error(err)
 	}
-	b := e.start("a", func(o *evidence.Options, _ *PublisherOptions, _ *WatcherOptions) { o.Dir = a.dir })
+	b := e.start(func(o *evidence.Options, _ *PublisherOptions, _ *WatcherOptions) { o.Dir = a.dir })
 	b.grow(t, 1)
 	b.end()
 }
@@ -91,7 +91,7 @@ func (e *env) away() (back func()) {
 func TestATopicThatIsAwayHoldsUpNothing(t *testing.T) {
 	e := newEnv(t)
 	back := e.away()
-	a := e.start("a", nil)
+	a := e.start(nil)
 	a.grow(t, 5)
 	eventually(t, "the wait to show", func() bool { return a.metric("weir_evidence_unpublished_seconds") > 0 })
 	if err := a.Err(); err != nil {
@@ -115,7 +115,7 @@ func TestUnpublishedForTooLong(t *testing.T) {
 	e.away()
 	began := time.Now()
 	var late atomic.Bool
-	a := e.start("a", func(_ *evidence.Options, o *PublisherOptions, _ *WatcherOptions) {
+	a := e.start(func(_ *evidence.Options, o *PublisherOptions, _ *WatcherOptions) {
 		o.Limit = time.Hour
 		o.Now = func() time.Time {
 			if late.Load() {
@@ -153,7 +153,7 @@ func (i *instance) refused(t *testing.T, want string) {
 // new generation it does, and its first record names what is lost.
 func TestARestoredLogDoesNotStart(t *testing.T) {
 	e := newEnv(t)
-	a := e.start("a", nil)
+	a := e.start(nil)
 	a.grow(t, 3)
 	image := copyDir(t, a.dir)
 	a.grow(t, 3)
@@ -214,11 +214,11 @@ func TestARestoredLogDoesNotStart(t *testing.T) {
 // other out and both end.
 func TestAClonedDiskIsFoundWhileRunning(t *testing.T) {
 	e := newEnv(t)
-	a := e.start("a", nil)
+	a := e.start(nil)
 	a.grow(t, 3)
 	eventually(t, "the head on the topic", func() bool { _, n := e.published(origin("a")); return n > 0 })
 	image := copyDir(t, a.dir)
-	b := e.start("a", func(o *evidence.Options, _ *PublisherOptions, _ *WatcherOptions) { o.Dir, o.Published = image, nil })
+	b := e.start(func(o *evidence.Options, _ *PublisherOptions, _ *WatcherOptions) { o.Dir, o.Published = image, nil })
 	b.grow(t, 1)
 	a.refused(t, "FORK: topic heads, partition 0, offset")
 	a.end()
@@ -239,7 +239,7 @@ func TestAClonedDiskIsFoundWhileRunning(t *testing.T) {
 // head at all, and an earlier head of our own, end nothing.
 func TestWhatStandsUnderOurName(t *testing.T) {
 	e := newEnv(t)
-	a := e.start("a", nil)
+	a := e.start(nil)
 	a.grow(t, 1)
 	early := a.Checkpoint()
 	for range maxSent + 2 { // more than are remembered
@@ -281,7 +281,7 @@ func TestInstancesAnchorEachOther(t *testing.T) {
 		mux.ServeHTTP(w, r)
 	}))
 	defer server.Close()
-	a := e.start("a", func(_ *evidence.Options, _ *PublisherOptions, o *WatcherOptions) {
+	a := e.start(func(_ *evidence.Options, _ *PublisherOptions, o *WatcherOptions) {
 		o.Every, o.Proofs = 5*time.Millisecond, []string{server.URL, "http://127.0.0.1:1"}
 	})
 	anchors := func() (list []Head) {
@@ -384,7 +384,7 @@ func TestAnotherLogIsNotToBeBelieved(t *testing.T) {
 			b := open(t, evidence.Options{Origin: origin("b")})
 			b.grow(t, 2)
 			e.publish(b.Log)
-			a := e.start("a", nil)
+			a := e.start(nil)
 			other := tt.do(e, b)
 			eventually(t, "the alarm", func() bool { return a.metric("weir_evidence_peer_alarms_total") > 0 })
 			e.put(origin("b"), []byte(other), vkeyOf(t, e, other, b))
@@ -446,7 +446,7 @@ func TestAProofThatDoesNotHold(t *testing.T) {
 	Serve(mux, c.Log)
 	server := httptest.NewServer(mux)
 	defer server.Close()
-	a := e.start("a", func(_ *evidence.Options, _ *PublisherOptions, o *WatcherOptions) {
+	a := e.start(func(_ *evidence.Options, _ *PublisherOptions, o *WatcherOptions) {
 		o.Every, o.Proofs = 5*time.Millisecond, []string{server.URL}
 	})
 	eventually(t, "the first head", func() bool { return a.metric("weir_evidence_peers") == 1 })
@@ -469,7 +469,7 @@ func TestAHeadThatNobodySigned(t *testing.T) {
 	e.put(origin("b"), b.Checkpoint(), c.VerifierKey())
 	e.publish(b.Log)
 	forged := strings.Replace(string(b.Checkpoint()), "\n3\n", "\n1\n", 1)
-	a := e.start("a", nil)
+	a := e.start(nil)
 	eventually(t, "the log to be known", func() bool { return a.metric("weir_evidence_peers") == 1 })
 	before := a.metric("weir_evidence_heads_bad_messages_total")
 	e.put(origin("b"), []byte(forged), b.VerifierKey())
