@@ -1,9 +1,16 @@
 package app_test
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -139,6 +146,42 @@ func TestARestoredInstanceDoesNotStart(t *testing.T) {
 		}
 	}
 	f.stop("a")
+}
+
+// A witness is asked before anything is appended: what it has seen of the log may be more than there is. What a
+// time-stamp needs is looked at, too.
+func TestAWitnessIsAskedAtTheStart(t *testing.T) {
+	f := newFleet(t)
+	f.publishFirst(f.signed(pack("一号测试词")))
+	public, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "witness.example"
+	key := append([]byte{4}, public...) // C2SP tlog-cosignature
+	hash := sha256.Sum256(append([]byte(name+"\n"), key...))
+	witness := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/x.tlog.size")
+		w.WriteHeader(http.StatusConflict)
+		_, _ = io.WriteString(w, "1000\n")
+	}))
+	defer witness.Close()
+	output := fmt.Sprintf("output: {review: %[1]s.review, deadletter: %[1]s.dead}\n", f.tag)
+	f.extra = output + fmt.Sprintf("anchors: {witness: {url: %q, verifier_key: %q}}", witness.URL, fmt.Sprintf("%s+%x+%s", name, hash[:4], base64.StdEncoding.EncodeToString(key)))
+	err = f.tryStart("a")
+	if !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), "ROLLED BACK: the witness witness.example has signed a head of 1000 records of this log, 1 are signed here") {
+		t.Errorf("ended with %v", err)
+	}
+	if n := f.size(filepath.Join(f.dir, "evidence-a"), "1"); n != 1 {
+		t.Errorf("%d records, want the first only", n)
+	}
+	witness.Close()
+	f.start("a") // a witness that is away holds up nothing
+	f.stop("a")
+	f.extra = output + "anchors: {timestamp: {url: 'http://127.0.0.1:1', ca_file: nowhere.pem}}"
+	if err := f.tryStart("a"); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "anchors.timestamp.ca_file: ") {
+		t.Errorf("without certificates: %v", err)
+	}
 }
 
 // eventually waits for something that has no channel to wait on.
