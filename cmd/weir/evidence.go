@@ -28,7 +28,7 @@ type verifyCmd struct {
 	Generation string   `help:"Check this log only, not all that are in the directory." placeholder:"NAME"`
 	Keys       bool     `help:"Open the bodies with the keys in the directory and check each against the commitment in its record. Without it encrypted bodies are checked by the SHA-256 of their files."`
 	MasterKey  string   `help:"The file of the master key that opens the keys; by default master.key beside them. Implies --keys." placeholder:"FILE" type:"path"`
-	Peer       []string `help:"Evidence directories of other instances: what they judged is no hole here." placeholder:"DIR" type:"existingdir"`
+	Peer       []string `help:"Evidence directories of other instances: what they judged is no hole here, and the log must agree with the heads of it that they have put on record." placeholder:"DIR" type:"existingdir"`
 	JSON       bool     `name:"json" help:"Write the report as JSON."`
 }
 
