@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 )
 
 // The index of a sealed segment says where its records and their bodies are, and
@@ -30,8 +29,13 @@ import (
 //	28  terms     4
 //	32  places    8 for each record, in order: offset of its entry in the segment 4,
 //	              offset of its entry in the body file 4, or 0 if it was not moved
-//	    ids       12 for each record, sorted: first 8 bytes of the record id, record 4
-//	    terms     12 each, sorted: term 8, record 4
+//	    ids       a list with one posting for each record: first 8 bytes of its id, record 4
+//	    terms     a list: term 8, record 4
+//
+// A list is its postings, 12 bytes each, sorted, and before them a table: for each
+// value of the first bits of a key, 4 bytes with the number of postings up to and
+// including those whose keys begin so. Of a list of n postings these are as many bits
+// as n / 128 has, rounded down, which is none for fewer than 128.
 //
 // A record is its index minus first. Which body file has it follows from the
 // class and the day in its leaf.
@@ -85,26 +89,54 @@ func (w *indexWriter) bytes(size int64) []byte {
 	sortPostings(w.ids)
 	sortPostings(w.terms)
 	w.terms = slices.Compact(w.terms)
-	b := make([]byte, indexHeader, indexHeader+len(w.places)+postingSize*(len(w.ids)+len(w.terms)))
+	b := make([]byte, indexHeader, indexHeader+int64(len(w.places))+listSize(int64(len(w.ids)))+listSize(int64(len(w.terms))))
 	copy(b, indexMagic)
 	binary.BigEndian.PutUint64(b[8:], uint64(w.first))
 	binary.BigEndian.PutUint64(b[16:], uint64(size))
 	binary.BigEndian.PutUint32(b[24:], uint32(len(w.ids)))
-	binary.BigEndian.PutUint32(b[28:], uint32(len(w.terms)))
 	b = append(b, w.places...)
-	for _, list := range [][]posting{w.ids, w.terms} {
-		for _, p := range list {
-			b = binary.BigEndian.AppendUint64(b, p.key)
-			b = binary.BigEndian.AppendUint32(b, p.record)
-		}
-	}
-	sealIndex(b)
+	b = appendList(b, w.ids)
+	return finishIndex(b, w.terms)
+}
+
+// finishIndex appends the terms to an index that has all before them.
+func finishIndex(b []byte, terms []posting) []byte {
+	b = appendList(b, terms)
+	binary.BigEndian.PutUint32(b[28:], uint32(len(terms)))
+	binary.BigEndian.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli()))
 	return b
 }
 
-// sealIndex sets the checksum.
-func sealIndex(b []byte) {
-	binary.BigEndian.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli()))
+// tableBits is by how many bits of a key the table of a list of n postings leads
+// to it: so many that some 64 to 128 postings are left to be searched.
+func tableBits(n int64) int { return bits.Len64(uint64(n) / 128) }
+
+// tableSize is the size of that table, in bytes.
+func tableSize(n int64) int64 {
+	if k := tableBits(n); k > 0 {
+		return 4 << k
+	}
+	return 0
+}
+
+func listSize(n int64) int64 { return tableSize(n) + n*postingSize }
+
+// appendList appends postings that are sorted.
+func appendList(b []byte, list []posting) []byte {
+	if k := tableBits(int64(len(list))); k > 0 {
+		at := 0
+		for prefix := range uint64(1) << k {
+			for at < len(list) && list[at].key>>(64-k) <= prefix {
+				at++
+			}
+			b = binary.BigEndian.AppendUint32(b, uint32(at))
+		}
+	}
+	for _, p := range list {
+		b = binary.BigEndian.AppendUint64(b, p.key)
+		b = binary.BigEndian.AppendUint32(b, p.record)
+	}
+	return b
 }
 
 // writeIndex makes the index durable. If the process dies in it, there is an old
@@ -132,6 +164,8 @@ type index struct {
 	first          int64
 	size           int64 // of the stripped segment
 	records, terms int64
+
+	idTable, termTable []byte // read when they are first needed
 }
 
 // openIndex opens an index and checks that it is as long as it says; its checksum
@@ -157,8 +191,8 @@ func openIndex(dir, generation string, first int64) (*index, error) {
 		switch {
 		case string(head[:4]) != indexMagic || int64(binary.BigEndian.Uint64(head[8:])) != first:
 			err = x.damage("it is not the index of the segment of record %d", first)
-		case fi.Size() != x.termsAt()+x.terms*postingSize:
-			err = x.damage("it has %d bytes, not %d", fi.Size(), x.termsAt()+x.terms*postingSize)
+		case fi.Size() != x.length():
+			err = x.damage("it has %d bytes, not %d", fi.Size(), x.length())
 		}
 	}
 	if err != nil {
@@ -174,7 +208,8 @@ func (x *index) damage(format string, args ...any) error {
 func (x *index) close() { x.f.Close() } //nolint:errcheck // only read
 
 func (x *index) idsAt() int64   { return indexHeader + x.records*placeSize }
-func (x *index) termsAt() int64 { return x.idsAt() + x.records*postingSize }
+func (x *index) termsAt() int64 { return x.idsAt() + listSize(x.records) }
+func (x *index) length() int64  { return x.termsAt() + listSize(x.terms) }
 
 // check reads all of the index and compares its checksum.
 func (x *index) check() error {
@@ -189,7 +224,7 @@ func (x *index) check() error {
 }
 
 func (x *index) read() ([]byte, error) {
-	b := make([]byte, x.termsAt()+x.terms*postingSize)
+	b := make([]byte, x.length())
 	_, err := x.f.ReadAt(b, 0)
 	return b, err
 }
@@ -207,84 +242,88 @@ func (x *index) place(record int64) (entry, body int64, err error) {
 	return int64(binary.BigEndian.Uint32(b[:])), int64(binary.BigEndian.Uint32(b[4:])), nil
 }
 
-// searchWindow is how many postings one read of a search takes. Keys are hashes,
-// evenly spread, so the place of one can be guessed; of a segment's 500,000 terms
-// the guess is off by some hundreds.
-const searchWindow = 1024
+// searchWindow is how many postings one read of a search takes.
+const searchWindow = 256
 
-// find returns the records that have the key, in order, from the n postings at off.
-func (x *index) find(off, n int64, key uint64) ([]uint32, error) {
-	var found []uint32
-	buf := make([]byte, searchWindow*postingSize)
-	// The first posting that is not less than key is in [lo, hi].
-	lo, hi := int64(0), n
-	guess, _ := bits.Mul64(key, uint64(n))
-	from := max(0, min(int64(guess)-searchWindow/2, n-searchWindow))
-	for lo < hi {
-		b := buf[:min(searchWindow, n-from)*postingSize]
-		if _, err := x.f.ReadAt(b, off+from*postingSize); err != nil {
-			return nil, err
+// find returns the records that have the key, in order, from the list of n
+// postings at off.
+func (x *index) find(off, n int64, table *[]byte, key uint64) ([]uint32, error) {
+	lo, hi := int64(0), n // the first posting that is not less than key is in [lo, hi]
+	if k := tableBits(n); k > 0 {
+		if *table == nil {
+			b := make([]byte, tableSize(n))
+			if _, err := x.f.ReadAt(b, off); err != nil {
+				return nil, err
+			}
+			*table = b
 		}
-		count := int64(len(b)) / postingSize
-		first, last := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[len(b)-postingSize:])
-		switch {
-		case first >= key && from > lo:
-			hi = from
-		case last < key:
-			lo = from + count
-		default:
-			at := sort.Search(int(count), func(i int) bool { return binary.BigEndian.Uint64(b[i*postingSize:]) >= key })
-			lo = from + int64(at)
-			hi = lo
+		prefix := key >> (64 - k)
+		hi = int64(binary.BigEndian.Uint32((*table)[4*prefix:]))
+		if prefix > 0 {
+			lo = int64(binary.BigEndian.Uint32((*table)[4*(prefix-1):]))
 		}
-		if hi-lo <= searchWindow {
-			from = lo
-		} else {
-			from = lo + (hi-lo-searchWindow)/2
+		if lo > hi || hi > n {
+			return nil, x.damage("its table leads nowhere")
 		}
 	}
-	for ; lo < n; lo += searchWindow {
-		b := buf[:min(searchWindow, n-lo)*postingSize]
+	off += tableSize(n)
+	var buf [searchWindow * postingSize]byte
+	for hi-lo > searchWindow {
+		mid := lo + (hi-lo)/2
+		if _, err := x.f.ReadAt(buf[:8], off+mid*postingSize); err != nil {
+			return nil, err
+		}
+		if binary.BigEndian.Uint64(buf[:]) < key {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	var found []uint32
+	for end := min(n, hi+1); lo < n; end = n { // most often one posting of another key is seen within the table's reach
+		b := buf[:min(searchWindow, end-lo)*postingSize]
 		if _, err := x.f.ReadAt(b, off+lo*postingSize); err != nil {
 			return nil, err
 		}
+		lo += int64(len(b)) / postingSize
 		for ; len(b) > 0; b = b[postingSize:] {
-			if binary.BigEndian.Uint64(b) != key {
+			switch at := binary.BigEndian.Uint64(b); {
+			case at > key:
 				return found, nil
+			case at == key:
+				found = append(found, binary.BigEndian.Uint32(b[8:]))
 			}
-			found = append(found, binary.BigEndian.Uint32(b[8:]))
 		}
 	}
 	return found, nil
 }
 
 // byTerm returns the records that have a term.
-func (x *index) byTerm(term uint64) ([]uint32, error) { return x.find(x.termsAt(), x.terms, term) }
+func (x *index) byTerm(term uint64) ([]uint32, error) {
+	return x.find(x.termsAt(), x.terms, &x.termTable, term)
+}
 
 // byID returns the records whose id may be this one: eight bytes of it are the same.
 func (x *index) byID(id ID) ([]uint32, error) {
-	return x.find(x.idsAt(), x.records, binary.BigEndian.Uint64(id[:]))
+	return x.find(x.idsAt(), x.records, &x.idTable, binary.BigEndian.Uint64(id[:]))
 }
 
 // without returns the index without the terms of the records, which are numbered
 // within the segment, and whether there were any.
-func (x *index) without(records map[uint32]bool) (b []byte, any bool, err error) {
+func (x *index) without(records map[uint32]bool) (b []byte, changed bool, err error) {
 	if b, err = x.read(); err != nil {
 		return nil, false, err
 	}
 	if binary.BigEndian.Uint32(b[4:]) != crc32.Checksum(b[8:], castagnoli()) {
 		return nil, false, x.damage("its checksum does not match")
 	}
-	kept := b[x.termsAt():x.termsAt()]
-	for t := b[x.termsAt():]; len(t) > 0; t = t[postingSize:] {
-		if records[binary.BigEndian.Uint32(t[8:])] {
-			any = true
-			continue
+	var kept []posting
+	for t := b[x.termsAt()+tableSize(x.terms):]; len(t) > 0; t = t[postingSize:] {
+		if p := (posting{binary.BigEndian.Uint64(t), binary.BigEndian.Uint32(t[8:])}); records[p.record] {
+			changed = true
+		} else {
+			kept = append(kept, p)
 		}
-		kept = append(kept, t[:postingSize]...)
 	}
-	binary.BigEndian.PutUint32(b[28:], uint32(len(kept)/postingSize))
-	b = b[:x.termsAt()+int64(len(kept))]
-	sealIndex(b)
-	return b, any, nil
+	return finishIndex(b[:x.termsAt()], kept), changed, nil
 }

@@ -55,8 +55,8 @@ func (l *Log) forgetIn(first int64, records map[uint32]bool) error {
 		return err
 	}
 	defer x.close()
-	b, any, err := x.without(records)
-	if err != nil || !any {
+	b, changed, err := x.without(records)
+	if err != nil || !changed {
 		return err
 	}
 	return writeIndex(l.calls, l.o.Dir, l.generation, first, b)
