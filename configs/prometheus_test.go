@@ -71,7 +71,7 @@ func TestAlerts(t *testing.T) {
 }
 
 // alertTopics are what there are alerts on, and how many at least.
-var alertTopics = map[string]int{"push": 15, "evidence": 6}
+var alertTopics = map[string]int{"push": 15, "evidence": 6, "evidence-files": 4}
 
 func checkAlerts(t *testing.T, topic string, least int) {
 	var file alertFile

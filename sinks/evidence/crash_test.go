@@ -610,6 +610,7 @@ func (p *promises) keepsSealed(t *testing.T, dir string) {
 			t.Errorf("record %s was acknowledged with the body %q and has %q", id, want.Body, got)
 		}
 	}
+	verifyOK(t, dir)
 	sealed := make(map[string]string)
 	for _, s := range seals(t, dir) {
 		if other, ok := sealed[s.Segment]; ok && other != s.SHA256 {

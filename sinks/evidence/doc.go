@@ -8,12 +8,14 @@
 // the C2SP formats. Bodies stand outside the tree, so that later they can be
 // encrypted or destroyed one by one while the tree stays whole.
 //
-// [Open] recovers a log, [Log.Append] makes records durable, [Log.Run] signs.
-// [Verify] checks a directory without the daemon, [Walk] reads it. FORMAT.md
-// beside this file describes every byte, for who wants to check it without us.
+// [Open] recovers a log, [Log.Append] makes records durable, [Log.Run] signs, and
+// seals full segments: bodies go to files by class and day, which can be unlinked,
+// and an index, while the leaves stay. [Verify] checks a directory without the
+// daemon, [Walk] reads it, [Bodies] looks single records up. FORMAT.md beside this
+// file describes every byte, for who wants to check it without us.
 //
-// What it is not: a database. There is no look-up and no index here, and one
-// directory has exactly one writer.
+// What it is not: a database. Records are found by id and by the terms they were
+// given, in order, and by nothing else; and one directory has exactly one writer.
 //
 // The one thing to know: when Append returns nil the records are on the disk;
 // when anything about writing fails, the log refuses everything until it is

@@ -252,4 +252,6 @@ func TestLookUpWithKeys(t *testing.T) {
 	if found := termIndices(t, b, ring.Term("content", "category", "gambling")); len(found) != 50 {
 		t.Errorf("%d records of the category", len(found))
 	}
+	mustClose(t, l)
+	verifyOK(t, dir)
 }

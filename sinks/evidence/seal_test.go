@@ -147,6 +147,7 @@ func TestSeal(t *testing.T) {
 		t.Error("the metrics know of no seal")
 	}
 	mustClose(t, l)
+	verifyOK(t, dir)
 
 	after := bodiesOf(t, dir)
 	for id, b := range before {
