@@ -201,7 +201,7 @@ func FuzzCheckpoints(f *testing.F) {
 
 // What is stored is taken apart where it says, and never beyond its end.
 func TestSplitStored(t *testing.T) {
-	var clear, sealed leaf
+	var plain, sealed leaf
 	sealed[3] = flagEncrypted
 	handle, terms, rest := strings.Repeat("h", handleSize), "term one"+"term two", strings.Repeat("r", 40)
 	raw := []byte(handle + "\x02" + terms + rest)
@@ -222,10 +222,10 @@ func TestSplitStored(t *testing.T) {
 		t.Error("half a handle was taken")
 	}
 	for _, split := range []func(*leaf, []byte) (parts, bool){splitStored, splitMoved} {
-		if p, ok := split(&clear, []byte(rest)); !ok || p.handle != nil || p.terms != nil || string(p.rest) != rest {
+		if p, ok := split(&plain, []byte(rest)); !ok || p.handle != nil || p.terms != nil || string(p.rest) != rest {
 			t.Errorf("%q %v", p, ok)
 		}
-		if _, ok := split(&clear, raw[:saltSize-1]); ok {
+		if _, ok := split(&plain, raw[:saltSize-1]); ok {
 			t.Error("half a salt was taken")
 		}
 	}

@@ -184,6 +184,9 @@ type sealing struct {
 //     the segment.
 //  4. The stripped segment takes the place of the whole one, and the directory is
 //     synced. If it dies in between, one or the other is found: again the same.
+//
+// Clause: rn-store
+// Records are stored by class: the bodies of each retention class and day have files of their own.
 func (l *Log) seal(ctx context.Context, u *unsealed) error {
 	s := &sealing{l: l, u: u, writers: make(map[string]*bodyWriter), index: indexWriter{first: u.seg.first}}
 	defer s.abandon()

@@ -134,6 +134,8 @@ func files(t testing.TB, dir string) (names []string) {
 
 // Sealing moves bodies to files by class and day, says so in a record, and leaves
 // every record and the tree as they were.
+//
+// Clause: rn-store
 func TestSeal(t *testing.T) {
 	dir := t.TempDir()
 	l := sealable(t, dir, noSync())
