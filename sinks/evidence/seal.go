@@ -75,7 +75,7 @@ func (l *Log) sealLoop(ctx context.Context) {
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
-		if err := l.sealFull(ctx, l.overdue()); err != nil && ctx.Err() == nil && !errors.Is(err, ErrBroken) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrFull) {
+		if err := l.sealFull(ctx, l.overdue(), true); err != nil && ctx.Err() == nil && !errors.Is(err, ErrBroken) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrFull) {
 			l.m.sealErrors.Inc()
 			l.log.Error("sealing a segment of the evidence log failed; it is tried again", "err", err)
 		}
@@ -97,7 +97,7 @@ func (l *Log) Seal(ctx context.Context) error {
 	l.stateMu.Lock()
 	moves := l.movable != 0
 	l.stateMu.Unlock()
-	if err := l.sealFull(ctx, moves); err != nil {
+	if err := l.sealFull(ctx, moves, false); err != nil {
 		return fmt.Errorf("seal evidence: %w", err)
 	}
 	return nil
@@ -113,7 +113,8 @@ func (l *Log) overdue() bool {
 }
 
 // sealFull seals the full segments, after ending the active one if end is set.
-func (l *Log) sealFull(ctx context.Context, end bool) error {
+// gently leaves time to others.
+func (l *Log) sealFull(ctx context.Context, end, gently bool) error {
 	l.sealMu.Lock()
 	defer l.sealMu.Unlock()
 	if l.scarce.Load() {
@@ -132,7 +133,7 @@ func (l *Log) sealFull(ctx context.Context, end bool) error {
 			return failed
 		}
 		started := time.Now()
-		err := l.seal(ctx, u)
+		err := l.seal(ctx, u, gently)
 		var d *damage
 		switch {
 		case errors.As(err, &d):
@@ -168,6 +169,35 @@ type sealing struct {
 	raw     int64 // size of the segment
 	size    int64 // and of the stripped one
 	body    SealBody
+
+	gently bool
+	rested time.Time
+}
+
+// restless is how many segments may wait while sealing takes its time.
+const restless = 4
+
+// rest stops when ctx ends, and now and then sleeps as long as it has worked since:
+// nobody waits for a seal, and whoever appends has a core sooner. Where it cannot
+// keep up so, it does not rest.
+func (s *sealing) rest(ctx context.Context) error {
+	worked := time.Since(s.rested)
+	if !s.gently || worked < 5*time.Millisecond {
+		return ctx.Err()
+	}
+	s.l.stateMu.Lock()
+	waiting := len(s.l.unsealed)
+	s.l.stateMu.Unlock()
+	if waiting <= restless {
+		t := time.NewTimer(worked)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+	}
+	s.rested = time.Now()
+	return ctx.Err()
 }
 
 // seal moves the bodies out of a segment. Each step leaves something a reader can
@@ -187,8 +217,8 @@ type sealing struct {
 //
 // Clause: rn-store
 // Records are stored by class: the bodies of each retention class and day have files of their own.
-func (l *Log) seal(ctx context.Context, u *unsealed) error {
-	s := &sealing{l: l, u: u, writers: make(map[string]*bodyWriter), index: indexWriter{first: u.seg.first}}
+func (l *Log) seal(ctx context.Context, u *unsealed, gently bool) error {
+	s := &sealing{l: l, u: u, writers: make(map[string]*bodyWriter), index: indexWriter{first: u.seg.first}, gently: gently, rested: time.Now()}
 	defer s.abandon()
 	err := s.split(ctx)
 	if err == nil {
@@ -291,7 +321,7 @@ func (s *sealing) split(ctx context.Context) error {
 	forgotten := make(map[string]bool)
 	index := seg.first
 	err = walkSegment(seg, false, func(_ *segment, f *frame) error {
-		if err := ctx.Err(); err != nil {
+		if err := s.rest(ctx); err != nil {
 			return err
 		}
 		if f.first != index {
@@ -433,7 +463,7 @@ func (s *sealing) reread(ctx context.Context) error {
 	defer moved.close()
 	index := u.seg.first
 	err := walkSegment(&stripped, false, func(_ *segment, f *frame) error {
-		if err := ctx.Err(); err != nil {
+		if err := s.rest(ctx); err != nil {
 			return err
 		}
 		var err error
@@ -662,7 +692,7 @@ func (l *Log) finishSeals() error {
 		return err
 	}
 	for _, u := range l.halfSealed {
-		if err := l.seal(context.Background(), u); err != nil {
+		if err := l.seal(context.Background(), u, false); err != nil {
 			return fmt.Errorf("finish sealing %s: %w", u.seg.name, err)
 		}
 		l.log.Info("finished sealing a segment of the evidence log", "file", u.seg.name)
