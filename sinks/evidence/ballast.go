@@ -45,8 +45,11 @@ func (l *Log) watchDisk() error {
 		l.setScarce(false, free)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
+	case free < l.highWater() && err == nil:
+		l.setScarce(false, free) // one of another size will do until there is room
 	case free < l.highWater():
-		l.setScarce(err != nil, free) // one of another size will do until there is room
+		l.setScarce(true, free)
+		return l.releaseBallast() // a crash may have left half a one, which is room
 	default:
 		if err := l.makeBallast(path); err != nil {
 			return err

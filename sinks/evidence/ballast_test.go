@@ -93,6 +93,21 @@ func TestBallast(t *testing.T) {
 		}
 		mustClose(t, l)
 
+		// A crash left half a ballast, and what it takes is what is missing.
+		remove(t, dir, ballastFile)
+		write(t, dir, ballastFile+temporaryExt, []byte("half"))
+		free.Store(1 << 19)
+		if l, err = Open(Options{Dir: dir, Origin: testOrigin, BallastBytes: 1 << 20, calls: c}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, ballastFile+temporaryExt)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("half a ballast is left: %v", err)
+		}
+		if err := l.Append(context.Background(), hits(30, 1)); !errors.Is(err, ErrFull) {
+			t.Error(err)
+		}
+		mustClose(t, l)
+
 		// No ballast is wanted any more; half of one that a crash has left goes, too.
 		write(t, dir, ballastFile+temporaryExt, []byte("half"))
 		mustClose(t, open(t, dir))

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -59,10 +60,9 @@ type posting struct {
 	record uint32
 }
 
-func sortPostings(p []posting) {
-	slices.SortFunc(p, func(a, b posting) int {
-		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.record, b.record))
-	})
+// compare orders postings by key, and by record among those of one key.
+func (p posting) compare(q posting) int {
+	return cmp.Or(cmp.Compare(p.key, q.key), cmp.Compare(p.record, q.record))
 }
 
 // indexWriter gathers the index of a segment.
@@ -86,8 +86,8 @@ func (w *indexWriter) add(l *leaf, entry, body int64, terms []byte) {
 
 // bytes is the file, size being that of the stripped segment.
 func (w *indexWriter) bytes(size int64) []byte {
-	sortPostings(w.ids)
-	sortPostings(w.terms)
+	slices.SortFunc(w.ids, posting.compare)
+	slices.SortFunc(w.terms, posting.compare)
 	w.terms = slices.Compact(w.terms)
 	b := make([]byte, indexHeader, indexHeader+int64(len(w.places))+listSize(int64(len(w.ids)))+listSize(int64(len(w.terms))))
 	copy(b, indexMagic)
@@ -103,9 +103,12 @@ func (w *indexWriter) bytes(size int64) []byte {
 func finishIndex(b []byte, terms []posting) []byte {
 	b = appendList(b, terms)
 	binary.BigEndian.PutUint32(b[28:], uint32(len(terms)))
-	binary.BigEndian.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli()))
+	sealIndex(b)
 	return b
 }
+
+// sealIndex sets the checksum.
+func sealIndex(b []byte) { binary.BigEndian.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli())) }
 
 // tableBits is by how many bits of a key the table of a list of n postings leads
 // to it: so many that some 64 to 128 postings are left to be searched.
@@ -137,6 +140,16 @@ func appendList(b []byte, list []posting) []byte {
 		b = binary.BigEndian.AppendUint32(b, p.record)
 	}
 	return b
+}
+
+// listRight reports whether the list of n postings is sorted and its table leads to
+// them.
+func listRight(b []byte, n int64) bool {
+	list := make([]posting, 0, n)
+	for p := b[tableSize(n):]; len(p) > 0; p = p[postingSize:] {
+		list = append(list, posting{binary.BigEndian.Uint64(p), binary.BigEndian.Uint32(p[8:])})
+	}
+	return slices.IsSortedFunc(list, posting.compare) && bytes.Equal(appendList(nil, list), b)
 }
 
 // writeIndex makes the index durable. If the process dies in it, there is an old

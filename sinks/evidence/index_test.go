@@ -48,6 +48,16 @@ func TestIndexFinds(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				whole, err := x.read()
+				if err != nil || !listRight(whole[x.idsAt():x.termsAt()], x.records) || !listRight(whole[x.termsAt():], x.terms) {
+					t.Fatalf("of %d: the lists are not right: %v", n, err)
+				}
+				if k := tableSize(x.terms); k > 0 {
+					whole[x.termsAt()+k/2] ^= 1
+					if listRight(whole[x.termsAt():], x.terms) {
+						t.Fatalf("of %d: a table was changed and is right", n)
+					}
+				}
 				for _, k := range append(keys, 0, 1<<64-1, rand.Uint64()) {
 					terms, err := x.byTerm(k)
 					var id ID
@@ -254,4 +264,68 @@ func TestLookUpWithKeys(t *testing.T) {
 	}
 	mustClose(t, l)
 	verifyOK(t, dir)
+}
+
+// Whichever call fails while terms are forgotten, the index is the old one or the
+// new one, and doing it again forgets them.
+func TestForgetTermsFailsAtEveryStep(t *testing.T) {
+	injected := errors.New("injected")
+	base := t.TempDir()
+	encrypted(t, base, 100, testTerms)
+	l := open(t, base)
+	mustSeal(t, l)
+	mustClose(t, l)
+	theirs := []int64{9, 59}
+	for at := 1; ; at++ {
+		dir := copyDir(t, base)
+		n := 0
+		armed := false
+		l, err := Open(Options{Dir: dir, Origin: testOrigin, calls: hooked(func(s step) error {
+			if armed {
+				if n++; n == at {
+					if s.half != nil {
+						return errors.Join(s.half(), injected)
+					}
+					return injected
+				}
+			}
+			return s.do()
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		armed = true
+		err = l.ForgetTerms(context.Background(), theirs)
+		armed = false
+		if n < at {
+			mustClose(t, l)
+			if at < 4 {
+				t.Errorf("%d steps", at-1)
+			}
+			break
+		}
+		if !errors.Is(err, injected) {
+			t.Errorf("step %d: %v", at, err)
+		}
+		b, oerr := OpenBodies(dir, "")
+		if oerr != nil {
+			t.Fatal(oerr)
+		}
+		if got := len(termIndices(t, b, person(7))); got != 2 && got != 0 {
+			t.Errorf("step %d: %d of 2 are found", at, got)
+		}
+		if err := l.ForgetTerms(context.Background(), theirs); err != nil {
+			t.Error(err)
+		}
+		if got := termIndices(t, b, person(7)); len(got) != 0 {
+			t.Errorf("step %d, again: %v are found", at, got)
+		}
+		if got := termIndices(t, b, person(8)); len(got) != 2 {
+			t.Errorf("step %d: others are lost: %v", at, got)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		mustClose(t, l)
+	}
 }

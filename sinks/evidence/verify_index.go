@@ -71,12 +71,14 @@ func (c *indexCheck) add(l *leaf, entry, body int64) {
 func (v *verifier) judgeIndex(s *sealedSegment) {
 	c := s.index
 	if c.wrong == "" && !s.raw {
-		table := c.b[c.x.idsAt():c.x.termsAt()]
-		for ; len(table) > 0; table = table[postingSize:] {
-			c.ids -= maphash.Bytes(c.seed, table[:postingSize])
+		ids, terms := c.b[c.x.idsAt():c.x.termsAt()], c.b[c.x.termsAt():]
+		for p := ids[tableSize(c.x.records):]; len(p) > 0; p = p[postingSize:] {
+			c.ids -= maphash.Bytes(c.seed, p[:postingSize])
 		}
 		if c.ids != 0 || c.number != c.x.records {
 			c.wrong = "it does not have the records of its segment"
+		} else if !listRight(ids, c.x.records) || !listRight(terms, c.x.terms) {
+			c.wrong = "its tables lead elsewhere"
 		}
 	}
 	if c.wrong != "" && !s.raw {
