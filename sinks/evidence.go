@@ -104,9 +104,6 @@ func deadLetterRecord(d *pipeline.DeadLetter) (evidence.Record, error) {
 		Origin: origin.of(d.Origin, d.Record), Original: original.of(d.Record.Value, true),
 	}
 	origin.addKey(d.Record.Key)
-	if b.Kind == 0 || b.Stage == 0 {
-		return r, fmt.Errorf("evidence: a dead letter of kind %q at stage %q", d.Kind, d.Stage)
-	}
 	var err error
 	if b.Rules, err = unhex(digest[:], d.Rules); err == nil {
 		r.Body, err = body.Encode(&b)
