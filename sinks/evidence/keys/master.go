@@ -206,18 +206,16 @@ const (
 
 // limited keeps the first bytes of what is written to it.
 type limited struct {
-	bytes.Buffer
+	kept  []byte
 	limit int
 	over  bool
 }
 
 func (w *limited) Write(b []byte) (int, error) {
-	if room := w.limit - w.Len(); len(b) > room {
-		w.over = true
-		w.Buffer.Write(b[:room])
-		return len(b), nil
-	}
-	return w.Buffer.Write(b)
+	room := w.limit - len(w.kept)
+	w.over = w.over || len(b) > room
+	w.kept = append(w.kept, b[:min(len(b), room)]...)
+	return len(b), nil
 }
 
 func (m *commandMaster) run(verb, name string, in []byte) ([]byte, error) {
@@ -236,7 +234,7 @@ func (m *commandMaster) run(verb, name string, in []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%s %s: no answer within %v", verb, name, m.timeout)
 	}
 	if err != nil {
-		if said := strings.Join(strings.Fields(stderr.String()), " "); said != "" {
+		if said := strings.Join(strings.Fields(string(stderr.kept)), " "); said != "" {
 			return nil, fmt.Errorf("%s %s: %w; it says: %s", verb, name, err, said)
 		}
 		return nil, fmt.Errorf("%s %s: %w", verb, name, err)
@@ -244,7 +242,7 @@ func (m *commandMaster) run(verb, name string, in []byte) ([]byte, error) {
 	if in == nil {
 		return nil, nil
 	}
-	out, err := base64.StdEncoding.DecodeString(strings.TrimSpace(stdout.String()))
+	out, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(stdout.kept)))
 	if err != nil || len(out) == 0 || stdout.over {
 		return nil, fmt.Errorf("%s %s: its output is not the base64 of a key on one line, of at most %d bytes", verb, name, maxWrapped)
 	}
