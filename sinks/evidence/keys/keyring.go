@@ -190,20 +190,22 @@ func (r *Ring) openKeyring(k *keyring) error {
 	return nil
 }
 
-// refresh reads the keyring again, if another process has written it since.
-func (r *Ring) refresh() error {
-	k, err := readKeyring(r.dir)
-	if err != nil {
-		return err
+// refresh reads the keyring again, and reports whether another process has written it
+// since. One that is replaced while it is opened is read once more.
+func (r *Ring) refresh() (changed bool, err error) {
+	last := r.copyKeyring().newest().Number
+	for {
+		k, rerr := readKeyring(r.dir)
+		if rerr != nil {
+			return false, rerr
+		}
+		if k == nil {
+			return false, fmt.Errorf("there is no %s any more", keyringFile)
+		}
+		if k.newest().Number == last {
+			return changed, err
+		}
+		last, changed = k.newest().Number, true
+		err = r.openKeyring(k)
 	}
-	if k == nil {
-		return fmt.Errorf("there is no %s any more", keyringFile)
-	}
-	r.genMu.RLock()
-	same := k.newest().Number == r.ring.newest().Number
-	r.genMu.RUnlock()
-	if same {
-		return nil
-	}
-	return r.openKeyring(k)
 }

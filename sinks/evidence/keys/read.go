@@ -82,7 +82,46 @@ func (r *Ring) Open(class string, h Handle) (cipher.AEAD, error) {
 }
 
 // find reads a key from a file. The caller holds mu.
+//
+// Another process may rotate the master key meanwhile, more than once. What it
+// replaced is read anew until nothing is newer than what was read.
 func (d *reader) find(at keyFile, h Handle) (cipher.AEAD, error) {
+	for {
+		a, err := d.look(at, h)
+		if !d.r.o.ReadOnly || !errors.Is(err, ErrMaster) {
+			return a, err
+		}
+		newFile, ferr := d.follow(at)
+		newRing, rerr := d.r.refresh()
+		if rerr != nil || ferr != nil {
+			return nil, errors.Join(rerr, ferr)
+		}
+		if !newFile && !newRing {
+			return nil, err
+		}
+	}
+}
+
+// follow lets go of a key file that was replaced, and reports whether it was.
+func (d *reader) follow(at keyFile) (bool, error) {
+	m, err := d.month(at)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist), nil // look says so
+	}
+	now, err := os.Stat(m.f.Name())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	then, terr := m.f.Stat()
+	if terr != nil || err == nil && os.SameFile(now, then) {
+		return false, terr
+	}
+	d.files = d.files[:len(d.files)-1] // where month has put it
+	return true, m.f.Close()
+}
+
+// look is find without a second look.
+func (d *reader) look(at keyFile, h Handle) (cipher.AEAD, error) {
 	m, err := d.month(at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: class %s, %v", ErrDestroyed, at.class, at.month)

@@ -154,8 +154,16 @@ func (r *Ring) open() error {
 		r.log.Warn("made the master key that opens the evidence; keep a copy in a safe place, and none beside copies of the log",
 			"where", r.master.where(), "name", k.newest().Master)
 	}
-	if err := r.openKeyring(k); err != nil {
-		return err
+	for {
+		if err = r.openKeyring(k); err == nil {
+			break
+		}
+		// Who writes may have rotated the master key between the two.
+		again, rerr := readKeyring(r.dir)
+		if rerr != nil || again == nil || again.newest().Number == k.newest().Number {
+			return err
+		}
+		k = again
 	}
 	if r.o.ReadOnly {
 		r.erased = make(map[Handle]bool)
@@ -236,13 +244,6 @@ func (r *Ring) generation(n uint32) cipher.AEAD {
 // unwrap opens the key of an entry, which is sound and not dead.
 func (r *Ring) unwrap(class string, e *entry) (cipher.AEAD, error) {
 	by := r.generation(e.generation())
-	if by == nil && r.o.ReadOnly {
-		// Another process may have rotated the master key since this ring was opened.
-		if err := r.refresh(); err != nil {
-			return nil, err
-		}
-		by = r.generation(e.generation())
-	}
 	if by == nil {
 		return nil, fmt.Errorf("%w of generation %d", ErrMaster, e.generation())
 	}

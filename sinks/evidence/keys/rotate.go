@@ -82,12 +82,11 @@ func (r *Ring) rotate() (res Rotation, err error) {
 	for i := range k.Generations[:len(k.Generations)-1] {
 		k.Generations[i].Retired = true
 	}
-	if err := r.setKeyring(k, nil); err != nil {
-		return res, err
-	}
 	d := &r.reader
 	d.mu.Lock()
-	err = d.forget() // what it holds open are the old files
+	if err = r.setKeyring(k, nil); err == nil {
+		err = d.forget() // what it holds open may be the old files
+	}
 	d.mu.Unlock()
 	if err != nil {
 		return res, err
