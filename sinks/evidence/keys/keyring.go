@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -190,10 +191,17 @@ func (r *Ring) openKeyring(k *keyring) error {
 	return nil
 }
 
+// same reports whether two keyrings are of the same moment.
+func (k *keyring) same(other *keyring) bool {
+	return slices.EqualFunc(k.Generations, other.Generations, func(a, b generation) bool {
+		return a.Number == b.Number && a.Retired == b.Retired
+	})
+}
+
 // refresh reads the keyring again, and reports whether another process has written it
 // since. One that is replaced while it is opened is read once more.
 func (r *Ring) refresh() (changed bool, err error) {
-	last := r.copyKeyring().newest().Number
+	last := r.copyKeyring()
 	for {
 		k, rerr := readKeyring(r.dir)
 		if rerr != nil {
@@ -202,10 +210,10 @@ func (r *Ring) refresh() (changed bool, err error) {
 		if k == nil {
 			return false, fmt.Errorf("there is no %s any more", keyringFile)
 		}
-		if k.newest().Number == last {
+		if k.same(last) {
 			return changed, err
 		}
-		last, changed = k.newest().Number, true
+		last, changed = k, true
 		err = r.openKeyring(k)
 	}
 }

@@ -160,7 +160,7 @@ func (r *Ring) open() error {
 		}
 		// Who writes may have rotated the master key between the two.
 		again, rerr := readKeyring(r.dir)
-		if rerr != nil || again == nil || again.newest().Number == k.newest().Number {
+		if rerr != nil || again == nil || again.same(k) {
 			return err
 		}
 		k = again
