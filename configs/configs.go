@@ -10,11 +10,11 @@ package configs
 import "embed"
 
 // FS holds categories.yaml, rules/*.yaml (packs, and the tests of some in *_test.yaml), push.yaml with push_test.yaml,
-// push-presets/*.yaml (limits that a push policy can name), weir.yaml, words/*.txt, and benign/*.txt: ordinary posts, one a line, made for this purpose, which
+// push-presets/*.yaml (limits that a push policy can name), retention.yaml (periods that texts demand), weir.yaml, words/*.txt, and benign/*.txt: ordinary posts, one a line, made for this purpose, which
 // rules are checked against. Those in traps.txt hold what the starter packs look for, or nearly.
 //
 // Clause: push-truth
 // The starter packs advertising and push send claims that advertising law forbids, and advertising without a label or a way out, to a human.
 //
-//go:embed categories.yaml rules/*.yaml push.yaml push_test.yaml push-presets/*.yaml weir.yaml words/*.txt benign/*.txt
+//go:embed categories.yaml rules/*.yaml push.yaml push_test.yaml push-presets/*.yaml retention.yaml weir.yaml words/*.txt benign/*.txt
 var FS embed.FS

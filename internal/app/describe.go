@@ -10,6 +10,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/rules/form"
+	"github.com/weir-moderation/weir/sinks/evidence/retention"
 )
 
 // Describe says in lines what a configuration and what it names come to: what
@@ -97,6 +98,21 @@ func describePushes(say func(what, format string, args ...any), c *config.Config
 	}
 	if c.Anchors.Timestamp.URL != "" {
 		say("", "a time-stamp authority signs its heads every %v", c.Anchors.Timestamp.Every)
+	}
+	describeRetention(say, c.Evidence.Retention)
+}
+
+// describeRetention says how long evidence is kept, and what nobody has decided yet.
+func describeRetention(say func(what, format string, args ...any), classes retention.Classes) {
+	what := "retention"
+	for _, name := range retention.Names() {
+		k := classes[name]
+		if unset := classes.UnsetOf(name); len(unset) > 0 {
+			say(what, "%s: nothing is destroyed, unset: %s", name, strings.Join(unset, ", "))
+		} else {
+			say(what, "%s: at least %s, at most %s, %s, approved by %s", name, k.Minimum, k.Maximum, k.Basis, strings.Join(k.Reviewers, " or "))
+		}
+		what = ""
 	}
 }
 

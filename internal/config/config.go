@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 
+	"github.com/weir-moderation/weir/configs"
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/strictyaml"
 	"github.com/weir-moderation/weir/pipeline/event"
@@ -26,6 +27,7 @@ import (
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/anchor"
+	"github.com/weir-moderation/weir/sinks/evidence/retention"
 )
 
 // Config is the whole file.
@@ -128,6 +130,7 @@ func (c *Config) problems(doc *strictyaml.Document) strictyaml.Problems {
 	add("output", c.Output.Validate())
 	add("events", c.Events.Validate())
 	add("rules", c.Rules.Validate())
+	add("evidence", c.Evidence.Retention.Apply(retentionPresets()))
 	add("evidence", c.Evidence.Validate())
 	add("evidence.master_key", c.Evidence.MasterKey.Validate())
 	add("anchors", c.Anchors.Validate())
@@ -138,6 +141,19 @@ func (c *Config) problems(doc *strictyaml.Document) strictyaml.Problems {
 		add("push", c.Push.Validate())
 	}
 	return list
+}
+
+// retentionPresets are the periods that Weir ships.
+func retentionPresets() map[string]retention.Preset {
+	const name = "retention.yaml"
+	src, err := configs.FS.ReadFile(name)
+	if err == nil {
+		var presets map[string]retention.Preset
+		if presets, err = retention.ParsePresets(name, src); err == nil {
+			return presets
+		}
+	}
+	panic(err) // it is in the binary, and a test reads it
 }
 
 var nameShape = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)

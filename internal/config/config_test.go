@@ -22,6 +22,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/deferral"
 	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/rules"
+	"github.com/weir-moderation/weir/sinks/evidence/retention"
 )
 
 // A file that says everything is read as it is written, its paths relative to its folder.
@@ -61,7 +62,20 @@ func TestParse(t *testing.T) {
 	want.Push.Redis.TLS.Enabled, want.Push.Redis.TLS.CAFile = true, "/etc/weir/ca.pem"
 	want.Evidence.Dir, want.Evidence.KeyFile, want.Evidence.Generation = "/var/lib/weir/evidence", "/etc/weir/evidence.key", "2"
 	want.Evidence.CheckpointEvery, want.Evidence.SegmentBytes = 2*time.Second, 1<<28
-	if diff := cmp.Diff(want, *got); diff != "" {
+	period := func(s string) retention.Period {
+		p, err := retention.ParsePeriod(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	want.Evidence.Retention = retention.Classes{
+		"content": {Preset: "cn-content-60-days", Minimum: period("60 days"), Maximum: period("1 year"),
+			Basis: "Measures for the Administration of Internet Information Services, article 14", Reviewers: []string{"li_na"}},
+		"push": {Minimum: period("6 months"), Maximum: period("200 days"), Clock: "recorded", Basis: "a contract", Reviewers: []string{"li_na"}},
+	}
+	want.Evidence.Reviewers = retention.Reviewers{"li_na": "li_na+e9925f3f+AQIRduudfPMDCjnQbCIJiutldcmgwR+w6M7je68awm9v"}
+	if diff := cmp.Diff(want, *got, cmp.Comparer(func(a, b retention.Period) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if !got.PushesOn() {

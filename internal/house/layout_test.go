@@ -21,6 +21,7 @@ var house = plan{
 		"internal/dial",
 		"internal/kafka/...",
 		"sinks/evidence/keys",
+		"sinks/evidence/retention",
 		"sinks/evidence",
 		"sinks/evidence/body",
 		"sinks/evidence/desk",
@@ -65,7 +66,7 @@ var house = plan{
 		{module: "cel.dev/cel-go", packages: []string{"rules/condition"}},
 		{module: "github.com/goccy/go-yaml", packages: []string{"internal/strictyaml"}},
 		{module: "github.com/alecthomas/kong", packages: []string{"cmd/weir"}},
-		{module: "golang.org/x/mod", packages: []string{"sinks/evidence", "sinks/evidence/anchor", "rules", "internal/app", "cmd/weir"}, tests: true},
+		{module: "golang.org/x/mod", packages: []string{"sinks/evidence", "sinks/evidence/anchor", "sinks/evidence/retention", "sinks/evidence/desk", "rules", "internal/app", "cmd/weir"}, tests: true},
 		{module: "golang.org/x/tools", packages: []string{"rules"}}, // txtar, the text of a rule set
 		{module: "golang.org/x/text", tests: true},
 		{module: "github.com/twmb/franz-go", packages: []string{"internal/demo"}, tests: true}, // kfake, the embedded broker

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
+	"github.com/weir-moderation/weir/sinks/evidence/retention"
 )
 
 // Config is the "evidence" section of the configuration file. The log's origin
@@ -46,6 +47,10 @@ type Config struct {
 	// BallastBytes is room on the disk that is kept for the day on which it is full,
 	// so that the log can still say what is done about it; 0 is none.
 	BallastBytes int64 `yaml:"ballast_bytes"`
+	// Retention says how long bodies are kept, by class.
+	Retention retention.Classes `yaml:"retention"`
+	// Reviewers are those who may approve that bodies are destroyed, with their public keys.
+	Reviewers retention.Reviewers `yaml:"reviewers"`
 }
 
 // DefaultConfig returns the settings of a log in ./evidence.
@@ -116,6 +121,7 @@ func (c *Config) Validate() error {
 	if c.BallastBytes != 0 && c.BallastBytes < minBallastBytes {
 		errs = append(errs, fmt.Errorf("ballast_bytes: %d; use at least %d, or 0 for none", c.BallastBytes, minBallastBytes))
 	}
+	errs = append(errs, retention.Validate(c.Retention, c.Reviewers))
 	return errors.Join(errs...)
 }
 
