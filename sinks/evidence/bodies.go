@@ -457,7 +457,10 @@ func (b *Bodies) record(s *bodySegment, i int64) (Stored, error) {
 		m := movedBodies{dir: b.dir, generation: b.generation, segment: s.first}
 		defer m.close()
 		stored, _, offset, err := m.find(i, rec.leaf())
-		if err != nil || stored == nil {
+		if err == nil && stored == nil {
+			return b.kept(s.first, rec)
+		}
+		if err != nil {
 			return rec, err
 		}
 		rec.BodyOffset = offset
@@ -466,7 +469,7 @@ func (b *Bodies) record(s *bodySegment, i int64) (Stored, error) {
 	rec.BodyOffset = body
 	f, err := os.Open(filepath.Join(b.dir, rec.BodyFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return rec, nil
+		return b.kept(s.first, rec)
 	}
 	if err != nil {
 		return Stored{}, err

@@ -6,58 +6,130 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
+	"github.com/weir-moderation/weir/sinks/evidence/retention"
 )
 
-// ErrUnsure means that it is not known whether a statement is in the log: the daemon's answer did
-// not come. Say it again; it may then stand there twice, which is no fault.
-var ErrUnsure = errors.New("no answer from the daemon, so the record may or may not be in the log")
+// ErrUnsure means that it is not known whether what was asked for is done: the daemon's answer did
+// not come. Ask again; a statement may then stand in the log twice, which is no fault.
+var ErrUnsure = errors.New("no answer from the daemon, so it may be done or not")
 
-// Conn appends statements to a log, whoever holds it. It is for one goroutine.
+// Options says whose desk it is. Log with Dir and Origin is required.
+type Options struct {
+	// Log is how the log is opened where no daemon holds it. Its Keys are opened here.
+	Log     evidence.Options
+	Master  keys.Config // where the master key is
+	Encrypt bool        // new records are encrypted: what evidence.encrypt says
+
+	Retention retention.Classes
+	Reviewers retention.Reviewers
+
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: silent
+
+	calls *calls // tests
+}
+
+// Conn appends statements to a log, whoever holds it, and carries out what they say. It is for one
+// goroutine.
 type Conn struct {
+	o     Options
+	dir   string
+	calls *calls
 	works worker
 	close func() error
 }
 
-// worker does on a log what people ask for: [local] on one that is open here, [remote] by asking
-// the daemon that holds it.
-type worker interface {
-	append(ctx context.Context, id evidence.ID, kind evidence.Kind, body []byte) (int64, error)
-}
-
-// Dial asks the daemon that holds the log of o.Origin in o.Dir to append, or opens the log where no
-// daemon runs. A log that does not exist is not begun. Close must be called.
-func Dial(ctx context.Context, o evidence.Options) (*Conn, error) {
-	r := &remote{dir: o.Dir, origin: o.Origin}
-	_, err := r.ask(ctx, request{Do: doHello})
+// Dial asks the daemon that holds the log of o.Log.Origin in o.Log.Dir, or opens log and keys where
+// no daemon runs. A log that does not exist is not begun. Close must be called.
+func Dial(ctx context.Context, o Options) (*Conn, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.calls == nil {
+		o.calls = systemCalls()
+	}
+	c := &Conn{o: o, dir: o.Log.Dir, calls: o.calls, close: func() error { return nil }}
+	r := &remote{dir: c.dir, origin: o.Log.Origin}
+	_, err := r.ask(ctx, request{Do: doHello, With: []byte("{}")})
 	switch {
 	case err == nil:
-		return &Conn{works: r, close: func() error { return nil }}, nil
+		c.works = r
+		return c, nil
 	case !errors.Is(err, errNobody):
 		return nil, err
 	}
+	if err := c.open(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// open opens the log and its keys here.
+func (c *Conn) open() (err error) {
+	o := c.o.Log
 	if _, err := os.Stat(filepath.Join(o.Dir, "log", filepath.Base(o.Origin))); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s holds no log %s; name the configuration of the daemon that wrote it", o.Dir, o.Origin)
+			return fmt.Errorf("%s holds no log %s; name the configuration of the daemon that wrote it", o.Dir, o.Origin)
 		}
-		return nil, err
+		return err
+	}
+	var ring *keys.Ring
+	closeRing := func() error { return nil }
+	if evidence.HasKeys(o.Dir) {
+		erased, err := Erased(o.Dir)
+		if err != nil {
+			return err
+		}
+		ring, err = evidence.OpenKeys(o.Dir, keys.Options{Master: c.o.Master, Erased: erased, Now: c.o.Now, Logger: c.o.Logger})
+		if errors.Is(err, keys.ErrLocked) {
+			return c.held(err)
+		}
+		if err != nil {
+			return err
+		}
+		closeRing = ring.Close
+		o.Forgotten = Forgotten(ring)
+		if c.o.Encrypt {
+			o.Keys = ring
+		}
 	}
 	log, err := evidence.Open(o)
 	if errors.Is(err, evidence.ErrLocked) {
-		return nil, fmt.Errorf("a process holds the log and does not answer on %s; wait until the daemon is up, or stop what it is: %w", filepath.Join(o.Dir, socketName), err)
+		err = c.held(err)
 	}
 	if err != nil {
-		return nil, err
+		return errors.Join(err, closeRing())
 	}
-	return &Conn{works: &local{log: log}, close: log.Close}, nil
+	c.works = &local{log: log, dir: o.Dir, ring: ring}
+	c.close = func() error { return errors.Join(log.Close(), closeRing()) }
+	return nil
+}
+
+func (c *Conn) held(err error) error {
+	return fmt.Errorf("a process holds the log and does not answer on %s; wait until the daemon is up, or stop what it is: %w", filepath.Join(c.dir, socketName), err)
+}
+
+// Forgotten returns what tells a log that is sealed whose terms are not to be indexed: those of
+// records whose keys were destroyed.
+func Forgotten(ring *keys.Ring) func(evidence.Class, []byte) bool {
+	return func(class evidence.Class, handle []byte) bool {
+		if len(handle) != len(keys.Handle{}) {
+			return false
+		}
+		_, err := ring.Open(class.String(), keys.Handle(handle))
+		return errors.Is(err, keys.ErrErased)
+	}
 }
 
 // Close lets the log go, if it was opened here; it is signed then.
@@ -81,66 +153,19 @@ func (c *Conn) appendAs(ctx context.Context, id evidence.ID, kind evidence.Kind,
 	if err := checkStatement(kind, b); err != nil {
 		return 0, err
 	}
-	return c.works.append(ctx, id, kind, b)
+	return c.works.append(ctx, appending{id.String(), kind, b})
 }
 
-// remote asks the daemon.
-type remote struct{ dir, origin string }
+// Seal moves the bodies of all records so far into files by class and day.
+func (c *Conn) Seal(ctx context.Context) error { return c.works.seal(ctx) }
 
-// errNobody means that no daemon listens.
-var errNobody = errors.New("no daemon listens")
-
-func (r *remote) append(ctx context.Context, id evidence.ID, kind evidence.Kind, body []byte) (int64, error) {
-	a, err := r.ask(ctx, request{Do: doAppend, ID: id.String(), Kind: kind, Body: body})
-	return a.Index, err
-}
-
-// ask sends one request and waits for its answer.
-func (r *remote) ask(ctx context.Context, q request) (a answer, err error) {
-	name, release, err := socketAt(r.dir)
+// Rotate replaces the master key: after it no older copy of the keys opens anything. It
+// is on record when it returns.
+func (c *Conn) Rotate(ctx context.Context) (keys.Rotation, error) {
+	unlock, err := c.lock(ctx)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return a, errNobody
-		}
-		return a, err
+		return keys.Rotation{}, err
 	}
-	defer release()
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return a, errNobody
-	case err != nil:
-		return a, fmt.Errorf("talk to the daemon: %w", err)
-	}
-	defer c.Close()                                                      //nolint:errcheck // one request, one answer: nothing is lost
-	defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })() //nolint:errcheck // only hastens the end
-	if err := c.SetWriteDeadline(time.Now().Add(talkTime)); err != nil {
-		return a, fmt.Errorf("talk to the daemon: %w", err)
-	}
-	q.Origin = r.origin
-	if err := send(c, q); err != nil {
-		return a, unsure(q, err)
-	}
-	if err := c.SetReadDeadline(time.Now().Add(talkTime + workTime)); err != nil {
-		return a, unsure(q, err)
-	}
-	if err := receive(c, &a); err != nil {
-		return a, unsure(q, err)
-	}
-	if a.Error != "" {
-		return answer{}, errors.New(a.Error)
-	}
-	return a, nil
-}
-
-// unsure is the error of a request that may have been carried out.
-func unsure(q request, err error) error {
-	if errors.Is(err, io.EOF) {
-		err = errors.New("it hung up")
-	}
-	if q.Do == doHello {
-		return fmt.Errorf("talk to the daemon: %w", err)
-	}
-	return fmt.Errorf("%w: %w", ErrUnsure, err)
+	defer unlock()
+	return c.works.rotate(ctx)
 }

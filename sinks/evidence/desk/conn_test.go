@@ -77,7 +77,7 @@ func held(t *testing.T, test func(t *testing.T, o evidence.Options)) {
 
 func dial(t *testing.T, o evidence.Options) *Conn {
 	t.Helper()
-	c, err := Dial(t.Context(), o)
+	c, err := Dial(t.Context(), Options{Log: o})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestAppendRefuses(t *testing.T) {
 					t.Errorf("refused by the caller's side with %v, want %s", err, tt.want)
 				}
 				// A caller of another version may not look before it asks.
-				_, err = c.works.append(t.Context(), evidence.ID{1}, tt.kind, b)
+				_, err = c.works.append(t.Context(), appending{evidence.ID{1}.String(), tt.kind, b})
 				if err == nil || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("refused by the log's side with %v, want %s", err, tt.want)
 				}
@@ -216,7 +216,7 @@ func TestLongPath(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("deep/", 40))
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		o := begin(t, dir)
-		_, err := Dial(t.Context(), o)
+		_, err := Dial(t.Context(), Options{Log: o})
 		if err == nil || !strings.Contains(err.Error(), "symbolic link") {
 			t.Errorf("%v; want a way out", err)
 		}
@@ -240,7 +240,7 @@ func TestDialRefuses(t *testing.T) {
 	o := begin(t, t.TempDir())
 	refused := func(what string, o evidence.Options, want string) {
 		t.Helper()
-		c, err := Dial(t.Context(), o)
+		c, err := Dial(t.Context(), Options{Log: o})
 		if err == nil {
 			mustClose(t, c)
 		}
@@ -292,7 +292,8 @@ func TestServerRefuses(t *testing.T) {
 	for _, tt := range []struct{ line, want string }{
 		{"no json\n", "not understood: invalid character"},
 		{`{"do":"erase everything"}` + "\n", `"erase everything" is nothing that is done here`},
-		{`{"do":"append","id":"12","kind":48,"body":"e30="}` + "\n", `"12" is no record id; it has 32 hex digits`},
+		{`{"do":"append","with":7}` + "\n", "not understood: json: cannot unmarshal"},
+		{`{"do":"append","with":{"id":"12","kind":48,"body":"e30="}}` + "\n", `"12" is no record id; it has 32 hex digits`},
 	} {
 		if got := talk([]byte(tt.line)); !strings.HasPrefix(got, tt.want) {
 			t.Errorf("%s: %s; want %s", tt.line, got, tt.want)
@@ -330,7 +331,7 @@ func TestUnsure(t *testing.T) {
 				t.Error(err)
 			}
 			if n == 0 {
-				err = send(c, answer{})
+				err = send(c, answer{Result: []byte("{}")})
 			}
 			if err := errors.Join(err, c.Close()); err != nil {
 				t.Error(err)

@@ -2,6 +2,7 @@ package desk
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // Server is the daemon's side of the control socket.
@@ -29,6 +31,7 @@ type Server struct {
 type ServerOptions struct {
 	Dir    string // the evidence directory, in which the socket is made
 	Log    *evidence.Log
+	Keys   *keys.Ring   // nil where nothing is encrypted
 	Logger *slog.Logger // nil: silent
 }
 
@@ -58,7 +61,7 @@ func Listen(o ServerOptions) (*Server, error) {
 		release()
 		return nil, err
 	}
-	return &Server{log: o.Logger, works: &local{log: o.Log}, listener: l, release: release}, nil
+	return &Server{log: o.Logger, works: &local{log: o.Log, dir: o.Dir, ring: o.Keys}, listener: l, release: release}, nil
 }
 
 // Run answers until ctx ends, then finishes what it has in hand, removes the socket and returns
@@ -134,19 +137,49 @@ func (s *Server) do(ctx context.Context, r *request) (a answer) {
 	if origin := s.works.log.Origin(); r.Origin != "" && r.Origin != origin {
 		return answer{Error: fmt.Sprintf("the daemon here writes the log %s, not %s; name the configuration it was started with", origin, r.Origin)}
 	}
-	var err error
+	w := s.works
 	switch r.Do {
 	case doHello:
+		return answer{Result: []byte("{}")}
 	case doAppend:
-		var id evidence.ID
-		if id, err = parseID(r.ID); err != nil {
-			break
-		}
-		if a.Index, err = s.works.append(ctx, id, r.Kind, r.Body); err == nil {
-			s.log.Info("a statement was appended at the control socket", "kind", r.Kind.String(), "index", a.Index)
-		}
-	default:
-		err = fmt.Errorf("%q is nothing that is done here; the daemon may be older than the command", r.Do)
+		return done(r, func(a appending) (int64, error) {
+			index, err := w.append(ctx, a)
+			if err == nil {
+				s.log.Info("a statement was appended at the control socket", "kind", a.Kind.String(), "index", index)
+			}
+			return index, err
+		})
+	case doSeal:
+		return done(r, func(nothing) (nothing, error) { return nothing{}, w.seal(ctx) })
+	case doAbout:
+		return done(r, func(subject string) (person, error) { return w.about(ctx, subject) })
+	case doShred:
+		return done(r, func(x shredding) (nothing, error) { return nothing{}, w.shred(ctx, x) })
+	case doRestrict:
+		return done(r, func(x restricting) (nothing, error) { return nothing{}, w.restrict(ctx, x) })
+	case doEscrow:
+		return done(r, func(x escrowing) (string, error) { return w.escrow(ctx, x) })
+	case doDrop:
+		return done(r, func(x dropping) (nothing, error) { return nothing{}, w.drop(ctx, x) })
+	case doClear:
+		return done(r, func(files []string) (nothing, error) { return nothing{}, w.clear(ctx, files) })
+	case doDue:
+		return done(r, func(nothing) ([]string, error) { return w.due(ctx) })
+	case doRotate:
+		return done(r, func(nothing) (keys.Rotation, error) { return w.rotate(ctx) })
+	}
+	return answer{Error: fmt.Sprintf("%q is nothing that is done here; the daemon may be older than the command", r.Do)}
+}
+
+// done does what a request asks for.
+func done[A, R any](r *request, do func(A) (R, error)) (a answer) {
+	var with A
+	if err := json.Unmarshal(r.With, &with); err != nil {
+		return answer{Error: fmt.Sprintf("not understood: %v", err)}
+	}
+	result, err := do(with)
+	if err == nil {
+		a.Result, err = json.Marshal(result)
 	}
 	if err != nil {
 		return answer{Error: err.Error()}

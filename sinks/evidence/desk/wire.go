@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
 // The bounds of the control socket.
@@ -31,23 +29,33 @@ const socketName = "desk.sock"
 // request is one line of JSON. A connection carries one request and one answer, so nobody who
 // forgets to hang up keeps the desk busy.
 type request struct {
-	Do     string        `json:"do"`
-	Origin string        `json:"origin"` // of the log that is meant
-	ID     string        `json:"id,omitempty"`
-	Kind   evidence.Kind `json:"kind,omitempty"`
-	Body   []byte        `json:"body,omitempty"`
+	Do     string          `json:"do"`
+	Origin string          `json:"origin"` // of the log that is meant
+	With   json.RawMessage `json:"with"`
 }
+
+// nothing is what is asked with where there is nothing to say.
+type nothing struct{}
 
 // What a request may ask to be done.
 const (
-	doHello  = "hello"
-	doAppend = "append"
+	doHello    = "hello"
+	doAppend   = "append"
+	doSeal     = "seal"
+	doAbout    = "about"
+	doShred    = "shred"
+	doRestrict = "restrict"
+	doEscrow   = "escrow"
+	doDrop     = "drop"
+	doClear    = "clear"
+	doDue      = "due"
+	doRotate   = "rotate"
 )
 
 // answer is one line of JSON: an error, or what was asked for.
 type answer struct {
-	Error string `json:"error,omitempty"`
-	Index int64  `json:"index,omitempty"`
+	Error  string          `json:"error,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
 }
 
 // receive reads one line into v.
