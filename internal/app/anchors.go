@@ -7,6 +7,7 @@ import (
 
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/anchor"
+	"github.com/weir-moderation/weir/sinks/evidence/desk"
 )
 
 // anchors keep the heads of the evidence log where its directory cannot take them
@@ -30,6 +31,9 @@ func (d *daemon) openEvidence(ctx context.Context) error {
 	var err error
 	if o.Keys, err = d.openKeys(); err != nil {
 		return err
+	}
+	if d.keys != nil {
+		o.Forgotten = desk.Forgotten(d.keys)
 	}
 	var topic *anchor.Topic
 	if name := d.cfg.Output.Checkpoints; name != "" {

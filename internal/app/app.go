@@ -116,10 +116,15 @@ func (d *daemon) build(ctx context.Context) error {
 	if err := d.openEvidence(ctx); err != nil {
 		return err
 	}
-	if d.desk, err = desk.Listen(desk.ServerOptions{Dir: d.cfg.Evidence.Dir, Log: d.evidence, Logger: d.log}); err != nil {
+	deskOptions := DeskOptions(d.cfg)
+	deskOptions.Logger = d.log
+	if d.desk, err = desk.Listen(desk.ServerOptions{Options: deskOptions, Log: d.evidence, Keys: d.keys}); err != nil {
 		return err
 	}
 	d.stops.push("control socket", func(context.Context) error { return d.desk.Close() })
+	if err := d.desk.Resume(ctx); err != nil {
+		return err
+	}
 
 	var topic *ruleTopic
 	if d.cfg.Rules.Topic != "" {
@@ -251,6 +256,17 @@ func EvidenceOptions(c *config.Config) evidence.Options {
 		SealAfter:       c.Evidence.SealAfter,
 		ScrubEvery:      c.Evidence.ScrubEvery,
 		BallastBytes:    c.Evidence.BallastBytes,
+	}
+}
+
+// DeskOptions returns how commands work on the evidence of a configuration.
+func DeskOptions(c *config.Config) desk.Options {
+	return desk.Options{
+		Log:       EvidenceOptions(c),
+		Master:    c.Evidence.MasterKey,
+		Encrypt:   c.Evidence.Encrypt,
+		Retention: c.Evidence.Retention,
+		Reviewers: c.Evidence.Reviewers,
 	}
 }
 

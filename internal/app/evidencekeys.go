@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/desk"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
@@ -15,7 +16,14 @@ func (d *daemon) openKeys() (write *keys.Ring, err error) {
 	if !c.Encrypt && !evidence.HasKeys(c.Dir) {
 		return nil, nil
 	}
-	if d.keys, err = evidence.OpenKeys(c.Dir, keys.Options{Master: c.MasterKey, ReadOnly: !c.Encrypt, Logger: d.log}); err != nil {
+	// If the directory was restored from a copy, what was shredded since is shredded again
+	// before a key is read.
+	erased, err := desk.Erased(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	// They are opened to write also where nothing more is encrypted: people are still erased.
+	if d.keys, err = evidence.OpenKeys(c.Dir, keys.Options{Master: c.MasterKey, Erased: erased, Logger: d.log}); err != nil {
 		return nil, err
 	}
 	d.stops.push("evidence keys", func(context.Context) error { return d.keys.Close() })

@@ -21,6 +21,10 @@ import (
 // not come. Ask again; a statement may then stand in the log twice, which is no fault.
 var ErrUnsure = errors.New("no answer from the daemon, so it may be done or not")
 
+// ErrUndone means that something that was approved to be destroyed is not destroyed: somebody must
+// look at it. It is tried again by whoever comes to the desk next.
+var ErrUndone = errors.New("approved, and not destroyed")
+
 // Options says whose desk it is. Log with Dir and Origin is required.
 type Options struct {
 	// Log is how the log is opened where no daemon holds it. Its Keys are opened here.
@@ -50,16 +54,7 @@ type Conn struct {
 // Dial asks the daemon that holds the log of o.Log.Origin in o.Log.Dir, or opens log and keys where
 // no daemon runs. A log that does not exist is not begun. Close must be called.
 func Dial(ctx context.Context, o Options) (*Conn, error) {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.calls == nil {
-		o.calls = systemCalls()
-	}
-	c := &Conn{o: o, dir: o.Log.Dir, calls: o.calls, close: func() error { return nil }}
+	c := newConn(o)
 	r := &remote{dir: c.dir, origin: o.Log.Origin}
 	_, err := r.ask(ctx, request{Do: doHello, With: []byte("{}")})
 	switch {
@@ -73,6 +68,19 @@ func Dial(ctx context.Context, o Options) (*Conn, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func newConn(o Options) *Conn {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.calls == nil {
+		o.calls = systemCalls()
+	}
+	return &Conn{o: o, dir: o.Log.Dir, calls: o.calls, close: func() error { return nil }}
 }
 
 // open opens the log and its keys here.

@@ -43,7 +43,7 @@ func daemon(t *testing.T, o evidence.Options) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Listen(ServerOptions{Dir: o.Dir, Log: l})
+	s, err := Listen(ServerOptions{Options: Options{Log: o}, Log: l})
 	if err != nil {
 		t.Fatal(err)
 	}

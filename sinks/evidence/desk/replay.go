@@ -153,7 +153,7 @@ func (c *Conn) resume(ctx context.Context) error {
 		}
 		for i := range s.destroys {
 			if err := c.destroy(ctx, all, &s.destroys[i]); err != nil {
-				return err
+				return fmt.Errorf("%w: %w", ErrUndone, err)
 			}
 		}
 	}

@@ -21,28 +21,28 @@ import (
 type Server struct {
 	log      *slog.Logger
 	works    *local
+	desk     *Conn // for what the daemon does by itself
 	listener net.Listener
 	release  func()
 	stop     sync.Once
 	closed   error // of stop
 }
 
-// ServerOptions is what [Listen] needs. Dir and Log are required.
+// ServerOptions is what [Listen] needs: a desk, and the log and keys that the daemon holds.
 type ServerOptions struct {
-	Dir    string // the evidence directory, in which the socket is made
-	Log    *evidence.Log
-	Keys   *keys.Ring   // nil where nothing is encrypted
-	Logger *slog.Logger // nil: silent
+	Options
+	Log  *evidence.Log
+	Keys *keys.Ring // nil where nothing is encrypted
 }
 
 // Listen makes the control socket <dir>/desk.sock, which only its owner can use, and begins to
 // accept; [Server.Run] answers. Whoever calls it holds the log, so a socket that is there already
 // was left by a process that died, and is removed.
 func Listen(o ServerOptions) (*Server, error) {
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	name, release, err := socketAt(o.Dir)
+	c := newConn(o.Options)
+	w := &local{log: o.Log, dir: c.dir, ring: o.Keys}
+	c.works = w
+	name, release, err := socketAt(c.dir)
 	if err != nil {
 		return nil, fmt.Errorf("make control socket: %w", err)
 	}
@@ -61,7 +61,48 @@ func Listen(o ServerOptions) (*Server, error) {
 		release()
 		return nil, err
 	}
-	return &Server{log: o.Logger, works: &local{log: o.Log, dir: o.Dir, ring: o.Keys}, listener: l, release: release}, nil
+	return &Server{log: c.o.Logger, works: w, desk: c, listener: l, release: release}, nil
+}
+
+// Resume finishes what an earlier life was about to destroy, before anything is read or
+// written: see [Conn.Resume]. A file that is not the one that was approved to be unlinked
+// is for people to look at; it does not keep the daemon from starting.
+func (s *Server) Resume(ctx context.Context) error {
+	err := s.desk.Resume(ctx)
+	if errors.Is(err, ErrUndone) {
+		s.log.Error("what was approved to be destroyed is not destroyed yet", "err", err)
+		return nil
+	}
+	return err
+}
+
+// duties is how often the daemon looks for keys whose duty to be kept has ended. Duties
+// end with a day.
+const duties = 24 * time.Hour
+
+// keepDuties destroys what was put aside until now, now and once a day, until ctx ends.
+func (s *Server) keepDuties(ctx context.Context) {
+	t := time.NewTicker(duties)
+	defer t.Stop()
+	for {
+		if err := s.desk.ShredDue(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("keys whose duty may have ended are not destroyed yet; it is tried again tomorrow", "err", err)
+		}
+		if s.works.ring != nil {
+			gone, err := s.works.ring.ExpireEscrow()
+			if err != nil {
+				s.log.Error("escrow that has expired is not destroyed yet; it is tried again tomorrow", "err", err)
+			}
+			for _, name := range gone {
+				s.log.Info("destroyed escrow that has expired", "file", name)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
 }
 
 // Run answers until ctx ends, then finishes what it has in hand, removes the socket and returns
@@ -72,6 +113,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	defer context.AfterFunc(ctx, func() { s.Close() })() //nolint:errcheck // the error is told above
 	var callers sync.WaitGroup
 	defer callers.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	callers.Go(func() { s.keepDuties(ctx) })
 	room := make(chan struct{}, maxCallers)
 	for {
 		select {

@@ -389,7 +389,7 @@ func retentionWithoutMinimum(w *world) retention.Class {
 // serve answers on the control socket of a log that is open.
 func serve(t *testing.T, l *evidence.Log, ring *keys.Ring, w *world) (stop func()) {
 	t.Helper()
-	s, err := Listen(ServerOptions{Dir: w.dir, Log: l, Keys: ring})
+	s, err := Listen(ServerOptions{Options: w.options(), Log: l, Keys: ring})
 	if err != nil {
 		t.Fatal(err)
 	}
