@@ -20,6 +20,16 @@ import (
 
 type evidenceCmd struct {
 	Verify verifyCmd `cmd:"" help:"Check an evidence log: every record, every commitment, the tree and its signed heads, and that no offset is missing."`
+
+	Destroy     destroyCmd         `cmd:"" help:"Plan what is to be destroyed of a class whose period is over. Nothing is destroyed before a second person approves."`
+	Approve     approveCmd         `cmd:"" help:"Sign a plan with the key of a second person, and carry it out."`
+	Hold        holdCmd            `cmd:"" help:"Keep records beyond their day."`
+	Holds       holdsCmd           `cmd:"" help:"List the holds in force."`
+	Release     releaseCmd         `cmd:"" help:"End a hold."`
+	Erase       eraseCmd           `cmd:"" help:"Erase a user: destroy the keys of the records about him."`
+	Rotate      rotateCmd          `cmd:"" help:"Replace the master key, so that older copies of the keys open nothing."`
+	Restore     restoreEvidenceCmd `cmd:"" help:"Destroy again what the log says was destroyed, after files were restored from a copy."`
+	ReviewerKey reviewerKeyCmd     `cmd:"" name:"reviewer-key" help:"Make the key with which a reviewer approves."`
 }
 
 type verifyCmd struct {

@@ -64,6 +64,7 @@ func TestScripts(t *testing.T) {
 			"repeat": repeat,
 			"grab":   grab,
 			"concat": concat,
+			"aged":   aged,
 			"fill":   fill,
 			"flip":   flip,
 			"cut":    cut,

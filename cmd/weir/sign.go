@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,22 +33,30 @@ func (keygenCmd) Help() string {
 
 // Run makes a key pair.
 func (c *keygenCmd) Run(s streams) error {
-	secret, public, err := note.GenerateKey(rand.Reader, c.Name)
+	if err := makeKey(s.out, c.Name, c.Out); err != nil {
+		return err
+	}
+	s.hint(fmt.Sprintf("the private key is in %s; put the line above into the configuration as rules.verify_key, and sign with: weir rules sign DIR --key %s", c.Out, c.Out))
+	return nil
+}
+
+// makeKey makes a pair of keys, writes the private one to a new file and says the public one.
+func makeKey(w io.Writer, name, file string) error {
+	secret, public, err := note.GenerateKey(rand.Reader, name)
 	if err != nil {
 		return fmt.Errorf("make key: %w", err)
 	}
 	if _, err := note.NewVerifier(public); err != nil { // it makes keys of names it cannot read again
-		return &codeError{fmt.Errorf("%q is no name of a key; give one without spaces and +, such as rules.example.org", c.Name), exitMisuse}
+		return &codeError{fmt.Errorf("%q is no name of a key; give one without spaces and +, such as rules.example.org", name), exitMisuse}
 	}
-	if err := writeNew(c.Out, secret+"\n"); err != nil {
+	if err := writeNew(file, secret+"\n"); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return &hintError{fmt.Errorf("%s exists, and a key is never overwritten", c.Out), "name another file with --out"}
+			return &hintError{fmt.Errorf("%s exists, and a key is never overwritten", file), "name another file with --out"}
 		}
 		return fmt.Errorf("write private key: %w", err)
 	}
-	fmt.Fprintln(s.out, public)
-	s.hint(fmt.Sprintf("the private key is in %s; put the line above into the configuration as rules.verify_key, and sign with: weir rules sign DIR --key %s", c.Out, c.Out))
-	return nil
+	_, err = fmt.Fprintln(w, public)
+	return err
 }
 
 // writeNew writes a file that did not exist, for its owner alone.
