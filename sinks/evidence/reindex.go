@@ -38,7 +38,7 @@ func (l *Log) ForgetTerms(ctx context.Context, indices []int64) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("forget terms: %w", err)
 		}
-		if err := l.forgetIn(segs[i].first, records); err != nil {
+		if err := l.forgetIn(l.generation, segs[i].first, records); err != nil {
 			return fmt.Errorf("forget terms: %w", err)
 		}
 	}
@@ -46,8 +46,8 @@ func (l *Log) ForgetTerms(ctx context.Context, indices []int64) error {
 }
 
 // forgetIn does it in one segment, which has no index if it is not sealed.
-func (l *Log) forgetIn(first int64, records map[uint32]bool) error {
-	x, err := openIndex(l.o.Dir, l.generation, first)
+func (l *Log) forgetIn(generation string, first int64, records map[uint32]bool) error {
+	x, err := openIndex(l.o.Dir, generation, first)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -59,7 +59,7 @@ func (l *Log) forgetIn(first int64, records map[uint32]bool) error {
 	if err != nil || !changed {
 		return err
 	}
-	return writeIndex(l.calls, l.o.Dir, l.generation, first, b)
+	return writeIndex(l.calls, l.o.Dir, generation, first, b)
 }
 
 // RebuildIndexes makes the indexes of sealed segments anew that are not there or

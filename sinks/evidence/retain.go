@@ -352,24 +352,8 @@ func (l *Log) forget(generation string, first int64, gone map[uint32]bool) error
 	if len(gone) == 0 {
 		return nil
 	}
-	if err := forgetTerms(l.calls, l.o.Dir, generation, first, gone); err != nil {
+	if err := l.forgetIn(generation, first, gone); err != nil {
 		return fmt.Errorf("take terms out of %s: %w", indexName(generation, first), err)
 	}
 	return nil
-}
-
-func forgetTerms(c *calls, dir, generation string, first int64, gone map[uint32]bool) error {
-	x, err := openIndex(dir, generation, first)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer x.close()
-	b, any, err := x.without(gone)
-	if err != nil || !any {
-		return err
-	}
-	return writeIndex(c, dir, generation, first, b)
 }

@@ -13,7 +13,7 @@ func TestDestroy(t *testing.T) {
 	w := newWorld(t)
 	w.write(say{"2026-01-10", "u1", "old-1"}, say{"2026-01-31", "u2", "old-2"}, say{"2026-02-01", "u1", "old-3"}, say{"2026-02-20", "u2", "young"})
 	w.now = at("2026-05-03")
-	w.destroy("content")
+	w.destroy()
 	if got := w.readable(); !slices.Equal(got, []string{"young"}) {
 		t.Errorf("%v can be read", got)
 	}

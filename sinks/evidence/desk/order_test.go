@@ -40,7 +40,7 @@ func TestEveryOrder(t *testing.T) {
 			for _, step := range order {
 				switch step {
 				case "destroy":
-					w.destroy("content")
+					w.destroy()
 					destroyed = true
 					gone["u2-old"] = true
 					if !held {
@@ -50,7 +50,7 @@ func TestEveryOrder(t *testing.T) {
 					hold = w.hold(HoldRequest{Subject: "u1", To: at("2026-02-01")})
 					held = true
 				case "erase":
-					done := w.erase("u1")
+					done := w.erase()
 					// What was destroyed without a hold had its last key in the month that went.
 					if want := held; (len(done.Holds) > 0) != (want && !gone["u1-old"]) {
 						t.Errorf("holds that stand against it: %v", done.Holds)
@@ -78,7 +78,7 @@ func TestEveryOrder(t *testing.T) {
 			w.now = at("2026-09-01")
 			w.must(func(c *Conn) error { return c.ShredDue(context.Background()) })
 			w.whole()
-			w.destroy("content")
+			w.destroy()
 			if got := w.readable(); len(got) > 0 {
 				t.Errorf("at last %v can be read", got)
 			}
@@ -119,7 +119,7 @@ func TestHoldScopes(t *testing.T) {
 			w.write(say{"2026-01-10", "u1", "a1"}, say{"2026-01-10", "u2", "a2"}, say{"2026-01-11", "u1", "b1"}, say{"2026-01-11", "u2", "b2"})
 			w.now = at("2026-05-10")
 			w.hold(tt.r)
-			w.destroy("content")
+			w.destroy()
 			if got := w.readable(); !slices.Equal(got, tt.want) {
 				t.Errorf("%v can be read, want %v", got, tt.want)
 			}
@@ -137,15 +137,15 @@ func TestTwoHolds(t *testing.T) {
 	w.write(say{"2026-01-10", "u1", "a"}, say{"2026-01-10", "u2", "b"})
 	w.now = at("2026-05-10")
 	first, second := w.hold(HoldRequest{Subject: "u1"}), w.hold(HoldRequest{Records: []string{idOf("a").String()}})
-	w.destroy("content")
+	w.destroy()
 	w.release(first)
-	w.destroy("content")
+	w.destroy()
 	if got := w.readable(); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("one hold is left, and %v can be read", got)
 	}
 	w.whole()
 	w.release(second)
-	w.destroy("content")
+	w.destroy()
 	if got := w.readable(); len(got) > 0 {
 		t.Errorf("no hold is left, and %v can be read", got)
 	}
@@ -165,7 +165,7 @@ func TestEraseBesideADaemon(t *testing.T) {
 	l, ring := w.open()
 	stop := serve(t, l, ring, w)
 	w.append(l, "u1", "new", evidence.ClassContent)
-	done := w.erase("u1")
+	done := w.erase()
 	if done.Shredded+done.Restricted != 2 {
 		t.Errorf("%+v; there are two keys", done)
 	}
@@ -193,10 +193,10 @@ func TestRestore(t *testing.T) {
 		w.now = at("2026-05-10")
 		backup = filepath.Join(t.TempDir(), "backup")
 		copyTree(t, w.dir, backup)
-		if done := w.erase("u1"); done.Shredded != 2 || done.Restricted != 0 || done.Records != 2 {
+		if done := w.erase(); done.Shredded != 2 || done.Restricted != 0 || done.Records != 2 {
 			t.Fatalf("%+v", done)
 		}
-		w.destroy("content")
+		w.destroy()
 		return w, backup
 	}
 	left := []string{"u2-young"}

@@ -106,18 +106,20 @@ func (c *Conn) plan(ctx context.Context, s *state, r *PlanRequest) (*Planned, er
 		if f.day.After(through) {
 			continue
 		}
-		if want, ok := s.sealed[f.sealed]; !ok {
+		want, ok := s.sealed[f.sealed]
+		if !ok {
 			p.Notes = append(p.Notes, fmt.Sprintf("%s is left alone: no seal record speaks of it yet", f.name))
 			continue
-		} else if x, err := c.describe(f.name); err != nil {
-			return nil, err
-		} else {
-			if f.sealed == f.name && x.SHA256 != want {
-				p.Notes = append(p.Notes, fmt.Sprintf("%s is not what was sealed any more; it is destroyed all the same, but look into it first: weir evidence verify", f.name))
-			}
-			p.Plan.Files = append(p.Plan.Files, x)
-			names = append(names, f.name)
 		}
+		x, err := c.describe(f.name)
+		if err != nil {
+			return nil, err
+		}
+		if f.sealed == f.name && x.SHA256 != want {
+			p.Notes = append(p.Notes, fmt.Sprintf("%s is not what was sealed any more; it is destroyed all the same, but look into it first: weir evidence verify", f.name))
+		}
+		p.Plan.Files = append(p.Plan.Files, x)
+		names = append(names, f.name)
 		if day := f.day.Format(time.DateOnly); p.Plan.From == "" || day < p.Plan.From {
 			p.Plan.From = day
 		}

@@ -264,7 +264,7 @@ func TestRestricted(t *testing.T) {
 	w.write(say{"2026-01-10", "u1", "jan"}, say{"2026-02-10", "u1", "feb"}, say{"2026-03-10", "u1", "mar"}, say{"2026-03-10", "u2", "other"})
 	w.now = at("2026-04-10")
 	hold := w.hold(HoldRequest{Records: []string{idOf("feb").String()}})
-	done := w.erase("u1") // the minimum of January ended on 3 April
+	done := w.erase() // the minimum of January ended on 3 April
 	if done.Shredded != 1 || done.Restricted != 2 || day(done.Until) != "2026-05-31" || !slices.Equal(done.Holds, []string{hold}) || done.Records != 3 {
 		t.Errorf("%+v", done)
 	}

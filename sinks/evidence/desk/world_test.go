@@ -184,11 +184,11 @@ func (w *world) must(do func(c *Conn) error) {
 	}
 }
 
-// destroy plans and approves what is past its maximum.
-func (w *world) destroy(class string) {
+// destroy plans and approves what is past its maximum of class content.
+func (w *world) destroy() {
 	w.t.Helper()
 	w.must(func(c *Conn) error {
-		p, err := c.Plan(context.Background(), PlanRequest{Class: class, By: "zhao", Reason: "period is over"})
+		p, err := c.Plan(context.Background(), PlanRequest{Class: "content", By: "zhao", Reason: "period is over"})
 		if err != nil {
 			return err
 		}
@@ -216,10 +216,11 @@ func (w *world) release(hold string) {
 	})
 }
 
-func (w *world) erase(user string) (done Erasure) {
+// erase erases u1.
+func (w *world) erase() (done Erasure) {
 	w.t.Helper()
 	w.must(func(c *Conn) (err error) {
-		done, err = c.Erase(context.Background(), EraseRequest{Subject: user, By: "the user", Basis: "PIPL article 47", Reason: "account closed"})
+		done, err = c.Erase(context.Background(), EraseRequest{Subject: "u1", By: "the user", Basis: "PIPL article 47", Reason: "account closed"})
 		return err
 	})
 	return done
@@ -315,9 +316,8 @@ func (w *world) found(user string) (list []string) {
 }
 
 // whole fails if a verification, with the keys and without, finds an alarm.
-func (w *world) whole() *evidence.Report {
+func (w *world) whole() {
 	w.t.Helper()
-	var last *evidence.Report
 	for _, with := range []bool{false, true} {
 		var o evidence.VerifyOptions
 		if with {
@@ -337,9 +337,7 @@ func (w *world) whole() *evidence.Report {
 				w.t.Errorf("with keys %v: %s", with, f)
 			}
 		}
-		last = r
 	}
-	return last
 }
 
 // files lists what is in a folder of the evidence.
