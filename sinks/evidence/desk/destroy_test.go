@@ -9,6 +9,8 @@ import (
 
 // What is past its maximum goes, with its keys once the month and the day after it are gone; what is
 // younger stays and can be read.
+//
+// Clause: rn-term
 func TestDestroy(t *testing.T) {
 	w := newWorld(t)
 	w.write(say{"2026-01-10", "u1", "old-1"}, say{"2026-01-31", "u2", "old-2"}, say{"2026-02-01", "u1", "old-3"}, say{"2026-02-20", "u2", "young"})

@@ -185,6 +185,8 @@ func TestEraseBesideADaemon(t *testing.T) {
 
 // Keys of yesterday's copy open nothing: what was erased since is erased again before anything is
 // read; and where one file was put back by hand, or the whole evidence, restore does it.
+//
+// Clause: rn-erase
 func TestRestore(t *testing.T) {
 	begin := func(t *testing.T) (w *world, backup string) {
 		w = newWorld(t)

@@ -259,6 +259,8 @@ func TestDeskRefuses(t *testing.T) {
 }
 
 // Where a minimum still runs, or a hold, the keys are put aside; each goes when its own last duty ends.
+//
+// Clause: rn-erase
 func TestRestricted(t *testing.T) {
 	w := newWorld(t)
 	w.write(say{"2026-01-10", "u1", "jan"}, say{"2026-02-10", "u1", "feb"}, say{"2026-03-10", "u1", "mar"}, say{"2026-03-10", "u2", "other"})

@@ -172,6 +172,8 @@ func TestPresets(t *testing.T) {
 }
 
 // The presets that are shipped can be read, and none has a period that its text does not name.
+//
+// Clause: cmp-retention
 func TestShippedPresets(t *testing.T) {
 	src, err := os.ReadFile("../../../configs/retention.yaml")
 	if err != nil {
