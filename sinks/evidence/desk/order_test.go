@@ -3,6 +3,8 @@ package desk
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,22 +28,23 @@ func TestEveryOrder(t *testing.T) {
 		}
 		orders = longer
 	}
-	for _, order := range orders {
+	for n, order := range orders {
 		if slices.Index(order, "release") < slices.Index(order, "hold") {
 			continue
 		}
-		t.Run(strings.Join(order, ","), func(t *testing.T) {
+		beside := n%2 == 0
+		t.Run(fmt.Sprintf("%s,daemon=%v", strings.Join(order, ","), beside), func(t *testing.T) {
 			w := newWorld(t)
+			w.beside = beside
 			w.write(say{"2026-01-10", "u1", "u1-old"}, say{"2026-01-10", "u2", "u2-old"}, say{"2026-04-20", "u1", "u1-young"}, say{"2026-04-20", "u2", "u2-young"})
 			w.now = at("2026-05-10")
 			var hold string
 			gone := make(map[string]bool)
-			var held, destroyed bool
+			var held bool
 			for _, step := range order {
 				switch step {
 				case "destroy":
 					w.destroy()
-					destroyed = true
 					gone["u2-old"] = true
 					if !held {
 						gone["u1-old"] = true
@@ -91,7 +94,6 @@ func TestEveryOrder(t *testing.T) {
 				}
 			}
 			w.whole()
-			_ = destroyed
 		})
 	}
 }
@@ -359,4 +361,84 @@ func TestRotate(t *testing.T) {
 		t.Errorf("on record are %v", kinds)
 	}
 	w.whole()
+}
+
+// Somebody is erased from all logs of a directory, whichever of them is written now.
+func TestEraseInEveryGeneration(t *testing.T) {
+	w := newWorld(t)
+	w.classes["content"] = retentionWithoutMinimum(w)
+	w.write(say{"2026-01-10", "u1", "first"}, say{"2026-01-10", "u2", "other"})
+	w.origin = strings.TrimSuffix(testOrigin, "1") + "2"
+	w.write(say{"2026-03-10", "u1", "second"})
+	w.now = at("2026-05-10")
+	if done := w.erase(); done.Shredded != 2 || done.Records != 2 {
+		t.Errorf("%+v", done)
+	}
+	s, err := readState(w.dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.shreds) != 1 || len(s.shreds[0].Body.Records) != 2 || s.shreds[0].Generation != "2" {
+		t.Errorf("on record: %+v", s.shreds)
+	}
+	if got := w.found("u1"); len(got) > 0 {
+		t.Errorf("the index of the first log knows %v of u1", got)
+	}
+	w.destroy() // the plan is in the second log, the bodies are of the first
+	if got := w.files("body"); len(got) != 1 || !strings.HasPrefix(got[0], "body/content/2026-03-10/2-") {
+		t.Errorf("bodies left: %v", got)
+	}
+	w.whole()
+}
+
+// The daemon finishes at its start what died, and runs on beside a file that somebody must look at.
+func TestServerResumes(t *testing.T) {
+	for _, spoiled := range []bool{false, true} {
+		w := newWorld(t)
+		w.write(say{"2026-01-10", "u1", "a"}, say{"2026-04-10", "u1", "b"})
+		w.now = at("2026-05-10")
+		d := &dying{at: 100}
+		w.works = func(x worker) worker { return mortal{x, d} }
+		var plan *Planned
+		w.must(func(c *Conn) (err error) {
+			plan, err = c.Plan(context.Background(), PlanRequest{Class: "content", By: "zhao", Reason: "x"})
+			return err
+		})
+		*d = dying{at: 1, after: true} // once the approval is on record
+		err := w.at(func(c *Conn) error {
+			_, _, err := c.Approve(context.Background(), plan.ID, w.signers["li"])
+			return err
+		})
+		if !errors.Is(err, errDied) {
+			t.Fatal(err)
+		}
+		w.works = nil
+		if spoiled {
+			w.spoil(plan.Plan.Files[0].File)
+		}
+		l, ring := w.open()
+		var said strings.Builder
+		o := w.options()
+		o.Logger = slog.New(slog.NewTextHandler(&said, nil))
+		s, err := Listen(ServerOptions{Options: o, Log: l, Keys: ring})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.Resume(context.Background()), s.Close(), l.Close(), ring.Close()); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"b"}
+		if spoiled {
+			want = []string{"a", "b"}
+		}
+		if got := w.files("body/content"); len(got) != len(want) {
+			t.Errorf("spoiled %v: bodies left: %v", spoiled, got)
+		}
+		if strings.Contains(said.String(), "is not what was approved") != spoiled {
+			t.Errorf("spoiled %v: said %s", spoiled, &said)
+		}
+		if !spoiled {
+			w.whole()
+		}
+	}
 }

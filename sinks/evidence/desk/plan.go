@@ -2,6 +2,7 @@ package desk
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -57,12 +58,26 @@ func (c *Conn) Plan(ctx context.Context, r PlanRequest) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b, err := json.Marshal(p.Plan); err != nil {
+		return nil, err
+	} else if len(b) > maxPlanBytes {
+		return nil, fmt.Errorf("the plan names %d files, more than one plan holds; name an earlier last day, %s is that of a file in the middle", len(p.Plan.Files), middleDay(p.Plan.Files))
+	}
 	var id evidence.ID
 	if p.Index, id, err = c.Append(ctx, evidence.KindDestroyPlan, p.Plan); err != nil {
 		return nil, fmt.Errorf("record the plan: %w", err)
 	}
 	p.ID = id.String()
 	return p, nil
+}
+
+// maxPlanBytes leaves room for the approval that is added to a plan.
+const maxPlanBytes = MaxStatementBytes - 64<<10
+
+// middleDay is the day of the file in the middle.
+func middleDay(files []File) string {
+	_, _, _, day, _ := evidence.ParseBodyFile(sealedName(files[len(files)/2].File))
+	return day
 }
 
 // terms returns the periods of a class, if all that destroying takes is set.

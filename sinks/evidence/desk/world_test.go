@@ -32,11 +32,13 @@ type world struct {
 	classes   retention.Classes
 	calls     *calls
 	works     func(worker) worker // put between a Conn and its worker
+	beside    bool                // a daemon holds the log
+	origin    string
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: filepath.Join(memDir(t), "evidence"), now: at("2026-01-01 08:00"),
+	w := &world{t: t, origin: testOrigin, dir: filepath.Join(memDir(t), "evidence"), now: at("2026-01-01 08:00"),
 		signers: make(map[string]note.Signer), reviewers: make(retention.Reviewers)}
 	for _, name := range []string{"li", "wang", "zhao"} {
 		secret, public, err := note.GenerateKey(rand.Reader, name)
@@ -79,7 +81,7 @@ func (w *world) clock() time.Time { return w.now }
 
 func (w *world) options() Options {
 	return Options{
-		Log:       evidence.Options{Dir: w.dir, Origin: testOrigin, Now: w.clock},
+		Log:       evidence.Options{Dir: w.dir, Origin: w.origin, Now: w.clock},
 		Encrypt:   true,
 		Retention: w.classes, Reviewers: w.reviewers,
 		Now: w.clock, calls: w.calls,
@@ -173,6 +175,17 @@ func (w *world) dial() *Conn {
 // at does something at the desk.
 func (w *world) at(do func(c *Conn) error) error {
 	w.t.Helper()
+	if w.beside {
+		l, ring := w.open()
+		stop := serve(w.t, l, ring, w)
+		c := w.dial()
+		if _, ok := c.works.(*remote); !ok {
+			w.t.Error("the log was opened beside a daemon")
+		}
+		err := errors.Join(do(c), c.Close())
+		stop()
+		return errors.Join(err, l.Close(), ring.Close())
+	}
 	c := w.dial()
 	return errors.Join(do(c), c.Close())
 }
