@@ -22,7 +22,7 @@ import (
 
 // world is evidence of some days, with people who may decide about it.
 type world struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 	now time.Time
 	n   int // records written
@@ -36,7 +36,7 @@ type world struct {
 	origin    string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, origin: testOrigin, dir: filepath.Join(memDir(t), "evidence"), now: at("2026-01-01 08:00"),
 		signers: make(map[string]note.Signer), reviewers: make(retention.Reviewers)}
@@ -106,7 +106,7 @@ func (w *world) open() (*evidence.Log, *keys.Ring) {
 
 // memDir is t.TempDir in memory where there is such a place: for many small logs of which
 // the disk is not what is tested.
-func memDir(t *testing.T) string {
+func memDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "weir-desk-")
 	if err != nil {
@@ -398,7 +398,7 @@ func retentionWithoutMinimum(w *world) retention.Class {
 }
 
 // serve answers on the control socket of a log that is open.
-func serve(t *testing.T, l *evidence.Log, ring *keys.Ring, w *world) (stop func()) {
+func serve(t testing.TB, l *evidence.Log, ring *keys.Ring, w *world) (stop func()) {
 	t.Helper()
 	s, err := Listen(ServerOptions{Options: w.options(), Log: l, Keys: ring})
 	if err != nil {
