@@ -348,3 +348,28 @@ func TestUnsure(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Who works at the desk keeps others waiting, but no daemon from stopping.
+func TestOneAtATime(t *testing.T) {
+	o := begin(t, t.TempDir())
+	first := dial(t, o)
+	unlock, err := first.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := newConn(Options{Log: o})
+	second.works = first.works
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- second.Resume(ctx) }()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v; want that it was told to stop", err)
+	}
+	go func() { done <- second.Resume(t.Context()) }()
+	unlock()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	mustClose(t, first)
+}

@@ -82,7 +82,7 @@ func (c *Conn) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, err
 	}
 	unlock = func() { f.Close() } //nolint:errcheck // nothing is written to it
-	if err := flock(f); err != nil {
+	if err := flock(ctx, f); err != nil {
 		unlock()
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
