@@ -26,6 +26,7 @@ var house = plan{
 		"sinks/evidence/body",
 		"sinks/evidence/desk",
 		"sinks/evidence/anchor",
+		"sinks/evidence/export",
 		"configs",
 		"rules/fold",
 		"rules/detect",
@@ -66,7 +67,7 @@ var house = plan{
 		{module: "cel.dev/cel-go", packages: []string{"rules/condition"}},
 		{module: "github.com/goccy/go-yaml", packages: []string{"internal/strictyaml"}},
 		{module: "github.com/alecthomas/kong", packages: []string{"cmd/weir"}},
-		{module: "golang.org/x/mod", packages: []string{"sinks/evidence", "sinks/evidence/anchor", "sinks/evidence/retention", "sinks/evidence/desk", "rules", "internal/app", "cmd/weir"}, tests: true},
+		{module: "golang.org/x/mod", packages: []string{"sinks/evidence", "sinks/evidence/anchor", "sinks/evidence/retention", "sinks/evidence/desk", "sinks/evidence/export", "rules", "internal/app", "cmd/weir"}, tests: true},
 		{module: "golang.org/x/tools", packages: []string{"rules"}}, // txtar, the text of a rule set
 		{module: "golang.org/x/text", tests: true},
 		{module: "github.com/twmb/franz-go", packages: []string{"internal/demo"}, tests: true}, // kfake, the embedded broker
@@ -82,6 +83,7 @@ var house = plan{
 		{module: "github.com/rogpeppe/go-internal", tests: true},
 		{module: "github.com/santhosh-tekuri/jsonschema", tests: true},
 		{module: "go.uber.org/goleak", tests: true},
+		{module: "github.com/transparency-dev/tessera", tests: true}, // in a module of its own
 	},
 
 	root: []string{

@@ -5,11 +5,15 @@
 
 Written from FORMAT.md alone, as a stranger would. It recomputes every frame
 checksum, every commitment and the Merkle root at every signed head, and checks
-every signature. Exit status: 0 sound, 1 alarm, 2 could not check.
+every signature, and the SHA-256 of every sealed segment and body file. It has no
+keys: what an encrypted body says is not checked, only its length and, once sealed,
+its bytes. Exit status: 0 sound, 1 alarm, 2 could not check.
 """
 
 import base64
+import datetime
 import hashlib
+import json
 import os
 import struct
 import sys
@@ -167,8 +171,64 @@ def frames(directory):
                 alarm(f"{name} offset {at}: the frame is damaged")
             if at == 0 and int(name[:20]) != first:
                 alarm(f"{name}: named for another record than {first}")
-            yield f"{name} offset {at}", first, count, entries
+            yield name, f"{name} offset {at}", first, count, entries
             at += 28 + length
+
+
+CLASSES = {2: "content", 3: "push", 4: "policy"}  # those whose bodies are moved
+counts = {"not opened": 0, "destroyed": 0}
+
+
+def entries_of(entries):
+    at = 0
+    while at + 68 <= len(entries):
+        stored = struct.unpack(">I", entries[at:at + 4])[0]
+        yield entries[at + 4:at + 68], entries[at + 68:at + 68 + stored]
+        at += 68 + stored
+    yield None, at
+
+
+def statements(segments):
+    """What seal and destroy records say, by the name of a file."""
+    sealed, destroyed = {}, set()
+    for _, _, _, _, entries in frames(segments):
+        for leaf, stored in entries_of(entries):
+            if leaf is None or leaf[1] not in (9, 51):
+                continue
+            said = json.loads(stored[32:])
+            if leaf[1] == 9:
+                sealed[said["segment"]] = said["sha256"]
+                sealed.update((b["file"], b["sha256"]) for b in said["bodies"])
+            else:
+                destroyed.update(f["file"] for f in said["files"])
+    return sealed, destroyed
+
+
+def body_file(path):
+    """The entries of a body file by the indices of their records."""
+    with open(path, "rb") as f:
+        data = f.read()
+    if data[:8] != b"evb1\0\0\0\0":
+        alarm(f"{path}: not a body file")
+        return {}
+    first, at, out = struct.unpack(">Q", data[8:16])[0], 16, {}
+    while at + 8 <= len(data):
+        index, length = struct.unpack(">II", data[at:at + 8])
+        out[first + index] = data[at + 8:at + 8 + length]
+        at += 8 + length
+    return out
+
+
+def check_body(index, leaf, body, moved):
+    """Checks a stored body against its leaf, as far as that goes without a key."""
+    size = struct.unpack(">I", leaf[28:32])[0]
+    if leaf[3] & 0x10:
+        terms = 0 if moved else 1 + 8 * body[16] if len(body) > 16 else 0
+        counts["not opened"] += 1
+        if len(body) != 16 + terms + 12 + 32 + size + 16:
+            alarm(f"record {index}: the encrypted body has not its length")
+    elif len(body) != 32 + size or leaf[32:] != sha256(b"ev1 body\n", leaf[4:20], body):
+        alarm(f"record {index}: the body is not the one its leaf commits to")
 
 
 def main(directory, vkey=None):
@@ -197,27 +257,50 @@ def main(directory, vkey=None):
         elif want.setdefault(head[0], head[1]) != head[1]:
             alarm(f"two roots are signed for {head[0]} records")
 
-    tree, before, checked = Tree(), 0, 0
-    for where, first, count, entries in frames(os.path.join(log, "seg")):
+    generation = key.name.split("/")[-1]
+    sealed, destroyed = statements(os.path.join(log, "seg"))
+    for name, digest in sorted(sealed.items()):
+        path = os.path.join(directory, *name.split("/"))
+        if not os.path.exists(path):
+            if name not in destroyed:
+                alarm(f"{name}: is missing, and no record says why")
+            continue
+        with open(path, "rb") as f:
+            if hashlib.sha256(f.read()).hexdigest() != digest:
+                alarm(f"{name}: is not what was sealed")
+
+    tree, before, checked, bodies = Tree(), 0, 0, {}
+    for segment, where, first, count, entries in frames(os.path.join(log, "seg")):
         if first != tree.size:
             alarm(f"{where}: record {tree.size} is due, not {first}")
-        at, n = 0, 0
-        while at + 68 <= len(entries):
-            stored = struct.unpack(">I", entries[at:at + 4])[0]
-            leaf = entries[at + 4:at + 68]
-            body = entries[at + 68:at + 68 + stored]
-            recorded, size = struct.unpack(">QI", leaf[20:32])
+        n = 0
+        for leaf, body in entries_of(entries):
+            if leaf is None:
+                at = body
+                break
+            recorded = struct.unpack(">Q", leaf[20:28])[0]
             if leaf[0] != 1 or recorded < before:
                 alarm(f"record {tree.size}: wrong version, or older than the record before it")
-            if len(body) != 32 + size or leaf[32:] != sha256(b"ev1 body\n", leaf[4:20], body):
-                alarm(f"record {tree.size}: the body is not the one its leaf commits to")
+            if body or leaf[2] not in CLASSES:
+                check_body(tree.size, leaf, body, False)
+            else:
+                day = datetime.datetime.fromtimestamp(recorded // 10**9, datetime.timezone.utc).strftime("%Y-%m-%d")
+                name = f"body/{CLASSES[leaf[2]]}/{day}/{generation}-{segment[:20]}.body"
+                path = os.path.join(directory, *name.split("/"))
+                if name not in bodies:
+                    bodies[name] = body_file(path) if os.path.exists(path) else None
+                if bodies[name] is None and name in destroyed:
+                    counts["destroyed"] += 1
+                elif bodies[name] is None or tree.size not in bodies[name]:
+                    alarm(f"record {tree.size}: its body is gone, and no record says why")
+                else:
+                    check_body(tree.size, leaf, bodies[name][tree.size], True)
             before = recorded
             tree.append(leaf)
             if tree.size in want:
                 checked += 1
                 if want.pop(tree.size) != tree.root():
                     alarm(f"the head of {tree.size} records has another root than the records")
-            at += 68 + stored
             n += 1
         if at != len(entries) or n != count:
             alarm(f"{where}: the records do not fill the frame")
@@ -226,6 +309,9 @@ def main(directory, vkey=None):
     print("origin", key.name)
     print("records", tree.size)
     print("heads", checked)
+    for what, n in counts.items():
+        if n:
+            print(what, n)
     if tree.size:
         print("root", base64.b64encode(tree.root()).decode())
     return 1 if alarms else 0
