@@ -67,7 +67,7 @@ func script(base string, round int, c *calls, p *promises) (err error) {
 		}
 		for _, k := range ks {
 			if _, ok := p.open[k.Handle]; !ok {
-				p.open[k.Handle] = given{class, seal(k.AEAD, nil, []byte("a post"), []byte("leaf"))}
+				p.open[k.Handle] = given{class, seal(k.AEAD, []byte("a post"), []byte("leaf"))}
 			}
 		}
 		return nil

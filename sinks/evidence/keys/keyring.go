@@ -157,7 +157,7 @@ func (r *Ring) beginKeyring() (*keyring, error) {
 	k.Generations = []generation{g}
 	index := make([]byte, keySize)
 	rand.Read(index)
-	k.Index = seal(newAEAD(key), nil, index, indexData(k.ID))
+	k.Index = seal(newAEAD(key), index, indexData(k.ID))
 	if err := r.writeKeyring(k); err != nil {
 		return nil, err
 	}

@@ -132,7 +132,7 @@ func (m *fileMaster) wrap(name string, key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return seal(a, nil, key, masterData(name)), nil
+	return seal(a, key, masterData(name)), nil
 }
 
 func (m *fileMaster) unwrap(name string, wrapped []byte) ([]byte, error) {
@@ -289,11 +289,11 @@ const (
 	tagSize   = 16
 )
 
-// seal appends a random nonce and the ciphertext to dst.
-func seal(a cipher.AEAD, dst, plain, data []byte) []byte {
-	var nonce [nonceSize]byte
-	rand.Read(nonce[:])
-	return a.Seal(append(dst, nonce[:]...), nonce[:], plain, data)
+// seal returns a random nonce and the ciphertext.
+func seal(a cipher.AEAD, plain, data []byte) []byte {
+	nonce := make([]byte, nonceSize, nonceSize+len(plain)+tagSize)
+	rand.Read(nonce)
+	return a.Seal(nonce, nonce, plain, data)
 }
 
 // unseal opens what seal made.

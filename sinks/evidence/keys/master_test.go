@@ -33,11 +33,11 @@ destroy) rm -f "$key" ;;
 esac
 `
 
-// script writes a program and returns its name.
+// program writes a program and returns its name.
 func program(t testing.TB, text string) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "kms")
-	if err := os.WriteFile(name, []byte(text), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(name, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return name
@@ -145,7 +145,7 @@ func TestMasterFileRefused(t *testing.T) {
 	path := filepath.Join(dir, "master.key")
 	whole := string(readFile(t, path))
 	for want, do := range map[string]func() error{
-		"run: chmod 600 " + path:  func() error { return os.Chmod(path, 0o644) }, //nolint:gosec // that is what is refused
+		"run: chmod 600 " + path:  func() error { return os.Chmod(path, 0o644) },
 		"line 1 is not the name":  func() error { return os.WriteFile(path, []byte("x\n"), 0o600) },
 		"is not the base64 of 32": func() error { return os.WriteFile(path, []byte(whole[:len(whole)-9]+"\n"), 0o600) },
 		"has no key weir-evidence": func() error {

@@ -26,10 +26,10 @@ func TestKeysOpen(t *testing.T) {
 	if other := mustKeys(t, r, "push", "anna"); other[0].Handle == ks[0].Handle {
 		t.Error("two classes share a key")
 	}
-	sealed := seal(ks[0].AEAD, nil, []byte("a post"), []byte("leaf"))
+	sealed := seal(ks[0].AEAD, []byte("a post"), []byte("leaf"))
 	reader := open(t, dir, Options{ReadOnly: true})
-	opens(t, reader, "content", ks[0].Handle, sealed)
-	opens(t, r, "content", ks[0].Handle, sealed)
+	opens(t, reader, ks[0].Handle, sealed)
+	opens(t, r, ks[0].Handle, sealed)
 	late := mustKeys(t, r, "content", "late")[0]
 	if _, err := reader.Open("content", late.Handle); err != nil {
 		t.Errorf("a key that is younger than the reader: %v", err)
@@ -41,7 +41,7 @@ func TestKeysOpen(t *testing.T) {
 	mustClose(t, r)
 
 	r = open(t, dir, Options{})
-	opens(t, r, "content", ks[0].Handle, sealed)
+	opens(t, r, ks[0].Handle, sealed)
 	if again := mustKeys(t, r, "content", "ben", "anna"); again[1].Handle != ks[0].Handle || again[0].Handle != ks[2].Handle {
 		t.Error("after a restart the subjects have other keys")
 	}
@@ -162,9 +162,9 @@ func mustKeys(t testing.TB, r *Ring, class string, subjects ...string) []Key {
 	return ks
 }
 
-func opens(t testing.TB, r *Ring, class string, h Handle, sealed []byte) {
+func opens(t testing.TB, r *Ring, h Handle, sealed []byte) {
 	t.Helper()
-	a, err := r.Open(class, h)
+	a, err := r.Open("content", h)
 	if err != nil {
 		t.Error(err)
 		return

@@ -59,7 +59,7 @@ func (r *Ring) rotate() (res Rotation, err error) {
 	}
 	k.Generations = append(k.Generations, g)
 	by := newAEAD(key)
-	k.Index = seal(by, nil, r.index, indexData(k.ID))
+	k.Index = seal(by, r.index, indexData(k.ID))
 	if err := r.setKeyring(k, map[uint32]cipher.AEAD{g.Number: by}); err != nil {
 		return res, err
 	}

@@ -172,7 +172,7 @@ func (r *Ring) ofHandles(handles []Handle) ([]place, error) {
 		want[h], months[h.Month()] = true, true
 	}
 	return r.locate(nil, months, func(_ string, e *entry) bool {
-		return want[e.handle()] && !(e.sound() && e.dead())
+		return want[e.handle()] && (!e.sound() || !e.dead())
 	})
 }
 

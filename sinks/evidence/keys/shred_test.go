@@ -168,7 +168,7 @@ func TestOldCopiesAreUseless(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, dir, Options{})
 	anna, ben := mustKeys(t, r, "content", "anna")[0], mustKeys(t, r, "content", "ben")[0]
-	sealed := seal(ben.AEAD, nil, []byte("a post"), []byte("leaf"))
+	sealed := seal(ben.AEAD, []byte("a post"), []byte("leaf"))
 	yesterday := copyKeys(t, dir)
 	hs, err := r.Shred("anna")
 	if err != nil {
@@ -203,7 +203,7 @@ func TestOldCopiesAreUseless(t *testing.T) {
 	}
 
 	r = open(t, dir, Options{})
-	opens(t, r, "content", ben.Handle, sealed)
+	opens(t, r, ben.Handle, sealed)
 	wants(t, r, "content", anna.Handle, ErrErased)
 	if len(hs) != 1 || hs[0] != anna.Handle {
 		t.Errorf("shredded %v", hs)
@@ -274,7 +274,7 @@ func TestRestrict(t *testing.T) {
 	now := testNow
 	r := open(t, dir, Options{Now: func() time.Time { return now }})
 	k := mustKeys(t, r, "content", "anna")[0]
-	sealed := seal(k.AEAD, nil, []byte("a post"), []byte("leaf"))
+	sealed := seal(k.AEAD, []byte("a post"), []byte("leaf"))
 	until := testNow.AddDate(0, 2, 0)
 	hs, err := r.Restrict("anna", until)
 	if err != nil || len(hs) != 1 || hs[0] != k.Handle {
@@ -357,7 +357,7 @@ func TestEscrow(t *testing.T) {
 	r := open(t, dir, Options{Now: func() time.Time { return now }})
 	k := mustKeys(t, r, "content", "anna")[0]
 	push := mustKeys(t, r, "push", "anna")[0]
-	sealed := seal(k.AEAD, nil, []byte("a post"), []byte("leaf"))
+	sealed := seal(k.AEAD, []byte("a post"), []byte("leaf"))
 	private, public, err := NewEscrowKey()
 	if err != nil {
 		t.Fatal(err)
@@ -404,7 +404,7 @@ func TestEscrow(t *testing.T) {
 	if err := reader.Lend(opened); err != nil {
 		t.Fatal(err)
 	}
-	opens(t, reader, "content", k.Handle, sealed)
+	opens(t, reader, k.Handle, sealed)
 	if _, err := reader.Open("push", push.Handle); err != nil {
 		t.Error(err)
 	}

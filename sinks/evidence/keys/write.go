@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -57,7 +56,6 @@ type newKey struct {
 	ready
 	subject string
 	tag     tag
-	entry   entry
 	batch   *batch
 }
 
@@ -450,13 +448,4 @@ func (r *Ring) mend(f *os.File, path string, s findings) error {
 		return err
 	}
 	return r.calls.datasync(f)
-}
-
-// exists reports whether a key file is there.
-func exists(path string) (bool, error) {
-	_, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
 }
