@@ -13,6 +13,8 @@ import (
 
 // A key that was given out opens what was sealed with it: at once, by another ring
 // on the same directory while the first one lives, and after a restart.
+//
+// Clause: rn-store
 func TestKeysOpen(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, dir, Options{})

@@ -12,6 +12,8 @@ import (
 
 // Who is erased is gone in every month and class, on the disk and in memory, and
 // nobody else is. What comes later gets a new key, which stays.
+//
+// Clause: rn-erase
 func TestShred(t *testing.T) {
 	dir := t.TempDir()
 	now := testNow.AddDate(0, -2, 0)

@@ -75,6 +75,9 @@ type batch struct {
 // It fails with [ErrBroken] or [ErrReadOnly] if a new key is needed, and none can be
 // made: then what they were for must not be recorded. If the process dies before it
 // returns, some of the new keys may be there; they are used or never missed.
+//
+// Clause: rn-store
+// Bodies about people are encrypted under a key of their own for each person, retention class and month.
 func (r *Ring) Keys(class string, subjects []string) ([]Key, error) {
 	if r.o.ReadOnly {
 		return nil, ErrReadOnly
