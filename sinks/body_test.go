@@ -2,6 +2,7 @@ package sinks_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -161,6 +162,10 @@ func TestSubjectsAndTerms(t *testing.T) {
 		if r.Encoding != evidence.EncodingProtobuf {
 			t.Errorf("%s has encoding %d", r.Kind, r.Encoding)
 		}
+		again, err := sinks.Terms(r.Kind, r.Encoding, r.Body)
+		if diff := cmp.Diff(r.Terms, again); diff != "" || err != nil {
+			t.Errorf("%s: terms of the body: %v, -written +again:\n%s", r.Kind, err, diff)
+		}
 	}
 	r, err := sinks.VerdictRecord(d.post(t, "forbiddenstuff 违禁品 terriblestuff"))
 	check(r, err, "user-1", "event post-1", "account user-1", "device d-77", "category test", "rule test.review", "rule test.reject")
@@ -189,6 +194,16 @@ func TestSubjectsAndTerms(t *testing.T) {
 	r, err = sinks.VerdictRecord(v)
 	if err != nil || len(r.Terms) != 255 || r.Terms[6].Value != "category-2" {
 		t.Errorf("%d terms of an event that 600 rules hit, %v; want 255, the categories first", len(r.Terms), err)
+	}
+	again, err := sinks.Terms(r.Kind, r.Encoding, r.Body)
+	if diff := cmp.Diff(r.Terms, again); diff != "" || err != nil {
+		t.Errorf("terms of the body: %v, -written +again:\n%s", err, diff)
+	}
+	if _, err := sinks.Terms(evidence.KindHit, evidence.EncodingProtobuf, []byte{0xff}); !errors.Is(err, body.ErrMalformed) {
+		t.Errorf("terms of no body: %v", err)
+	}
+	if list, err := sinks.Terms(evidence.KindRuleSet, evidence.EncodingJSON, []byte("{}")); err != nil || list != nil {
+		t.Errorf("terms of rules: %v, %v", list, err)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -86,25 +85,19 @@ func verdictRecord(v *pipeline.Verdict) (evidence.Record, error) {
 	return r, err
 }
 
-// verdictTerms are what the record of a verdict can be looked up by.
+// verdictTerms are what the record of a verdict can be looked up by. [Terms] says the same of its body.
 func verdictTerms(v *pipeline.Verdict) []evidence.Term {
-	list := make([]evidence.Term, 0, 3+2*len(v.Hits))
-	add := func(name, value string) {
-		t := evidence.Term{Name: name, Value: value}
-		if value != "" && len(list) < maxTerms && !slices.Contains(list, t) {
-			list = append(list, t)
-		}
-	}
-	add("event", string(v.Event.ID))
-	add("account", string(v.Event.User.ID))
-	add("device", string(v.Event.Client.Device.ID))
+	t := terms{room: 3 + 2*len(v.Hits)}
+	t.add("event", string(v.Event.ID))
+	t.add("account", string(v.Event.User.ID))
+	t.add("device", string(v.Event.Client.Device.ID))
 	for i := range v.Hits {
-		add("category", v.Hits[i].Rule.Category)
+		t.add("category", v.Hits[i].Rule.Category)
 	}
 	for i := range v.Hits {
-		add("rule", v.Hits[i].Rule.ID)
+		t.add("rule", v.Hits[i].Rule.ID)
 	}
-	return list
+	return t.list
 }
 
 // verdictBody is the body of a hit or push record, with all that hangs on it in one piece: a record is made

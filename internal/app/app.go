@@ -254,6 +254,7 @@ func EvidenceOptions(c *config.Config) evidence.Options {
 		SegmentRecords:  c.Evidence.SegmentRecords,
 		Seal:            c.Evidence.Seal,
 		SealAfter:       c.Evidence.SealAfter,
+		TermsOf:         sinks.Terms,
 		ScrubEvery:      c.Evidence.ScrubEvery,
 		BallastBytes:    c.Evidence.BallastBytes,
 	}

@@ -1,8 +1,10 @@
 package evidence
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -327,5 +331,61 @@ func TestForgetTermsFailsAtEveryStep(t *testing.T) {
 			t.Error(err)
 		}
 		mustClose(t, l)
+	}
+}
+
+// An index that is lost or damaged is made again by a log that has the keys, and is
+// the same.
+func TestIndexIsMadeAgain(t *testing.T) {
+	dir := memDir(t)
+	ring := newRing(t, dir)
+	termsOfBody := func(_ Kind, _ uint8, body []byte) ([]Term, error) {
+		var b struct {
+			Event string `json:"event_id"`
+			User  string `json:"user_id"`
+		}
+		err := json.Unmarshal(body, &b)
+		return []Term{{"event", b.Event}, {"account", b.User}, {"category", "gambling"}}, err
+	}
+	options := Options{Dir: dir, Origin: testOrigin, Keys: ring, Seal: true, ScrubEvery: 24 * time.Hour, CheckpointEvery: time.Minute, TermsOf: termsOfBody, calls: noSync()}
+	l, err := Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 300 {
+		mustAppend(t, l, about(i, fmt.Sprintf("user-%d", i%6), "text"))
+	}
+	mustSeal(t, l)
+	mustClose(t, l)
+	name := indexName("1", 0)
+	whole := read(t, dir, name)
+	damaged := bytes.Clone(whole)
+	damaged[len(damaged)-5] ^= 1
+	for what, now := range map[string][]byte{"gone": nil, "cut": whole[:200], "damaged": damaged} {
+		synctest.Test(t, func(t *testing.T) {
+			if remove(t, dir, name); now != nil {
+				write(t, dir, name, now)
+			}
+			l, err := Open(options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, stop := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			go func() { done <- l.Run(ctx) }()
+			synctest.Wait()
+			if what == "damaged" {
+				time.Sleep(25 * time.Hour) // until it is read whole
+				synctest.Wait()
+			}
+			if got := read(t, dir, name); !bytes.Equal(got, whole) {
+				t.Errorf("%s: the index is not what it was", what)
+			}
+			stop()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			mustClose(t, l)
+		})
 	}
 }

@@ -56,6 +56,10 @@ type Options struct {
 	// ended after SealAfter even if it is not full; 0 means never.
 	Seal      bool
 	SealAfter time.Duration
+	// TermsOf returns what the record with this body was given to be looked up by. With
+	// it and Keys, Run makes indexes again that are not there, and those a scrub found
+	// damaged. nil: nobody does.
+	TermsOf func(kind Kind, encoding uint8, body []byte) ([]Term, error)
 	// ScrubEvery has Run read everything again so often; 0 means never.
 	ScrubEvery time.Duration
 	// BallastBytes is room on the disk that is given up when it is full. Without it,

@@ -62,11 +62,49 @@ func (l *Log) forgetIn(generation string, first int64, records map[uint32]bool) 
 	return writeIndex(l.calls, l.o.Dir, generation, first, b)
 }
 
+// mendIndexes makes indexes again that are not there or, read whole, are damaged,
+// where that can be done. Without them everything but looking up goes on.
+func (l *Log) mendIndexes(ctx context.Context, whole bool) {
+	if l.o.Keys == nil || l.o.TermsOf == nil {
+		return
+	}
+	n, err := l.rebuildIndexes(ctx, whole, l.storedTerms)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		l.log.Error("indexes of the evidence could not be made again", "err", err)
+	case n > 0:
+		l.log.Info("made indexes of the evidence again", "segments", n)
+	}
+}
+
+// storedTerms computes the terms of a record again. Who was erased has none, nor
+// has what does not open: the verifier has a word for it.
+func (l *Log) storedTerms(s Stored) ([]uint64, error) {
+	plain, err := s.Open(l.o.Keys)
+	if closed(err) || lost(err) || errors.Is(err, errForged) || err == nil && !s.Intact(plain) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	terms, err := l.o.TermsOf(s.Kind(), s.Encoding(), plain[saltSize:])
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", s.Index, err)
+	}
+	return termsOf(&Record{Class: s.Class(), Terms: terms}, l.o.Keys), nil
+}
+
 // RebuildIndexes makes the indexes of sealed segments anew that are not there or
 // are damaged, and returns how many. terms gives the terms of an encrypted record
 // whose body is there: who has the keys opens it and computes them. Where it
 // returns none, the record is found by its id only.
 func (l *Log) RebuildIndexes(ctx context.Context, terms func(Stored) ([]uint64, error)) (rebuilt int, err error) {
+	return l.rebuildIndexes(ctx, true, terms)
+}
+
+// rebuildIndexes is RebuildIndexes; if not whole, it takes an index of the right
+// length for a good one.
+func (l *Log) rebuildIndexes(ctx context.Context, whole bool, terms func(Stored) ([]uint64, error)) (rebuilt int, err error) {
 	l.sealMu.Lock()
 	defer l.sealMu.Unlock()
 	l.stateMu.Lock()
@@ -85,7 +123,9 @@ func (l *Log) RebuildIndexes(ctx context.Context, terms func(Stored) ([]uint64, 
 		}
 		x, err := openIndex(l.o.Dir, l.generation, segs[i].first)
 		if err == nil {
-			err = x.check()
+			if whole {
+				err = x.check()
+			}
 			x.close()
 			if err == nil {
 				continue

@@ -89,6 +89,7 @@ func (l *Log) scrubLoop(ctx context.Context) {
 			var rep ScrubReport
 			if rep, err = l.scrub(ctx, scrubRate); err == nil {
 				l.log.Info("read all evidence again", "segments", rep.Segments, "body_files", rep.BodyFiles, "bytes", rep.Bytes, "damaged", len(rep.Damaged))
+				l.mendIndexes(ctx, true)
 				err = l.scrubbed()
 			}
 		}

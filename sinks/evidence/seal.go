@@ -74,6 +74,7 @@ func (l *Log) sealLoop(ctx context.Context) {
 	}
 	t := time.NewTicker(every)
 	defer t.Stop()
+	l.mendIndexes(ctx, false)
 	for {
 		if err := l.sealFull(ctx, l.overdue(), true); err != nil && ctx.Err() == nil && !errors.Is(err, ErrBroken) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrFull) {
 			l.m.sealErrors.Inc()
