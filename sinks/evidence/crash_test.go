@@ -582,6 +582,9 @@ func sealScript(dir string, round int, c *calls, p *promises) error {
 // that was promised is there with the body it had.
 func (p *promises) keepsSealed(t *testing.T, dir string) {
 	t.Helper()
+	if _, err := os.Stat(filepath.Join(dir, verifierFile)); err == nil { // written last at the first start
+		verifyOK(t, dir)
+	}
 	for round := range 2 {
 		l, err := Open(Options{Dir: dir, Origin: testOrigin, calls: noSync()})
 		if err != nil {

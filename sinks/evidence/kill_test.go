@@ -18,7 +18,7 @@ import (
 // appendForEver is the child process that [TestKill] kills: it appends from
 // several goroutines and prints each number that was acknowledged.
 func appendForEver(dir string) error {
-	l, err := Open(Options{Dir: dir, Origin: testOrigin, CheckpointEvery: 2 * time.Millisecond, SegmentBytes: 30_000})
+	l, err := Open(Options{Dir: dir, Origin: testOrigin, CheckpointEvery: 2 * time.Millisecond, SegmentBytes: 30_000, Seal: true})
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,8 @@ func appendForEver(dir string) error {
 }
 
 // A process is killed in the middle of its work, over and over: nothing it had
-// acknowledged is missing, and every next life goes on from there.
+// acknowledged is missing, and every next life goes on from there. Segments are sealed
+// meanwhile.
 func TestKill(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "evidence")
 	acked := make(map[ID]bool)
