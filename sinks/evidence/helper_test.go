@@ -30,6 +30,14 @@ func TestMain(m *testing.M) {
 		fmt.Println("error", appendForEver(dir))
 		os.Exit(1)
 	}
+	if dir := os.Getenv("WEIR_EVIDENCE_LIFE"); dir != "" {
+		if err := wholeLife(dir); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+		fmt.Println("done")
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -524,7 +524,9 @@ func (v *verifier) frame(seg *segment, f *frame) error {
 			err = v.locate(&c)
 		}
 		if v.sealed != nil {
-			v.count(&c)
+			if err == nil {
+				err = v.count(&c)
+			}
 			v.index(&c)
 		}
 		v.batch = append(v.batch, c)
@@ -707,17 +709,21 @@ func (v *verifier) judge(c *checked) (Verdict, error) {
 }
 
 // count notes for the body file of a record that it is one of those it belongs to.
-func (v *verifier) count(c *checked) {
+func (v *verifier) count(c *checked) error {
 	f := c.from
 	if f == nil {
 		if f = v.sealed.fileOf(&c.leaf); f == nil {
-			return
+			return nil
 		}
 		v.sealed.raw = true
+		if err := v.pass(f, c); err != nil {
+			return err
+		}
 	}
 	if f.records++; f.records == 1 {
 		f.first = c.at
 	}
+	return nil
 }
 
 // index holds the record against the index of its segment.

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -216,16 +217,8 @@ func (v *verifier) locate(c *checked) error {
 		streams = []*bodyStream{c.from.stream}
 	}
 	for _, s := range streams {
-		for s.index >= 0 && s.index < c.at.index {
-			// A hold may keep bodies of other days and classes in a file of this name.
-			if s == c.from.stream {
-				if c.from.stray++; c.from.stray == 1 {
-					c.from.strayAt = s.at
-				}
-			}
-			if err := s.advance(); err != nil {
-				return err
-			}
+		if err := c.from.reach(s, c.at.index); err != nil {
+			return err
 		}
 		if s.index != c.at.index {
 			continue
@@ -239,6 +232,40 @@ func (v *verifier) locate(c *checked) error {
 		return nil
 	}
 	return nil
+}
+
+// reach moves a stream to the entry of a record, if there is one. Those before it belong
+// to no record.
+func (f *bodyFile) reach(s *bodyStream, index int64) error {
+	for s.index >= 0 && s.index < index {
+		// A hold may keep bodies of other days and classes in a file of this name.
+		if s == f.stream {
+			if f.stray++; f.stray == 1 {
+				f.strayAt = s.at
+			}
+		}
+		if err := s.advance(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pass goes past the body of a record that is in its segment, too: sealing died before
+// it put the stripped segment into the place of the whole one.
+func (v *verifier) pass(f *bodyFile, c *checked) error {
+	s := f.stream
+	if s == nil {
+		return nil
+	}
+	if err := f.reach(s, c.at.index); err != nil || s.index != c.at.index {
+		return err
+	}
+	if p, ok := splitStored(&c.leaf, c.stored); ok && (!bytes.HasPrefix(s.stored, p.handle) || !bytes.Equal(s.stored[len(p.handle):], p.rest)) {
+		at := place{index: c.at.index, file: s.name, offset: s.at, nanos: c.at.nanos}
+		v.rep.find(at.finding(Altered, 1, "the body here is another than in the segment it was moved from"))
+	}
+	return s.advance()
 }
 
 // unseal says what the whole segment means for its body files, and closes them.

@@ -354,7 +354,7 @@ func TestGapsNeedSignedRecords(t *testing.T) {
 func TestVerifyGenerations(t *testing.T) {
 	dir := memDir(t)
 	tick := clock()
-	begin := func(origin string, previous *Previous) *Log {
+	begin := func(origin string, previous func() (*Previous, error)) *Log {
 		t.Helper()
 		l, err := Open(Options{Dir: dir, Origin: origin, Previous: func() (*Previous, error) { return previous, nil }, Now: tick, calls: noSync()})
 		if err != nil {
@@ -368,11 +368,7 @@ func TestVerifyGenerations(t *testing.T) {
 	mustSeal(t, first)
 	mustClose(t, first)
 	checkpoint := first.Checkpoint()
-	follows, err := Follow(dir, checkpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	next := begin("example.net/evidence/test/10", follows)
+	next := begin("example.net/evidence/test/10", func() (*Previous, error) { return Follow(dir, checkpoint) })
 	mustAppend(t, next, hits(10, 3)...)
 	var file SealBody
 	if err := WalkGeneration(dir, "9", nil, func(e Entry) error {
@@ -493,5 +489,36 @@ func TestVerifyProgress(t *testing.T) {
 	}
 	if last[0] != r.Records || last[1] != last[2] || last[2] <= r.Bytes {
 		t.Errorf("%v of %d records, %d bytes in segments", last, r.Records, r.Bytes)
+	}
+}
+
+// A segment that was sealed and is still whole, because a crash came in between, is
+// no alarm; its bodies in the body file must be those that are in it.
+func TestVerifySealedAndStillWhole(t *testing.T) {
+	dir := memDir(t)
+	ring, err := keys.Open(filepath.Join(dir, keysDir), keys.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ring.Close()
+	l := openWith(t, dir, ring)
+	mustAppend(t, l, about(1, "a", "one"), Record{ID: newID(2), Kind: KindRuleSet, Class: ClassPolicy, Body: []byte("{}")}, about(3, "b", "three"))
+	whole := read(t, dir, testSeg)
+	mustSeal(t, l)
+	mustClose(t, l)
+	write(t, dir, testSeg, whole)
+	for _, ring := range []*keys.Ring{ring, nil} {
+		r := verifyWith(t, dir, ring)
+		if !r.OK() || !named(r.Findings, Unfinished, 0, testSeg, "its bodies are still in it too") || len(r.Findings) != 1 {
+			t.Errorf("keys %v: %v", ring != nil, r.Findings)
+		}
+	}
+	file := seals(t, dir)[0].Bodies[0]
+	b := read(t, dir, file.File)
+	e := entriesOf(b)[1]
+	b[e.offset+bodyEntryHeader+40] ^= 1
+	write(t, dir, file.File, b)
+	if r := verify(t, dir); r.OK() || !named(r.Findings, Altered, e.index, file.File, "another than in the segment") {
+		t.Errorf("altered: %v", r.Findings)
 	}
 }
