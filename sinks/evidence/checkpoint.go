@@ -125,6 +125,11 @@ func lastCheckpoint(f *os.File) (msg []byte, end int64, err error) {
 		if !ok {
 			return msg, off, nil
 		}
+		if _, more := cutCheckpoint(b[n:]); !more && bytes.IndexByte(b[:n], 0) >= 0 {
+			// Of an append cut short the end may be there and the beginning not: a disk
+			// has an order of its own, and a file system fills the hole with zeros.
+			return msg, off, nil
+		}
 		msg, b, off = b[:n-1], b[n:], off+int64(n)
 	}
 }

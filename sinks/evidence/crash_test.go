@@ -480,7 +480,9 @@ func TestTornHistory(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, dir, 3)
 	history := read(t, dir, "log/1/"+historyFile)
-	for _, torn := range []string{"e", testOrigin + "\n8\n", strings.Repeat("x", 5000)} {
+	one, _ := cutCheckpoint(history)
+	holed := strings.Repeat("\x00", 20) + string(history[20:one])
+	for _, torn := range []string{"e", testOrigin + "\n8\n", strings.Repeat("x", 5000), holed} {
 		write(t, dir, "log/1/"+historyFile, append(append([]byte(nil), history...), torn...))
 		verifyOK(t, dir)
 		l := open(t, dir)
