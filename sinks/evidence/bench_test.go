@@ -3,12 +3,16 @@ package evidence
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // body is about what a verdict on a post weighs.
@@ -125,4 +129,50 @@ func BenchmarkVerify(b *testing.B) {
 		}
 		b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "records/s")
 	})
+}
+
+var benchRecords = flag.Int("records", 100_000, "how many records BenchmarkVerifySealed checks")
+
+// BenchmarkVerifySealed checks a log of encrypted records of 1 KB about 10,000 people
+// that was sealed: without keys (each leaf, the tree, each body file by its SHA-256) and
+// with them (each body by its commitment). One operation is the whole log.
+func BenchmarkVerifySealed(b *testing.B) {
+	n := *benchRecords
+	dir := b.TempDir()
+	ring, err := keys.Open(filepath.Join(dir, keysDir), keys.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ring.Close()
+	l, err := Open(Options{Dir: dir, Origin: testOrigin, Keys: ring, calls: noSync()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	body := body()
+	for i := 0; i < n; i += 500 {
+		recs := make([]Record, min(500, n-i))
+		for j := range recs {
+			id := sha256.Sum256(fmt.Append(nil, i+j))
+			recs[j] = Record{Kind: KindHit, Class: ClassContent, Body: body, Subject: fmt.Sprint((i + j) % 10_000), ID: ID(id[:16]), Terms: []Term{{"account", fmt.Sprint((i + j) % 10_000)}, {"event", fmt.Sprint(i + j)}}}
+		}
+		mustAppend(b, l, recs...)
+		if i%100_000 == 0 {
+			if err := l.checkpoint(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	mustSeal(b, l)
+	mustClose(b, l)
+	for name, ring := range map[string]*keys.Ring{"without keys": nil, "with keys": ring} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if r, err := Verify(dir, VerifyOptions{Keys: ring}); err != nil || !r.OK() {
+					b.Fatal(r, err)
+				}
+			}
+			b.ReportMetric(float64(n*b.N)/b.Elapsed().Seconds(), "records/s")
+		})
+	}
 }
