@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 
@@ -346,9 +345,4 @@ func firstRecord(dir, generation string) (g genesis, err error) {
 		err = errors.New("the first record is not here")
 	}
 	return g, err
-}
-
-// keyFileOf names the key file that has the key of a handle.
-func keyFileOf(class string, h keys.Handle) string {
-	return path.Join(keysDir, class, h.Month().String()+".keys")
 }

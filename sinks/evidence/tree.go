@@ -33,16 +33,22 @@ func (t *tree) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 
 // add appends a leaf by its hash.
 func (t *tree) add(h tlog.Hash) error {
-	nodes, err := tlog.StoredHashesForRecordHash(t.n, h, t)
-	if err != nil {
-		return err
-	}
-	for level, h := range nodes {
-		t.last[level] = h
-		t.at[level] = t.n >> level
+	// As tlog.StoredHashesForRecordHash does, without its allocations: where the index is
+	// odd at a level, the node before it there is complete, and so is the one above both.
+	for level := 0; ; level++ {
+		at := t.n >> level
+		left := t.last[level]
+		if at&1 == 1 && t.at[level] != at-1 {
+			return fmt.Errorf("node %d of level %d is not on the edge of a tree of %d", at-1, level, t.n)
+		}
+		t.last[level], t.at[level] = h, at
 		if t.upper != nil {
 			t.upper.add(level, h)
 		}
+		if at&1 == 0 {
+			break
+		}
+		h = tlog.NodeHash(left, h)
 	}
 	t.n++
 	return nil

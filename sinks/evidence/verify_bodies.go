@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"time"
 
@@ -409,12 +410,35 @@ func unopened(err error) bool {
 	return false
 }
 
-// keyFile is a key file that records need and that is not here.
+// keyFile is the file with the keys of a class and month.
 type keyFile struct {
-	name    string
-	first   place
+	name      string
+	here      bool
+	removed   witness // says that it was destroyed
+	destroyed bool
+	// The records that need it although it is not here.
 	records int64
-	why     string // it is gone, or that nothing says so
+	first   place
+	why     string // that nothing says so, or nothing signed
+}
+
+// keyFileID names a key file.
+type keyFileID struct {
+	class Class
+	month keys.Month
+}
+
+// month returns the key file of a class and month. It looks once whether it is here.
+func (v *verifier) month(c Class, month keys.Month) *keyFile {
+	id := keyFileID{c, month}
+	f := v.keyFiles[id]
+	if f == nil {
+		f = &keyFile{name: path.Join(keysDir, c.String(), month.String()+".keys")}
+		f.here = v.hasFile(f.name)
+		f.removed, f.destroyed = v.fates.keyFiles[f.name]
+		v.keyFiles[id] = f
+	}
+	return f
 }
 
 // closed returns the verdict on a record whose body is here and cannot be opened.
@@ -427,48 +451,39 @@ func (v *verifier) closed(c *checked) Verdict {
 		v.erased[by]++
 		return Erased
 	}
-	name := keyFileOf(c.leaf.class().String(), c.handle)
-	removed, destroyed := v.fates.keyFiles[name]
-	if destroyed && removed.signed && !errors.Is(c.err, keys.ErrMissing) {
+	m := v.month(c.leaf.class(), c.handle.Month())
+	if m.destroyed && m.removed.signed && !errors.Is(c.err, keys.ErrMissing) {
 		return Destroyed
 	}
 	unsigned := ""
-	if erased || destroyed {
-		if destroyed {
-			by = removed
+	if erased || m.destroyed {
+		if m.destroyed {
+			by = m.removed
 		}
 		unsigned = fmt.Sprintf("; record %s says why, but no signed head covers that record", by)
 	} else {
 		unsigned = ", and no record says why"
 	}
 	switch {
-	case errors.Is(c.err, keys.ErrDestroyed), errors.Is(c.err, ErrNoKeys) && v.keysHere && !v.hasFile(name):
-		f := v.keyFiles[name]
-		if f == nil {
-			f = &keyFile{name: name, first: c.body, why: unsigned}
-			v.keyFiles[name] = f
+	case errors.Is(c.err, keys.ErrDestroyed), errors.Is(c.err, ErrNoKeys) && v.keysHere && !m.here:
+		if m.records++; m.records == 1 {
+			m.first, m.why = c.body, unsigned
 		}
-		f.records++
 		return Missing
 	case errors.Is(c.err, keys.ErrErased), errors.Is(c.err, keys.ErrMissing):
 		v.rep.find(c.body.finding(Missing, 1, "the key of its body is gone%s", unsigned))
 		return Missing
 	case errors.Is(c.err, keys.ErrDamaged):
-		v.rep.find(c.body.finding(Altered, 1, "the key of its body in %s is damaged", name))
+		v.rep.find(c.body.finding(Altered, 1, "the key of its body in %s is damaged", m.name))
 		return Altered
 	}
 	return NotOpened
 }
 
-// hasFile reports whether a key file is here. It looks once.
+// hasFile reports whether a file of the directory is here.
 func (v *verifier) hasFile(name string) bool {
-	here, known := v.looked[name]
-	if !known {
-		_, err := os.Stat(filepath.Join(v.dir, filepath.FromSlash(name)))
-		here = !errors.Is(err, fs.ErrNotExist)
-		v.looked[name] = here
-	}
-	return here
+	_, err := os.Stat(filepath.Join(v.dir, filepath.FromSlash(name)))
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // refresh reads the records that say what became of bodies again, if there are more
