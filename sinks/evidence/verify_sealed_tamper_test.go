@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -242,14 +243,19 @@ func TestTamperingWithSealed(t *testing.T) {
 
 		{name: "index altered", do: file(indexName("1", 0), func(b []byte) []byte { b[indexHeader+5] ^= 1; return b }),
 			word: Rebuild, index: -1, file: indexName("1", 0), words: "its checksum does not match; it is derived", note: true},
-		{name: "index altered, checksum repaired", do: file(indexName("1", 0), func(b []byte) []byte { b[indexHeader+8*k+3] ^= 1; sealIndex(b); return b }),
+		{name: "index altered, checksum repaired", do: file(indexName("1", 0), func(b []byte) []byte { b[indexHeader+8*k+3] ^= 1; checksumIndex(b); return b }),
 			word: Rebuild, index: -1, file: indexName("1", 0), words: "it has another place for record ", note: true},
 		{name: "index without a record's id, checksum repaired", do: file(indexName("1", 0), func(b []byte) []byte {
 			n := int(binary.BigEndian.Uint32(b[24:]))
 			b[indexHeader+n*placeSize+7] ^= 1
-			sealIndex(b)
+			checksumIndex(b)
 			return b
 		}), word: Rebuild, index: -1, file: indexName("1", 0), words: "it does not have the records of its segment", note: true},
+		{name: "index with terms in another order, checksum repaired", do: file(indexName("1", 0), func(b []byte) []byte {
+			swap(b[len(b)-postingSize:], b[len(b)-2*postingSize:len(b)-postingSize])
+			checksumIndex(b)
+			return b
+		}), word: Rebuild, index: -1, file: indexName("1", 0), words: "its tables lead elsewhere", note: true},
 		{name: "index gone", do: remove(indexName("1", 0)),
 			word: Rebuild, index: -1, file: indexName("1", 0), words: "it is not here; it is derived", note: true},
 		{name: "index of nothing", do: func(t *testing.T, dir string) { write(t, dir, "idx/1-00000000000000000077.idx", nil) },
@@ -296,6 +302,11 @@ func TestTamperingWithSealed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// checksumIndex makes the checksum of an index right.
+func checksumIndex(b []byte) {
+	binary.BigEndian.PutUint32(b[4:], crc32.Checksum(b[8:], castagnoli()))
 }
 
 // nameOfSegment is the file of the segment that begins with first.

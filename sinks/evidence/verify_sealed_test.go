@@ -356,7 +356,7 @@ func TestVerifyGenerations(t *testing.T) {
 	tick := clock()
 	begin := func(origin string, previous func() (*Previous, error)) *Log {
 		t.Helper()
-		l, err := Open(Options{Dir: dir, Origin: origin, Previous: func() (*Previous, error) { return previous, nil }, Now: tick, calls: noSync()})
+		l, err := Open(Options{Dir: dir, Origin: origin, Previous: previous, Now: tick, calls: noSync()})
 		if err != nil {
 			t.Fatal(err)
 		}
