@@ -56,8 +56,16 @@ func (l *Log) Append(ctx context.Context, recs []Record) error {
 }
 
 // AppendOne is [Log.Append] of one record, and says which index it has.
+//
+// A record of the kinds [KindDestroy] and [KindShred] is also signed when it returns:
+// only then does it explain what is missing after what it announces is done, and if the
+// process dies in between the verifier has no alarm.
 func (l *Log) AppendOne(ctx context.Context, rec Record) (index int64, err error) {
-	return l.appendAll(ctx, []Record{rec})
+	index, err = l.appendAll(ctx, []Record{rec})
+	if err == nil && (rec.Kind == KindDestroy || rec.Kind == KindShred) {
+		err = l.checkpoint()
+	}
+	return index, err
 }
 
 // appendAll makes records durable, of which there is one at least, and returns the index of the first.

@@ -522,3 +522,17 @@ func TestVerifySealedAndStillWhole(t *testing.T) {
 		t.Errorf("altered: %v", r.Findings)
 	}
 }
+
+// What explains a gap is signed before whoever wrote it goes on to make the gap.
+func TestWhatExplainsIsSignedAtOnce(t *testing.T) {
+	l := open(t, memDir(t))
+	for _, kind := range []Kind{KindDestroy, KindShred} {
+		index, err := l.AppendOne(context.Background(), Record{ID: newID(int(kind)), Kind: kind, Class: ClassAudit, Body: []byte("{}")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h, err := ParseCheckpoint(l.Checkpoint(), l.VerifierKey()); err != nil || h.Size <= index {
+			t.Errorf("record %d of kind %s: the head is of %d records, %v", index, kind, h.Size, err)
+		}
+	}
+}
