@@ -57,7 +57,7 @@ type VerifyOptions struct {
 // their files in the seal records. A log may be verified while it is written.
 //
 // What was found is in the report, alarms included. The error means that the log
-// could not be checked. Memory grows by 45 to 95 bytes for each record: some 700 MB for ten million.
+// could not be checked. Memory grows by 80 to 100 bytes for each record: some 740 MB for ten million.
 //
 // Clause: rn-audit
 // Anyone with the public key can check the evidence without Weir's help: what was altered, cut out or never written is named by record, file and time.
