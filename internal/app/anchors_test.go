@@ -54,7 +54,7 @@ func TestARestoredInstanceDoesNotStart(t *testing.T) {
 	f.post("p2", "一号测试词")
 	f.reviewed("p2")
 	f.stop("b")
-	whole := f.size(dir("b"), "1")
+	whole := f.size(dir("b"))
 	f.eventually("the last head of b in the log of a", func() bool { return f.anchored(dir("a"), "fleet/evidence/b/1") == whole })
 	if r := f.verify(dir("b"), dir("a")); !r.OK() {
 		t.Fatalf("the log of b does not agree with the anchors: %v", r.Findings)
@@ -64,13 +64,13 @@ func TestARestoredInstanceDoesNotStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.copyLog(image, dir("b"))
-	old := f.size(dir("b"), "1")
+	old := f.size(dir("b"))
 	err := f.tryStart("b")
 	want := fmt.Sprintf("ROLLED BACK: a head of %d records was published, %d are here; put the log's newest files back, or, if they are lost, set evidence.generation", whole, old)
 	if !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), want) {
 		t.Fatalf("the restored instance ended with %v\nwant %s", err, want)
 	}
-	if n := f.size(dir("b"), "1"); n != old {
+	if n := f.size(dir("b")); n != old {
 		t.Errorf("%d records after the refusal, want %d as before it", n, old)
 	}
 	r := f.verify(dir("b"), dir("a"))
@@ -172,7 +172,7 @@ func TestAWitnessIsAskedAtTheStart(t *testing.T) {
 	if !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), "ROLLED BACK: the witness witness.example has signed a head of 1000 records of this log, 1 are signed here") {
 		t.Errorf("ended with %v", err)
 	}
-	if n := f.size(filepath.Join(f.dir, "evidence-a"), "1"); n != 1 {
+	if n := f.size(filepath.Join(f.dir, "evidence-a")); n != 1 {
 		t.Errorf("%d records, want the first only", n)
 	}
 	witness.Close()
@@ -223,9 +223,9 @@ func (f *fleet) anchored(dir, origin string) (size int64) {
 }
 
 // size returns how many records a log has.
-func (f *fleet) size(dir, generation string) (n int64) {
+func (f *fleet) size(dir string) (n int64) {
 	f.t.Helper()
-	err := evidence.WalkTail(dir, generation, nil, func(evidence.Entry) bool { return false }, func(e evidence.Entry) error {
+	err := evidence.WalkTail(dir, "1", nil, func(evidence.Entry) bool { return false }, func(e evidence.Entry) error {
 		n = e.Index + 1
 		return nil
 	})

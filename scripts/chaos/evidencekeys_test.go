@@ -14,6 +14,6 @@ func walkOpened(dir string, fn func(evidence.Entry) error) error {
 	if err != nil {
 		return err
 	}
-	defer ring.Close() //nolint:errcheck // only read
+	defer ring.Close()
 	return evidence.Walk(dir, ring, fn)
 }

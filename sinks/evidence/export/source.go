@@ -81,7 +81,7 @@ func (s *Source) read(index int64) (Found, error) {
 		return f, nil
 	}
 	f.Fate, f.Salt, f.Plain = FateOK, plain[:saltSize:saltSize], plain[saltSize:]
-	f.Stored.Body = nil // not kept twice
+	f.Body = nil // not kept twice
 	if f.Reading, err = reading(f.Kind(), f.Encoding(), f.Plain); err != nil {
 		return Found{}, fmt.Errorf("record %d: %w", index, err)
 	}
