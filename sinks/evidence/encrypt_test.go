@@ -399,6 +399,41 @@ func TestLostKeys(t *testing.T) {
 	}
 }
 
+// A person's keys are destroyed: their records stay in their places, verify without
+// an alarm, and say why they are closed; what is written of them later is under
+// another key.
+func TestShreddedKeys(t *testing.T) {
+	dir := t.TempDir()
+	ring := newRing(t, dir)
+	l := openWith(t, dir, ring)
+	mustAppend(t, l, about(0, "ann", "first"), about(1, "bob", "second"), about(2, "ann", "third"))
+	if _, err := ring.Shred("ann", "content"); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, l, about(3, "ann", "written after it was forgotten"), about(2, "ann", "third"))
+	mustClose(t, l)
+	for _, r := range []*keys.Ring{ring, openRing(t, dir, keys.Options{ReadOnly: true})} {
+		var got []string
+		for _, e := range walked(t, dir, r)[1:] {
+			switch {
+			case e.Body != nil && e.Closed == nil:
+				got = append(got, "open")
+			case e.Body == nil && errors.Is(e.Closed, keys.ErrErased):
+				got = append(got, "erased")
+			default:
+				got = append(got, fmt.Sprintf("%q, %v", e.Body, e.Closed))
+			}
+		}
+		if diff := cmp.Diff([]string{"erased", "open", "erased", "open", "open"}, got); diff != "" {
+			t.Error(diff)
+		}
+		rep := verifyWith(t, dir, r)
+		if !rep.OK() || rep.Closed != 2 || rep.Replayed != 1 || len(rep.Findings) != 1 || !strings.Contains(rep.Findings[0].Detail, "not compared") {
+			t.Errorf("%+v", rep)
+		}
+	}
+}
+
 // newRing begins the keys of an evidence directory.
 func newRing(t testing.TB, dir string) *keys.Ring {
 	t.Helper()
