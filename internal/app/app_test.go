@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -160,6 +161,31 @@ func TestDaemon(t *testing.T) {
 		if strings.Contains(d.log.String(), secret) {
 			t.Errorf("%q is in the log", secret)
 		}
+	}
+	// The rules are in the evidence in clear; what was written, by whom and to whom is not.
+	for _, secret := range []string{"user-number-two", "user-number-three", "这里有", "passes now", `{"id":"broken`, "your parcel is here", "spring sale now", "text_version"} {
+		namesNobody(t, d.world.EvidenceDir(), secret)
+	}
+}
+
+// namesNobody checks that no file of an evidence directory has a secret in clear:
+// segments, bodies, indexes, keys, heads.
+func namesNobody(t *testing.T, dir, secret string) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, f fs.DirEntry, err error) error {
+		if err != nil || !f.Type().IsRegular() {
+			return err
+		}
+		files++
+		b, err := os.ReadFile(path)
+		if bytes.Contains(b, []byte(secret)) {
+			t.Errorf("%q is in clear in %s", secret, path)
+		}
+		return err
+	})
+	if err != nil || files < 8 {
+		t.Errorf("%d files: %v", files, err)
 	}
 }
 

@@ -62,6 +62,8 @@ func TestParse(t *testing.T) {
 	want.Push.Redis.TLS.Enabled, want.Push.Redis.TLS.CAFile = true, "/etc/weir/ca.pem"
 	want.Evidence.Dir, want.Evidence.KeyFile, want.Evidence.Generation = "/var/lib/weir/evidence", "/etc/weir/evidence.key", "2"
 	want.Evidence.CheckpointEvery, want.Evidence.SegmentBytes = 2*time.Second, 1<<28
+	want.Evidence.Encrypt = false
+	want.Evidence.MasterKey.File, want.Evidence.MasterKey.Timeout = "/etc/weir/master.key", 3*time.Second
 	period := func(s string) retention.Period {
 		p, err := retention.ParsePeriod(s)
 		if err != nil {
@@ -197,6 +199,7 @@ func TestRefusals(t *testing.T) {
 		{"forms for all rules", "rules: {only: fold}\n", []string{"1:9: rules.only: unknown name"}},
 		{"no directory of evidence", "evidence: {dir: ''}\n", []string{"1:17: evidence.dir: none given"}},
 		{"a generation that would be a path", "evidence: {generation: ../1}\n", []string{`1:24: evidence.generation: "../1"; use`}},
+		{"two places for one master key", "evidence:\n  master_key: {file: a, command: [b]}\n", []string{"2:25: evidence.master_key.command: there is a file, too"}},
 		{"checkpoints too seldom", "evidence: {checkpoint_every: 2h}\n", []string{"1:30: evidence.checkpoint_every: 2h0m0s; use"}},
 
 		{"pushes without all they need", "input:\n  pushes: p\noutput:\n  review: r\n", []string{
