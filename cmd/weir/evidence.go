@@ -15,6 +15,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/demo"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/export"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
@@ -36,7 +37,7 @@ type evidenceCmd struct {
 }
 
 type verifyCmd struct {
-	Dir        string   `arg:"" help:"The evidence directory." type:"existingdir"`
+	Dir        string   `arg:"" help:"The evidence directory, or a package that weir evidence export made." type:"existingdir"`
 	Key        []string `help:"The public key of a log, as text or as a file; once for each generation. Without it the key beside the log is used, which proves that the log agrees with itself but not who wrote it." placeholder:"KEY" sep:"none"`
 	Generation string   `help:"Check this log only, not all that are in the directory." placeholder:"NAME"`
 	Keys       bool     `help:"Open the bodies with the keys in the directory and check each against the commitment in its record. Without it encrypted bodies are checked by the SHA-256 of their files."`
@@ -55,6 +56,9 @@ func (c *verifyCmd) Run(ctx context.Context, s streams) error {
 	vkeys, err := c.vkeys()
 	if err != nil {
 		return &codeError{err, exitMisuse}
+	}
+	if export.IsPackage(c.Dir) {
+		return c.verifyPackage(s, vkeys)
 	}
 	bar := progress{w: s.err, unit: "record", on: demo.IsTerminal(s.err)}
 	o := evidence.VerifyOptions{Peers: c.Peer, Generation: c.Generation, Progress: func(records, read, total int64) {
@@ -80,6 +84,23 @@ func (c *verifyCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return &codeError{err, exitMisuse}
 	}
+	return c.tell(s, report)
+}
+
+// verifyPackage checks a package that weir evidence export made.
+func (c *verifyCmd) verifyPackage(s streams, vkeys []string) error {
+	if c.Keys || c.MasterKey != "" || c.Generation != "" || len(c.Peer) > 0 {
+		return &codeError{fmt.Errorf("%s is a package; of the flags --key and --json are for one", c.Dir), exitMisuse}
+	}
+	report, err := export.Verify(c.Dir, vkeys)
+	if err != nil {
+		return &codeError{err, exitMisuse}
+	}
+	return c.tell(s, report)
+}
+
+// tell prints the report.
+func (c *verifyCmd) tell(s streams, report *evidence.DirReport) (err error) {
 	if c.JSON {
 		enc := json.NewEncoder(s.out)
 		enc.SetIndent("", "  ")

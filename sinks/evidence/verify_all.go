@@ -28,7 +28,8 @@ type DirReport struct {
 // OK reports whether there was no alarm.
 func (r *DirReport) OK() bool { return r.Alarms == 0 }
 
-func (r *DirReport) find(f Finding) {
+// Find adds a finding about the directory.
+func (r *DirReport) Find(f Finding) {
 	if f.Verdict.Alarm() {
 		r.Alarms++
 		if r.FirstBad == nil {
@@ -144,7 +145,7 @@ func (r *DirReport) unknown(dir, generation string) error {
 	if size > 0 {
 		f.Verdict, f.Detail = Altered, "the first record of the log cannot be read, so that nobody knows its key: give it, to learn more"
 	}
-	r.find(f)
+	r.Find(f)
 	return nil
 }
 
@@ -205,7 +206,7 @@ func readLineage(dir string) ([]lineage, error) {
 // the heads that l must agree with because a later log relied on them.
 func (r *DirReport) succession(logs []lineage, l *lineage) (heads [][]byte) {
 	say := func(v Verdict, generation, format string, args ...any) {
-		r.find(Finding{Verdict: v, Index: 0, File: filepath.Join(logsDir, generation), Detail: fmt.Sprintf(format, args...)})
+		r.Find(Finding{Verdict: v, Index: 0, File: filepath.Join(logsDir, generation), Detail: fmt.Sprintf(format, args...)})
 	}
 	for i := range logs {
 		next := &logs[i]
@@ -249,7 +250,7 @@ func (r *DirReport) lookAround(dir string, f *fates) error {
 				return err
 			}
 			if why := f.unexplained(filepath.ToSlash(name)); why != "" {
-				r.find(Finding{Verdict: Unexplained, Index: -1, File: name, Detail: why})
+				r.Find(Finding{Verdict: Unexplained, Index: -1, File: name, Detail: why})
 			}
 			return nil
 		})

@@ -277,6 +277,9 @@ func TestTamperingIsFound(t *testing.T) {
 			if out, code := tool(t, "python3", "files/verify.py", "--key", key, dir); code != 1 {
 				t.Errorf("%s %s: verify.py: exit %d\n%s", name, how, code, out)
 			}
+			if r, err := Verify(dir, []string{o.VerifierKey}); err != nil || r.OK() || r.FirstBad.File == "" {
+				t.Errorf("%s %s: Verify finds nothing, or no file: %v", name, how, err)
+			}
 			if strings.HasPrefix(name, "data/verify/") {
 				continue // a script that was changed may say anything: take it from elsewhere
 			}
@@ -290,6 +293,9 @@ func TestTamperingIsFound(t *testing.T) {
 					relist(t, dir)
 					if out, code := tool(t, "python3", "files/verify.py", "--key", key, dir); code != 1 {
 						t.Errorf("%s %s and listed anew: exit %d\n%s", name, how, code, out)
+					}
+					if r, err := Verify(dir, []string{o.VerifierKey}); err != nil || r.OK() {
+						t.Errorf("%s %s and listed anew: Verify finds nothing: %v", name, how, err)
 					}
 				}
 			}
@@ -409,6 +415,14 @@ func TestForgedByItsMaker(t *testing.T) {
 			out, code := tool(t, "python3", "files/verify.py", "--key", o.VerifierKey, dir)
 			if want := map[bool]int{true: 0, false: 1}[tt.want == "everything holds"]; code != want || !strings.Contains(out, tt.want) {
 				t.Errorf("exit %d, want %q\n%s", code, tt.want, out)
+			}
+			// Weir reads bodies by the schema that is built in, not by the one in the package.
+			r, err := Verify(dir, []string{o.VerifierKey})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := tt.want == "everything holds" || strings.Contains(tt.name, "schema"); r.OK() != want {
+				t.Errorf("Verify: %+v", r)
 			}
 		})
 	}
