@@ -111,11 +111,11 @@ func (p *posts) writeRules(b *testing.B, dir string) {
 	}
 }
 
-// post returns the key and the value of a post. One of costHits holds a term.
+// post returns the key and the value of a post. One of [costHits] holds a term.
 func (p *posts) post(i int, user string, now time.Time) (key, value []byte) {
 	k := p.chance.IntN(len(p.bodies))
 	body := p.bodies[k]
-	if i%costHits == 0 {
+	if i%costHits() == 0 {
 		body += " " + p.terms[p.chance.IntN(len(p.terms))]
 	}
 	text, _ := json.Marshal(body) // a string can always be written

@@ -37,6 +37,7 @@ import (
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // stageProcess makes this test binary a process that does the job its argument
@@ -67,7 +68,8 @@ var stages = []struct {
 	{"events", eventsOnly},   // strict decoding
 	{"match", matchOnly},     // folding and matching of all fields
 	{"booked", bookedOnly},   // the pipeline, with a sink that does nothing
-	{"all", atLeastOnce},     // as the daemon is put together: evidence on the disk, then the review topic
+	{"clear", inClear},       // evidence on the disk, neither encrypted nor sealed, then the review topic
+	{"all", atLeastOnce},     // as the daemon is put together: with keys and sealing
 	{"once", exactlyOnce},    // the same with the review topic and the offsets in transactions
 	{"naive", naive},         // what one would write first
 }
@@ -380,18 +382,34 @@ func bookedOnly(ctx context.Context, j *job, m *meter) error {
 	return consumeWith(ctx, j, m, p.Handle)
 }
 
+func inClear(ctx context.Context, j *job, m *meter) error {
+	return everything(ctx, j, m, evidence.Options{}, sinks.AtLeastOnce)
+}
+
 func atLeastOnce(ctx context.Context, j *job, m *meter) error {
-	return everything(ctx, j, m, sinks.AtLeastOnce)
+	return encrypted(ctx, j, m, sinks.AtLeastOnce)
 }
 
 func exactlyOnce(ctx context.Context, j *job, m *meter) error {
-	return everything(ctx, j, m, sinks.ExactlyOnce)
+	return encrypted(ctx, j, m, sinks.ExactlyOnce)
+}
+
+// encrypted is everything with keys for the evidence, and segments so small that
+// many are sealed in the run.
+func encrypted(ctx context.Context, j *job, m *meter, delivery sinks.Delivery) (err error) {
+	ring, err := evidence.OpenKeys(j.Evidence, keys.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ring.Close()) }()
+	return everything(ctx, j, m, evidence.Options{Keys: ring, Seal: true, SegmentRecords: 2048}, delivery)
 }
 
 // everything is put together as the daemon is, less what watches for changes.
-func everything(ctx context.Context, j *job, m *meter, delivery sinks.Delivery) (err error) {
+func everything(ctx context.Context, j *job, m *meter, o evidence.Options, delivery sinks.Delivery) (err error) {
 	registry := prometheus.NewRegistry()
-	log, err := evidence.Open(evidence.Options{Dir: j.Evidence, Origin: "cost/evidence/0/1", Registerer: registry})
+	o.Dir, o.Origin, o.Registerer = j.Evidence, "cost/evidence/0/1", registry
+	log, err := evidence.Open(o)
 	if err != nil {
 		return err
 	}
