@@ -14,6 +14,7 @@ import (
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/internal/demo"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 type demoCmd struct {
@@ -108,9 +109,14 @@ func (c *demoCmd) live(ctx context.Context, s streams, world *demo.World, log *s
 	return errors.Join(err, g.Wait())
 }
 
-// verify checks the demo's own evidence, as a regulator would.
+// verify checks the demo's own evidence, as a regulator would who was given the keys.
 func (c *demoCmd) verify(s streams, dir string) error {
-	report, err := evidence.VerifyAll(dir, nil, evidence.VerifyOptions{})
+	ring, err := evidence.OpenKeys(dir, keys.Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer ring.Close() //nolint:errcheck // only read
+	report, err := evidence.VerifyAll(dir, nil, evidence.VerifyOptions{Keys: ring})
 	if err != nil {
 		return fmt.Errorf("verify the evidence: %w", err)
 	}

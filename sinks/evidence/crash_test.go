@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
 // What a log did before it ended: the records it acknowledged, and the largest
@@ -256,6 +258,72 @@ func TestFailedSyncThenPowerCut(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("step %d", at), func(t *testing.T) { p.keeps(t, power.snapshot(t)) })
 	}
+}
+
+// At every step of a log that encrypts, the disk has the keys of what it has: each
+// copy of the directory opens anew, and every acknowledged body with it.
+func TestDieEncrypting(t *testing.T) {
+	dir := filepath.Join(memDir(t), "evidence")
+	ring := newRing(t, dir)
+	var acked []Record
+	steps := 0
+	check := func(t *testing.T) {
+		left := copyDir(t, dir)
+		ring := openRing(t, left, keys.Options{})
+		l, err := Open(Options{Dir: left, Origin: testOrigin, Keys: ring, calls: noSync()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustAppend(t, l, about(9999, "user 1", "goes on"))
+		mustClose(t, l)
+		bodies := make(map[ID]string)
+		for _, e := range walked(t, left, ring) {
+			if e.Closed != nil {
+				t.Errorf("record %d: %v", e.Index, e.Closed)
+			}
+			bodies[e.ID] = string(e.Body)
+		}
+		for _, r := range acked {
+			if bodies[r.ID] != string(r.Body) {
+				t.Errorf("record %s was acknowledged; its body is %q", r.ID, bodies[r.ID])
+			}
+		}
+		if rep := verifyWith(t, left, ring); !rep.OK() || rep.Closed != 0 {
+			t.Errorf("%+v", rep)
+		}
+	}
+	c := hooked(func(s step) error {
+		steps++
+		if steps > 12 && s.name != "write" { // past the first start what matters is what was written
+			return s.do()
+		}
+		if s.half != nil {
+			if err := s.half(); err != nil {
+				return err
+			}
+			t.Run(fmt.Sprintf("%03d %s killed within", steps, s.name), check)
+		}
+		err := s.do()
+		t.Run(fmt.Sprintf("%03d %s killed after", steps, s.name), check)
+		return err
+	})
+	for round := range 2 {
+		l, err := Open(Options{Dir: dir, Origin: testOrigin, Keys: ring, SegmentBytes: 1500, calls: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 4 {
+			var recs []Record
+			for j := range 1 + i {
+				n := round*100 + i*10 + j
+				recs = append(recs, about(n, fmt.Sprint("user ", n%7), "words"))
+			}
+			mustAppend(t, l, recs...)
+			acked = append(acked, recs...)
+		}
+		mustClose(t, l)
+	}
+	t.Run("in the end", check)
 }
 
 // powerCut knows what the disk would hold if the power went now: of each file
