@@ -399,9 +399,8 @@ func TestLostKeys(t *testing.T) {
 	}
 }
 
-// A person's keys are destroyed: their records stay in their places, verify without
-// an alarm, and say why they are closed; what is written of them later is under
-// another key.
+// A person's keys are destroyed: their records stay in their places and say why they
+// are closed; what is written of them later is under another key.
 func TestShreddedKeys(t *testing.T) {
 	dir := t.TempDir()
 	ring := newRing(t, dir)
@@ -427,9 +426,15 @@ func TestShreddedKeys(t *testing.T) {
 		if diff := cmp.Diff([]string{"erased", "open", "erased", "open", "open"}, got); diff != "" {
 			t.Error(diff)
 		}
+		// No record says that they were: the verifier asks for one. That the last
+		// record repeats one that cannot be read any more is no conflict.
 		rep := verifyWith(t, dir, r)
-		if !rep.OK() || rep.Closed != 2 || rep.Replayed != 1 || len(rep.Findings) != 1 || !strings.Contains(rep.Findings[0].Detail, "not compared") {
-			t.Errorf("%+v", rep)
+		got = nil
+		for _, f := range rep.Findings {
+			got = append(got, fmt.Sprint(f.Verdict, f.Index))
+		}
+		if diff := cmp.Diff([]string{"MISSING1", "MISSING3", "replayed5"}, got); diff != "" || !strings.Contains(rep.Findings[2].Detail, "not compared") {
+			t.Error(diff, rep.Findings)
 		}
 	}
 }

@@ -29,8 +29,8 @@ const bodySize = 1024
 type store struct {
 	name string
 	// open begins an empty store for loads of so many callers with so many records
-	// each. append returns when n records are durable; close lets the store go.
-	open func(dir string, callers, records int) (append func(n int) error, close func() error, err error)
+	// each. add returns when n records are durable; end lets the store go.
+	open func(dir string, callers, records int) (add func(n int) error, end func() error, err error)
 }
 
 func stores() []store {
