@@ -396,6 +396,34 @@ func TestFailedSyncThenPowerCut(t *testing.T) {
 	}
 }
 
+// So it is also where the next life needs nothing new, and writes nothing for itself.
+func TestFailedSyncThenKnown(t *testing.T) {
+	base := memDir(t)
+	power := newPowerCut(base)
+	armed := false
+	o := Options{calls: hooked(func(s step) error {
+		power.before(s)
+		err := errors.New("injected")
+		if !armed || s.name != "datasync" {
+			err = s.do()
+		}
+		power.after(s, err)
+		return err
+	})}
+	r := open(t, base, o)
+	mustKeys(t, r, "content", "ben")
+	armed = true
+	if _, err := r.Keys("content", []string{"anna"}); !errors.Is(err, ErrBroken) {
+		t.Fatal(err)
+	}
+	armed = false
+	mustClose(t, r)
+	k := mustKeys(t, open(t, base, o), "content", "anna")[0]
+	if _, err := open(t, power.snapshot(t), Options{}).Open("content", k.Handle); err != nil {
+		t.Errorf("a key that was given out: %v", err)
+	}
+}
+
 // After a failed write no new key is made, known ones are still given out and open,
 // and the reason is told each time.
 func TestBroken(t *testing.T) {
