@@ -34,6 +34,7 @@ type evidenceCmd struct {
 	Rotate      rotateCmd          `cmd:"" help:"Replace the master key, so that older copies of the keys open nothing."`
 	Restore     restoreEvidenceCmd `cmd:"" help:"Destroy again what the log says was destroyed, after files were restored from a copy."`
 	ReviewerKey reviewerKeyCmd     `cmd:"" name:"reviewer-key" help:"Make the key with which a reviewer approves."`
+	EscrowKey   escrowKeyCmd       `cmd:"" name:"escrow-key" help:"Make the key to which keys of erased people can be sealed, for audits."`
 }
 
 type verifyCmd struct {

@@ -29,6 +29,7 @@ type sourceFlags struct {
 	Config     string `help:"The configuration of the daemon that wrote the log: it says where master key and signing key are. Without it they are beside the log." placeholder:"FILE" type:"existingfile"`
 	Key        string `help:"The log's public key, as text or as a file; without it the key beside the log." placeholder:"KEY"`
 	Generation string `help:"Which log, where the directory holds several; without it the one of the public key." placeholder:"NAME"`
+	escrowFlags
 }
 
 // requestFlags say which records are meant, who asks for them and why.
@@ -126,6 +127,9 @@ func (f *sourceFlags) open(dir string) (_ *openedSource, err error) {
 		if o.ring, err = evidence.OpenKeys(dir, keys.Options{Master: o.desk.Master, ReadOnly: true, Erased: erased}); err != nil {
 			return nil, err
 		}
+	}
+	if err := f.lend(o.ring); err != nil {
+		return nil, errors.Join(err, o.closeKeys())
 	}
 	if o.Source, err = export.Open(dir, generation, o.ring); err != nil {
 		return nil, errors.Join(err, o.closeKeys())

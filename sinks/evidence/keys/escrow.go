@@ -241,7 +241,7 @@ func openEscrow(path, private string) (*Escrowed, error) {
 	}
 	k, err := hpke.MLKEM768X25519().NewPrivateKey(b)
 	if err != nil {
-		return nil, errors.New("not a private key for escrow")
+		return nil, errors.New("not a private key for escrow: its bytes are none")
 	}
 	fi, err := os.Stat(path)
 	if err != nil {
