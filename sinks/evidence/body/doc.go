@@ -62,13 +62,13 @@ func Decode(kind evidence.Kind, b []byte) (Message, error) {
 	default:
 		return nil, fmt.Errorf("%w: a %s record has none in protobuf", ErrMalformed, kind)
 	}
-	if len(b) == 0 {
-		// It would be read as a message that says nothing; it is a body that is not here.
-		return nil, fmt.Errorf("%w: a %s record without one", ErrMalformed, kind)
-	}
 	if err := proto.Unmarshal(b, m); err != nil {
 		// What the decoder says is the same for all faults, and differs from build to build.
 		return nil, fmt.Errorf("%w: not the protobuf of a %s record", ErrMalformed, kind)
+	}
+	if proto.Size(m) == 0 {
+		// A message that says nothing is a body that is not here.
+		return nil, fmt.Errorf("%w: a %s record without one", ErrMalformed, kind)
 	}
 	return m, nil
 }

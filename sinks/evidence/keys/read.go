@@ -267,7 +267,9 @@ func (d *reader) reload(m *month) (*month, error) {
 	if err != nil {
 		return nil, err
 	}
-	if os.SameFile(now, then) && now.Size() == m.s.size {
+	// A file of whole entries only grows. One with a write at its end that was cut short is cut
+	// before it grows, and may then be as long as it was.
+	if os.SameFile(now, then) && now.Size() == m.s.size && m.s.size == m.s.entries*entrySize {
 		return m, nil
 	}
 	fresh, err := d.load(m.keyFile)
