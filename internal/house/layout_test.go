@@ -19,6 +19,7 @@ var house = plan{
 		"internal/strictjson",
 		"internal/strictyaml",
 		"internal/dial",
+		"internal/disk",
 		"internal/kafka/...",
 		"sinks/evidence/keys",
 		"sinks/evidence/retention",

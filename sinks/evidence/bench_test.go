@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/weir-moderation/weir/internal/disk"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
@@ -82,7 +83,7 @@ func BenchmarkAppend(b *testing.B) {
 				if _, err := f.Write(body); err != nil {
 					b.Error(err)
 				}
-				if err := datasync(f); err != nil {
+				if err := disk.Datasync(f); err != nil {
 					b.Error(err)
 				}
 			})

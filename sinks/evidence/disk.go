@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/weir-moderation/weir/internal/disk"
 )
 
 // calls are the ways in which this package changes the disk. Tests put others in
@@ -26,7 +28,7 @@ func systemCalls() *calls {
 			_, err := f.WriteAt(b, off)
 			return err
 		},
-		datasync: datasync,
+		datasync: disk.Datasync,
 		sync:     (*os.File).Sync,
 		rename:   os.Rename,
 		truncate: (*os.File).Truncate,
@@ -65,13 +67,7 @@ func writeFile(c *calls, path string, data []byte, mode fs.FileMode) error {
 	return syncDir(c, filepath.Dir(path))
 }
 
-func syncDir(c *calls, dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(c.sync(d), d.Close())
-}
+func syncDir(c *calls, dir string) error { return disk.SyncDir(dir, c.sync) }
 
 // makeDirs makes the directories of a log and sees to it that their names, and
 // those of the files in them, survive a power cut. They are synced also when they

@@ -4,7 +4,5 @@ package evidence
 
 import "os"
 
-func datasync(f *os.File) error { return f.Sync() }
-
 // allocate gives a file its size and its blocks.
 func allocate(f *os.File, size int64) error { return fillZeros(f, size) }

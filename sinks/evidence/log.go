@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/weir-moderation/weir/internal/disk"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
@@ -213,9 +214,9 @@ func (l *Log) open() error {
 		return err
 	}
 	var err error
-	if l.lock, err = lockDir(l.dir); err != nil {
-		if errors.Is(err, ErrLocked) {
-			return fmt.Errorf("%w; stop it, or give this instance a directory of its own", err)
+	if l.lock, err = disk.Lock(l.dir); err != nil {
+		if errors.Is(err, disk.ErrLocked) {
+			return fmt.Errorf("%w; stop it, or give this instance a directory of its own", ErrLocked)
 		}
 		return err
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/weir-moderation/weir/internal/disk"
 )
 
 // What is appended is found again, in order and whole, also after the log was
@@ -349,7 +351,7 @@ func TestOneSyncServesAllWhoWait(t *testing.T) {
 				syncs++
 				<-held
 			}
-			return datasync(f)
+			return disk.Datasync(f)
 		}
 		l, err := Open(Options{Dir: dir, Origin: testOrigin, calls: c})
 		if err != nil {
@@ -390,7 +392,7 @@ func TestCancelledAppends(t *testing.T) {
 			if hold {
 				<-held
 			}
-			return datasync(f)
+			return disk.Datasync(f)
 		}
 		l, err := Open(Options{Dir: dir, Origin: testOrigin, calls: c})
 		if err != nil {
@@ -772,7 +774,7 @@ func TestMetrics(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	c := systemCalls()
 	var fail error
-	c.datasync = func(f *os.File) error { return errors.Join(fail, datasync(f)) }
+	c.datasync = func(f *os.File) error { return errors.Join(fail, disk.Datasync(f)) }
 	l, err := Open(Options{Dir: dir, Origin: testOrigin, Registerer: reg, calls: c})
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/weir-moderation/weir/internal/disk"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
@@ -35,13 +36,7 @@ func writeSynced(path string, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
+func syncDir(dir string) error { return disk.SyncDir(dir, (*os.File).Sync) }
 
 // replace puts a new file in the place of another, durably. If the process dies
 // within, the old content or the new is found, and perhaps a file ending in .tmp.

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/weir-moderation/weir/internal/disk"
 )
 
 // calls are the ways in which this package changes the disk. Tests put others in
@@ -24,7 +26,7 @@ func systemCalls() *calls {
 			_, err := f.WriteAt(b, off)
 			return err
 		},
-		datasync: datasync,
+		datasync: disk.Datasync,
 		sync:     (*os.File).Sync,
 		rename:   os.Rename,
 		truncate: (*os.File).Truncate,
@@ -76,13 +78,7 @@ func removeFile(c *calls, path string) error {
 	return syncDir(c, filepath.Dir(path))
 }
 
-func syncDir(c *calls, dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(c.sync(d), d.Close())
-}
+func syncDir(c *calls, dir string) error { return disk.SyncDir(dir, c.sync) }
 
 // makeDir makes a directory and sees to it that its name survives a power cut. It
 // is synced also when it exists: an earlier start may have died before that.

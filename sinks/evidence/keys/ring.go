@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/weir-moderation/weir/internal/disk"
 )
 
 // Errors that callers may want to tell apart.
@@ -129,9 +131,9 @@ func (r *Ring) open() error {
 			return err
 		}
 		var err error
-		if r.lock, err = lockDir(r.dir); err != nil {
-			if errors.Is(err, ErrLocked) {
-				return fmt.Errorf("%w; stop it, or give this instance a directory of its own", err)
+		if r.lock, err = disk.Lock(r.dir); err != nil {
+			if errors.Is(err, disk.ErrLocked) {
+				return fmt.Errorf("%w; stop it, or give this instance a directory of its own", ErrLocked)
 			}
 			return err
 		}

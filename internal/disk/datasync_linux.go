@@ -1,4 +1,4 @@
-package keys
+package disk
 
 import (
 	"errors"
@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// datasync flushes a file's data and size, but not its times: half the price of
+// Datasync flushes a file's data and size, but not its times: half the price of
 // a full sync on a file that only grows.
-func datasync(f *os.File) error {
+func Datasync(f *os.File) error {
 	rc, err := f.SyscallConn()
 	if err != nil {
 		return err

@@ -1,13 +1,13 @@
 //go:build !unix
 
-package evidence
+package disk
 
 import (
 	"errors"
 	"os"
 )
 
-// lockDir refuses: without a lock two writers could fork the log.
-func lockDir(string) (*os.File, error) {
+// Lock refuses: without a lock two writers could write to one place.
+func Lock(string) (*os.File, error) {
 	return nil, errors.New("this system has no file locks that end with the process; the evidence log needs a Unix")
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package keys
+package disk
 
 import (
 	"errors"
@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// lockDir locks a directory against other writers, until the returned file is
+// Lock locks a directory against other writers, until the returned file is
 // closed or the process ends. The directory itself is locked and no file in it:
-// it cannot be removed while keys are there, so no second writer can make
-// itself a new lock.
-func lockDir(dir string) (*os.File, error) {
+// it cannot be removed while it holds anything, so no second writer can make
+// itself a new lock. It fails with [ErrLocked] if somebody else has it.
+func Lock(dir string) (*os.File, error) {
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, err
