@@ -17,6 +17,7 @@ import (
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/body"
+	"github.com/weir-moderation/weir/sinks/evidence/evidencetest"
 )
 
 // weir runs a verb that must end well, and returns what it writes.
@@ -148,7 +149,7 @@ func TestCaptureOfReviewAndEvidence(t *testing.T) {
 			n++
 		}
 	}
-	err = walkOpened(filepath.Join(k.dir, "evidence"), func(e evidence.Entry) error {
+	err = evidencetest.Walk(filepath.Join(k.dir, "evidence"), func(e evidence.Entry) error {
 		if e.Kind != evidence.KindHit {
 			return nil
 		}

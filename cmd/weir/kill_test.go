@@ -33,6 +33,7 @@ import (
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/evidencetest"
 )
 
 // killPack fires on common words, so that some per cent of real posts are flagged.
@@ -445,7 +446,7 @@ func (k *killRun) check(t *testing.T) {
 func (k *killRun) ledger(t *testing.T) {
 	t.Helper()
 	covered := make(map[string]bool)
-	err := walkOpened(filepath.Join(k.dir, "evidence"), func(e evidence.Entry) error {
+	err := evidencetest.Walk(filepath.Join(k.dir, "evidence"), func(e evidence.Entry) error {
 		if e.Kind != evidence.KindCoverage {
 			return nil
 		}

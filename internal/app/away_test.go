@@ -22,6 +22,7 @@ import (
 	"github.com/weir-moderation/weir/internal/demo"
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/body"
+	"github.com/weir-moderation/weir/sinks/evidence/evidencetest"
 )
 
 // away is a world whose Redis can go away, with any number of instances.
@@ -178,7 +179,7 @@ func (w *away) verdict(t *testing.T, id string) string {
 func recorded(t *testing.T, dir string) map[evidence.Kind][]map[string]any {
 	t.Helper()
 	list := make(map[evidence.Kind][]map[string]any)
-	err := app.WalkOpened(dir, func(e evidence.Entry) error {
+	err := evidencetest.Walk(dir, func(e evidence.Entry) error {
 		text, err := body.JSON(e.Kind, e.Encoding, e.Body)
 		if err != nil {
 			return err

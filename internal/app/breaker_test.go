@@ -11,10 +11,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/weir-moderation/weir/internal/app"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/body"
+	"github.com/weir-moderation/weir/sinks/evidence/evidencetest"
 )
 
 // A rule that suddenly hits everything loses its action and nothing else: what it hits is still on record,
@@ -180,7 +180,7 @@ func (d *running) recorded(t *testing.T, id string) {
 
 func walk(t *testing.T, d *running, f func(evidence.Kind, []byte)) {
 	t.Helper()
-	if err := app.WalkOpened(d.world.EvidenceDir(), func(e evidence.Entry) error {
+	if err := evidencetest.Walk(d.world.EvidenceDir(), func(e evidence.Entry) error {
 		text, err := body.JSON(e.Kind, e.Encoding, e.Body)
 		f(e.Kind, text)
 		return err

@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/weir-moderation/weir/internal/app"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/evidencetest"
 )
 
 // A withdrawal, end to end: what was allowed before it is called back, what comes after
@@ -114,7 +114,7 @@ func TestConsentEndToEnd(t *testing.T) {
 
 	d.stop(t)
 	seen := make(map[evidence.Kind]int)
-	err = app.WalkOpened(d.world.EvidenceDir(), func(e evidence.Entry) error {
+	err = evidencetest.Walk(d.world.EvidenceDir(), func(e evidence.Entry) error {
 		seen[e.Kind]++
 		if e.Kind == evidence.KindErase && bytes.Contains(e.Body, []byte(goer)) {
 			t.Errorf("the record of an erasure says of whom: %s", e.Body)

@@ -19,6 +19,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/evidencetest"
 )
 
 // workbench is a reloader with a pipeline and evidence of its own, and no brokers.
@@ -205,7 +206,7 @@ type activation struct {
 func (d *workbench) activations() []activation {
 	d.t.Helper()
 	var list []activation
-	err := WalkOpened(filepath.Join(d.dir, "evidence"), func(e evidence.Entry) error {
+	err := evidencetest.Walk(filepath.Join(d.dir, "evidence"), func(e evidence.Entry) error {
 		if e.Kind != evidence.KindStart && e.Kind != evidence.KindRuleSet && e.Kind != evidence.KindStop {
 			return nil
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/weir-moderation/weir/internal/app"
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/evidencetest"
 )
 
 // beside starts another instance in the same world, with evidence of its own.
@@ -59,7 +60,7 @@ func (d *running) beside(t *testing.T, name, policy string) *running {
 // incidents returns those of an evidence directory, in order, as "event cause scope value by".
 func (d *running) incidents(t *testing.T, dir string) (list []string) {
 	t.Helper()
-	if err := app.WalkOpened(filepath.Join(d.dir, dir), func(e evidence.Entry) error {
+	if err := evidencetest.Walk(filepath.Join(d.dir, dir), func(e evidence.Entry) error {
 		if e.Kind != evidence.KindIncident {
 			return nil
 		}

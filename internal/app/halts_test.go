@@ -23,6 +23,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/evidencetest"
 )
 
 // haltDesk follows a topic of halts on a line that can be cut.
@@ -149,7 +150,7 @@ type incident struct {
 func (d *haltDesk) incidents() []incident {
 	d.t.Helper()
 	var list []incident
-	if err := WalkOpened(d.dir, func(e evidence.Entry) error {
+	if err := evidencetest.Walk(d.dir, func(e evidence.Entry) error {
 		if e.Kind != evidence.KindIncident {
 			return nil
 		}

@@ -26,6 +26,7 @@ import (
 	"github.com/weir-moderation/weir/rules/form"
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/body"
+	"github.com/weir-moderation/weir/sinks/evidence/evidencetest"
 )
 
 // rebuilt builds the set of an activation from its record alone, as somebody would who has nothing but
@@ -222,7 +223,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	covered := make(map[string]bool)
 	changes := 0 // of the set between one batch of a partition and the next
 	last := make(map[int]string)
-	err = WalkOpened(filepath.Join(d.dir, "evidence"), func(e evidence.Entry) error {
+	err = evidencetest.Walk(filepath.Join(d.dir, "evidence"), func(e evidence.Entry) error {
 		switch e.Kind {
 		case evidence.KindHit:
 			text, err := body.JSON(e.Kind, e.Encoding, e.Body)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/body"
+	"github.com/weir-moderation/weir/sinks/evidence/evidencetest"
 )
 
 // pushPolicy has short windows beside days, so that they open again within a run.
@@ -652,7 +653,7 @@ func (w *pushWorld) checkBreaches(f *findings) {
 	}
 	var booked []breach
 	for _, m := range w.members {
-		err := walkOpened(m.evidence(), func(e evidence.Entry) error {
+		err := evidencetest.Walk(m.evidence(), func(e evidence.Entry) error {
 			var said struct {
 				User struct {
 					ID string `json:"id"`
