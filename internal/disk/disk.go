@@ -1,5 +1,5 @@
 // Package disk is what the standard library lacks for files that must survive a
-// crash: a flush of data alone, a directory's own flush, a lock on a directory.
+// crash: a flush of data alone, a directory's own flush, a lock on a directory, a sum.
 //
 // What it is not: a file system. Whoever writes files says in which order things
 // become durable, and what a crash between them leaves; tests of that put their own
@@ -7,7 +7,10 @@
 package disk
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 )
 
@@ -22,4 +25,18 @@ func SyncDir(dir string, sync func(*os.File) error) error {
 		return err
 	}
 	return errors.Join(sync(d), d.Close())
+}
+
+// Sum is the SHA-256 of a file, in hex.
+func Sum(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-moderation/weir/internal/disk"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
 
@@ -667,7 +668,7 @@ func (p *promises) keepsSealed(t *testing.T, dir string) {
 		if round == 0 {
 			// What has a seal is stripped before anything else happens.
 			for _, s := range seals(t, dir) {
-				if sum, err := fileSum(filepath.Join(dir, s.Segment)); err != nil || sum != s.SHA256 {
+				if sum, err := disk.Sum(filepath.Join(dir, s.Segment)); err != nil || sum != s.SHA256 {
 					t.Errorf("%s has SHA-256 %s after a start, its seal says %s (%v)", s.Segment, sum, s.SHA256, err)
 				}
 			}
@@ -691,7 +692,7 @@ func (p *promises) keepsSealed(t *testing.T, dir string) {
 		}
 		sealed[s.Segment] = s.SHA256
 		for _, b := range s.Bodies {
-			if sum, err := fileSum(filepath.Join(dir, b.File)); err != nil || sum != b.SHA256 {
+			if sum, err := disk.Sum(filepath.Join(dir, b.File)); err != nil || sum != b.SHA256 {
 				t.Errorf("%s has SHA-256 %s, its seal says %s (%v)", b.File, sum, b.SHA256, err)
 			}
 		}
@@ -823,7 +824,7 @@ func TestDestroyedBeforeItWasStripped(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(left, gone.File)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%s came back: %v", gone.File, err)
 	}
-	if sum, err := fileSum(filepath.Join(left, testSeg)); err != nil || sum != seals(t, left)[0].SHA256 {
+	if sum, err := disk.Sum(filepath.Join(left, testSeg)); err != nil || sum != seals(t, left)[0].SHA256 {
 		t.Errorf("the segment is not the stripped one: %v", err)
 	}
 	b, err := OpenBodies(left, "")

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/weir-moderation/weir/internal/disk"
 )
 
 // DamagedBody is the body of a [KindDamaged] record: something on the disk was
@@ -321,7 +323,7 @@ func (s *scrubbing) seal(b *SealBody) error {
 	}
 	// A segment that was whole when it was read may have been replaced since.
 	if s.stripped[b.First] || len(b.Bodies) == 0 {
-		sum, err := fileSum(filepath.Join(s.l.o.Dir, filepath.FromSlash(b.Segment)))
+		sum, err := disk.Sum(filepath.Join(s.l.o.Dir, filepath.FromSlash(b.Segment)))
 		switch {
 		case err != nil:
 			s.find(b.Segment, b.First, 0, "it cannot be read: %v", err)

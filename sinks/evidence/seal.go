@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/weir-moderation/weir/internal/disk"
 )
 
 // SealBody is the body of a [KindSeal] record: what became of a segment when
@@ -428,7 +430,7 @@ func (s *sealing) writer(class Class, day string) (*bodyWriter, error) {
 	w := newBodyWriter(s.l.calls, s.l.o.Dir, s.l.generation, s.u.seg.first, class, day)
 	if s.u.sealed != nil {
 		// Surely as its seal has it: then writing it again needs only room.
-		sum, err := fileSum(w.path)
+		sum, err := disk.Sum(w.path)
 		w.kept = err == nil && slices.ContainsFunc(s.u.sealed.Bodies, func(b SealedBodies) bool {
 			return b.File == filepath.ToSlash(name) && b.SHA256 == sum
 		})
@@ -488,7 +490,7 @@ func (s *sealing) reread(ctx context.Context) error {
 	if index != u.next || root != u.root {
 		return s.damage(u.seg.first, 0, "its %d records have another root than when they were written", index-u.seg.first)
 	}
-	sum, err := fileSum(stripped.path)
+	sum, err := disk.Sum(stripped.path)
 	if err != nil {
 		return err
 	}
@@ -548,20 +550,6 @@ func (s *sealing) check(moved *movedBodies, t *tree, index int64, e *entry) erro
 		return s.damage(index, e.offset, "the body of the record is not the one its leaf commits to")
 	}
 	return nil
-}
-
-// fileSum is the SHA-256 of a file, in hex.
-func fileSum(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close() //nolint:errcheck // only read
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // damage is an error that says what on the disk is not what was written.

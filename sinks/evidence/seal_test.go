@@ -18,6 +18,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/weir-moderation/weir/internal/disk"
 )
 
 // sealable opens a log that is sealed when told, with a clock that goes on an hour
@@ -165,7 +167,7 @@ func TestSeal(t *testing.T) {
 	if s.First != 0 || s.Next != 91 || s.Segment != testSeg {
 		t.Errorf("seal of %s, records %d to %d", s.Segment, s.First, s.Next)
 	}
-	if sum, err := fileSum(filepath.Join(dir, s.Segment)); err != nil || sum != s.SHA256 {
+	if sum, err := disk.Sum(filepath.Join(dir, s.Segment)); err != nil || sum != s.SHA256 {
 		t.Errorf("the segment has SHA-256 %s, the seal says %s (%v)", sum, s.SHA256, err)
 	}
 	var named []string
@@ -173,7 +175,7 @@ func TestSeal(t *testing.T) {
 	for _, b := range s.Bodies {
 		named = append(named, b.File)
 		records += b.Records
-		sum, err := fileSum(filepath.Join(dir, b.File))
+		sum, err := disk.Sum(filepath.Join(dir, b.File))
 		fi, serr := os.Stat(filepath.Join(dir, b.File))
 		if err != nil || serr != nil || sum != b.SHA256 || fi.Size() != b.Bytes || fi.Mode() != 0o600 {
 			t.Errorf("%+v: SHA-256 %s, %v, %v", b, sum, fi, errors.Join(err, serr))

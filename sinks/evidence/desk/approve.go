@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/weir-moderation/weir/internal/disk"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
@@ -139,7 +140,7 @@ func (c *Conn) asPlanned(ctx context.Context, s *state, p *Plan) error {
 		if !planned(p.Class, f.File) {
 			return fmt.Errorf("the plan names %s, which is no body file of class %s", f.File, p.Class)
 		}
-		sum, err := hashFile(filepath.Join(c.dir, f.File))
+		sum, err := disk.Sum(filepath.Join(c.dir, f.File))
 		if err != nil {
 			return fmt.Errorf("%w; plan again", err)
 		}

@@ -2,33 +2,18 @@ package desk
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/weir-moderation/weir/internal/disk"
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
-
-func hashFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close() //nolint:errcheck // only read
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
 
 // keyFile takes the name of a key file apart.
 func keyFile(name string) (class string, m keys.Month, ok bool) {
@@ -167,7 +152,7 @@ func (c *Conn) carry(d *recorded[Destroy]) error {
 // unlinkPlanned unlinks one file of a plan, if it is the one that was approved.
 func (c *Conn) unlinkPlanned(f *File) error {
 	path := filepath.Join(c.dir, f.File)
-	sum, err := hashFile(path)
+	sum, err := disk.Sum(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

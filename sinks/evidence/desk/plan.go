@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weir-moderation/weir/internal/disk"
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
 	"github.com/weir-moderation/weir/sinks/evidence/retention"
@@ -265,7 +266,7 @@ func readDir(dir string) ([]string, error) {
 // describe reads a body file.
 func (c *Conn) describe(name string) (File, error) {
 	f := File{File: name, First: -1}
-	b, err := hashFile(filepath.Join(c.dir, name))
+	b, err := disk.Sum(filepath.Join(c.dir, name))
 	if err != nil {
 		return f, err
 	}
