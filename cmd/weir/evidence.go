@@ -38,7 +38,7 @@ type evidenceCmd struct {
 }
 
 type verifyCmd struct {
-	Dir        string   `arg:"" help:"The evidence directory, or a package that weir evidence export made." type:"existingdir"`
+	Dir        string   `arg:"" help:"The evidence directory, or a package that weir evidence export made, a directory or a .tar." type:"path"`
 	Key        []string `help:"The public key of a log, as text or as a file; once for each generation. Without it the key beside the log is used, which proves that the log agrees with itself but not who wrote it." placeholder:"KEY" sep:"none"`
 	Generation string   `help:"Check this log only, not all that are in the directory." placeholder:"NAME"`
 	Keys       bool     `help:"Open the bodies with the keys in the directory and check each against the commitment in its record. Without it encrypted bodies are checked by the SHA-256 of their files."`
@@ -56,6 +56,9 @@ func (verifyCmd) Help() string {
 func (c *verifyCmd) Run(ctx context.Context, s streams) error {
 	vkeys, err := c.vkeys()
 	if err != nil {
+		return &codeError{err, exitMisuse}
+	}
+	if _, err := os.Stat(c.Dir); err != nil {
 		return &codeError{err, exitMisuse}
 	}
 	if export.IsPackage(c.Dir) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -23,13 +24,17 @@ import (
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
-// IsPackage reports whether a directory is a package, or another bag.
-func IsPackage(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "bagit.txt"))
+// IsPackage reports whether a path is that of a package, or of another bag: a directory
+// with a bagit.txt, or a file.
+func IsPackage(path string) bool {
+	if fi, err := os.Stat(path); err == nil && fi.Mode().IsRegular() {
+		return true
+	}
+	_, err := os.Stat(filepath.Join(path, "bagit.txt"))
 	return err == nil
 }
 
-// Verify checks a package as PACKAGE.md says, in the way of verify.py, which is in every
+// Verify checks a package, a directory or a .tar of one, as PACKAGE.md says, in the way of verify.py, which is in every
 // package for who has no Weir: its files against the manifests, its signatures, its
 // leaves against the signed head, every record against its leaf, and that what was
 // asked for is there. vkeys are the public keys of the log and of who signed the
@@ -38,8 +43,13 @@ func IsPackage(dir string) bool {
 //
 // What was found is in the report. The error means that the package could not be
 // checked.
-func Verify(dir string, vkeys []string) (*evidence.DirReport, error) {
-	c := &checker{dir: dir, given: vkeys, leaves: make(map[int64][]byte), rep: evidence.DirReport{Verdicts: make(map[evidence.Verdict]int64)},
+func Verify(path string, vkeys []string) (_ *evidence.DirReport, err error) {
+	in, err := openPackage(path)
+	if err != nil {
+		return nil, fmt.Errorf("verify package: %w", err)
+	}
+	defer func() { err = errors.Join(err, in.close()) }()
+	c := &checker{in: in, given: vkeys, leaves: make(map[int64][]byte), rep: evidence.DirReport{Verdicts: make(map[evidence.Verdict]int64)},
 		log: evidence.Report{Kinds: make(map[string]int64), Verdicts: make(map[evidence.Verdict]int64)}, used: make(map[string]bool)}
 	c.rep.Logs = []*evidence.Report{&c.log}
 	for _, step := range []func() error{c.files, c.signed, c.head, c.tree, c.records, c.accounts, c.order, c.strays} {
@@ -59,7 +69,7 @@ func Verify(dir string, vkeys []string) (*evidence.DirReport, error) {
 var errStop = errors.New("the rest cannot be checked")
 
 type checker struct {
-	dir   string
+	in    *contents
 	given []string
 	rep   evidence.DirReport
 	log   evidence.Report
@@ -104,7 +114,7 @@ func (c *checker) read(name string) ([]byte, error) {
 	if !filepath.IsLocal(name) {
 		return nil, c.stop(name, "it is no file of a package")
 	}
-	b, err := os.ReadFile(filepath.Join(c.dir, filepath.FromSlash(name)))
+	b, err := c.in.read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, c.stop(name, "it is not here")
 	}
@@ -121,20 +131,10 @@ func (c *checker) load(name string, into any) error {
 
 // files holds every file against the manifests.
 func (c *checker) files() error {
-	here := make(map[string]bool)
-	err := filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(c.dir, path)
-		if !d.Type().IsRegular() {
+	for _, name := range c.in.names() {
+		if !c.in.files[name] {
 			c.find(evidence.Altered, -1, name, "it is a link, which no package has")
 		}
-		here[filepath.ToSlash(name)] = true
-		return err
-	})
-	if err != nil {
-		return err
 	}
 	listed := make(map[string]string)
 	for _, manifest := range []string{"manifest-sha256.txt", "tagmanifest-sha256.txt"} {
@@ -151,11 +151,12 @@ func (c *checker) files() error {
 		}
 	}
 	size, count := int64(0), 0
-	for name, sum := range listed {
+	for _, name := range slices.Sorted(maps.Keys(listed)) {
+		sum := listed[name]
 		if strings.HasPrefix(name, payload) {
 			count++
 		}
-		if !here[name] {
+		if _, here := c.in.files[name]; !here {
 			c.find(evidence.Missing, -1, name, "it is in the manifest and not here")
 			continue
 		}
@@ -170,7 +171,7 @@ func (c *checker) files() error {
 			c.find(evidence.Altered, -1, name, "it is not what the manifest says")
 		}
 	}
-	for name := range here {
+	for _, name := range c.in.names() {
 		if _, ok := listed[name]; !ok && name != "tagmanifest-sha256.txt" && !strings.HasPrefix(name, "signatures/") {
 			c.find(evidence.Altered, -1, name, "it is in no manifest")
 		}
@@ -677,13 +678,9 @@ func (c *checker) order() error {
 // strays names files that no record needs.
 func (c *checker) strays() error {
 	for _, dir := range []string{"data/content/", "data/rules/", c.logDir() + "proofs/"} {
-		des, err := os.ReadDir(filepath.Join(c.dir, filepath.FromSlash(dir)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		for _, de := range des {
-			if !c.used[dir+de.Name()] {
-				c.find(evidence.Altered, -1, dir+de.Name(), "no record names this file")
+		for _, name := range c.in.names() {
+			if strings.HasPrefix(name, dir) && !c.used[name] {
+				c.find(evidence.Altered, -1, name, "no record names this file")
 			}
 		}
 	}
