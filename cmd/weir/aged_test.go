@@ -19,7 +19,8 @@ import (
 )
 
 // aged writes evidence of some days ago to the log of a configuration and seals it, and puts the
-// ids of the records into $ID_TEXT: aged CONFIG DAYS USER:TEXT ....
+// ids of the records into $ID_TEXT and the file of their keys, below keys/, into $KEYS:
+// aged CONFIG DAYS USER:TEXT ....
 func aged(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) > 2, "aged config days user:text ...")
 	cfg, err := config.Load(ts.MkAbs(args[0]))
@@ -41,5 +42,6 @@ func aged(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(log.Append(context.Background(), []evidence.Record{rec}))
 		ts.Setenv("ID_"+text, hex.EncodeToString(sum[:16]))
 	}
+	ts.Setenv("KEYS", "content/"+keys.MonthOf(then).String()+".keys")
 	ts.Check(errors.Join(log.Seal(context.Background()), log.Close(), ring.Close()))
 }

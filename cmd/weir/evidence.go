@@ -33,6 +33,7 @@ type evidenceCmd struct {
 	Erase       eraseCmd           `cmd:"" help:"Erase a user: destroy the keys of the records about him."`
 	Rotate      rotateCmd          `cmd:"" help:"Replace the master key, so that older copies of the keys open nothing."`
 	Restore     restoreEvidenceCmd `cmd:"" help:"Destroy again what the log says was destroyed, after files were restored from a copy."`
+	Damaged     damagedCmd         `cmd:"" help:"List the keys that cannot be read, and give one up of which no copy is left."`
 	ReviewerKey reviewerKeyCmd     `cmd:"" name:"reviewer-key" help:"Make the key with which a reviewer approves."`
 	EscrowKey   escrowKeyCmd       `cmd:"" name:"escrow-key" help:"Make the key to which keys of erased people can be sealed, for audits."`
 }

@@ -85,6 +85,7 @@ type fates struct {
 	keys      map[keys.Handle]witness
 	erased    map[string][]erasedRange // by generation, ascending
 	held      map[string][]string      // files that holds kept, by the last part of their names
+	givenUp   map[keys.Handle]witness  // keys that could not be read any more
 }
 
 func newFates() *fates {
@@ -92,6 +93,7 @@ func newFates() *fates {
 		seals: make(map[string]*sealedBy), files: make(map[string]bool), destroyed: make(map[string][]removed),
 		keyFiles: make(map[string]witness), keys: make(map[keys.Handle]witness),
 		erased: make(map[string][]erasedRange), held: make(map[string][]string),
+		givenUp: make(map[keys.Handle]witness),
 	}
 }
 
@@ -198,7 +200,7 @@ func logSize(dir string) (int64, error) {
 // explains reports whether the record may say why a body is not where it was.
 func (l *leaf) explains() bool {
 	switch l.kind() {
-	case KindSeal, KindDestroy, KindDestroyed, KindShred:
+	case KindSeal, KindDestroy, KindDestroyed, KindShred, KindDamaged:
 		return l[0] == leafVersion && l[3] == EncodingJSON
 	}
 	return false
@@ -242,6 +244,18 @@ func (f *fates) note(e entry, by witness) {
 		for _, r := range s.Records {
 			for _, x := range r.Ranges {
 				f.erased[r.Generation] = append(f.erased[r.Generation], erasedRange{x[0], x[1], by})
+			}
+		}
+	case KindDamaged:
+		var d struct {
+			GivenUp GivenUp `json:"given_up"`
+		}
+		if json.Unmarshal(body, &d) != nil {
+			return
+		}
+		for _, h := range d.GivenUp.Handles {
+			if h, err := keys.ParseHandle(h); err == nil {
+				keepFirst(f.givenUp, h, by)
 			}
 		}
 	}

@@ -29,6 +29,16 @@ type DamagedBody struct {
 	Detail string `json:"detail"`
 }
 
+// GivenUp is what a damaged record says beside that of a key that cannot be read and
+// that somebody has given up: package desk writes it.
+type GivenUp struct {
+	Handles    []string `json:"handles"` // of the key, or of those of which it is one
+	Records    int64    `json:"records"` // that are encrypted with them
+	Reason     string   `json:"reason"`
+	By         string   `json:"by"`
+	ApprovedBy string   `json:"approved_by"`
+}
+
 // ScrubReport is what [Log.Scrub] read and found.
 type ScrubReport struct {
 	Segments  int

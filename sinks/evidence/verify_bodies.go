@@ -464,6 +464,10 @@ func (v *verifier) closed(c *checked) Verdict {
 	} else {
 		unsigned = ", and no record says why"
 	}
+	if by, ok := v.fates.givenUp[c.handle]; ok && errors.Is(c.err, keys.ErrMissing) {
+		// Who can spoil a key could give it up, too: the record tells what happened, and is no approval.
+		unsigned = fmt.Sprintf("; record %s says that it could not be read any more, and who gave it up", by)
+	}
 	switch {
 	case errors.Is(c.err, keys.ErrDestroyed), errors.Is(c.err, ErrNoKeys) && v.keysHere && !m.here:
 		if m.records++; m.records == 1 {

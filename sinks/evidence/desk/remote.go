@@ -61,6 +61,14 @@ func (r *remote) due(ctx context.Context) ([]string, error) {
 	return call[[]string](ctx, r, doDue, nothing{})
 }
 
+func (r *remote) damaged(ctx context.Context) ([]DamagedKey, error) {
+	return call[[]DamagedKey](ctx, r, doDamaged, nothing{})
+}
+
+func (r *remote) giveUp(ctx context.Context, g givingUp) (int64, error) {
+	return call[int64](ctx, r, doGiveUp, g)
+}
+
 func (r *remote) rotate(ctx context.Context) (keys.Rotation, error) {
 	return call[keys.Rotation](ctx, r, doRotate, nothing{})
 }

@@ -209,6 +209,10 @@ func (s *Server) do(ctx context.Context, r *request) (a answer) {
 		return done(r, func(files []string) (nothing, error) { return nothing{}, w.clear(ctx, files) })
 	case doDue:
 		return done(r, func(nothing) ([]string, error) { return w.due(ctx) })
+	case doDamaged:
+		return done(r, func(nothing) ([]DamagedKey, error) { return w.damaged(ctx) })
+	case doGiveUp:
+		return done(r, func(g givingUp) (int64, error) { return w.giveUp(ctx, g) })
 	case doRotate:
 		return done(r, func(nothing) (keys.Rotation, error) { return w.rotate(ctx) })
 	}

@@ -49,6 +49,8 @@ const (
 	doDrop     = "drop"
 	doClear    = "clear"
 	doDue      = "due"
+	doDamaged  = "damaged"
+	doGiveUp   = "give-up"
 	doRotate   = "rotate"
 )
 

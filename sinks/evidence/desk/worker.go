@@ -35,6 +35,10 @@ type worker interface {
 	clear(ctx context.Context, files []string) error
 	// due returns the keys that were put aside for a duty that has ended.
 	due(ctx context.Context) ([]string, error)
+	// damaged returns the keys that cannot be read.
+	damaged(ctx context.Context) ([]DamagedKey, error)
+	// giveUp records that a damaged key is given up, and does it.
+	giveUp(ctx context.Context, g givingUp) (int64, error)
 	// rotate replaces the master key.
 	rotate(ctx context.Context) (keys.Rotation, error)
 }
