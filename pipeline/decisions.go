@@ -14,6 +14,7 @@ type decisionCounters struct {
 	byReason *prometheus.CounterVec
 	byClass  *prometheus.CounterVec
 	byGroup  *prometheus.CounterVec
+	consent  map[push.ConsentState]prometheus.Counter
 }
 
 // Labels of what has no name in the policy.
@@ -35,6 +36,11 @@ func newDecisionCounters(reg prometheus.Registerer) *decisionCounters {
 			"Decisions on pushes by class and channel; other: one that the policy does not know.", "class", "channel", "decision"),
 		byGroup: vec("weir_push_decisions_by_group_total",
 			"Decisions on pushes by the group of the user; none: it was not asked for, several: event and profile name two.", "group", "decision"),
+		consent: make(map[push.ConsentState]prometheus.Counter),
+	}
+	checks := vec("weir_push_consent_checks_total", "Pushes for which the user's consent was looked up, by what it said; what was denied before that is not among them.", "result")
+	for _, s := range push.ConsentStates() {
+		c.consent[s] = checks.WithLabelValues(string(s))
 	}
 	for _, o := range push.Outcomes() {
 		c.byReason.WithLabelValues(string(o.Decision), string(o.Reason))
@@ -63,6 +69,9 @@ func (c *decisionCounters) follow(p *push.Policy) {
 func (c *decisionCounters) count(p *push.Policy, r *push.Request, d *push.Decision) {
 	word := string(d.Decision)
 	c.byReason.WithLabelValues(word, string(d.Reason)).Inc()
+	if checked := c.consent[d.Consent.State]; checked != nil {
+		checked.Inc()
+	}
 	class, channel := otherName, otherName
 	if p.KnowsClass(r.Class) {
 		class = string(r.Class)

@@ -52,7 +52,8 @@ type Force struct {
 	// Breaker says when a rule loses its action; see [Breaker].
 	Breaker rules.Breaker
 
-	tally *tally // made by Enforce
+	tally *tally         // made by Enforce
+	hits  []ruleCounters // the same, by the number of the rule
 }
 
 // NamedSink is a sink with the word it has in metrics and logs.
@@ -133,7 +134,7 @@ func New(o Options) (*Pipeline, error) {
 // Enforce puts a rule set and a policy in force for every batch that begins
 // from now on. Batches in hand keep what they began with.
 func (p *Pipeline) Enforce(f Force) {
-	p.metrics.hitsOf(f.Rules)
+	f.hits = p.metrics.hitsOf(f.Rules)
 	if f.Policy != nil {
 		p.store.Enforce(f.Policy)
 		p.metrics.decisions.follow(f.Policy)
@@ -162,6 +163,8 @@ type worker struct {
 	out    Output
 	counts Counts
 	alive  func() // of the batch; may be nil
+
+	actions actionCounts
 }
 
 func (w *worker) next() *event.Event {
@@ -181,7 +184,7 @@ func (w *worker) reset() {
 	clear(w.out.Recalls)
 	clear(w.out.Erasures)
 	w.out = Output{Verdicts: w.out.Verdicts[:0], DeadLetters: w.out.DeadLetters[:0], Consents: w.out.Consents[:0], Recalls: w.out.Recalls[:0], Erasures: w.out.Erasures[:0]}
-	w.counts = Counts{}
+	w.counts, w.actions = Counts{}, actionCounts{}
 	w.alive = nil
 }
 
@@ -208,7 +211,7 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 	for i := range b.Records {
 		p.take(w, force, b, &b.Records[i])
 	}
-	p.metrics.judged(b.Kind, p.now().Sub(began), len(b.Records))
+	p.metrics.judged(b, p.now().Sub(began))
 
 	var err error
 	switch b.Kind {
@@ -228,12 +231,14 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 	for i := range w.out.Verdicts {
 		v := &w.out.Verdicts[i]
 		w.counts.add(v.Outcome(), 1)
-		p.metrics.hits(v.Hits)
+		w.actions[v.Action]++
+		p.metrics.hits(force.hits, v.Hits)
 		if v.matters() {
 			kept = append(kept, *v)
 		}
 	}
 	w.out.Verdicts = kept
+	w.actions[rules.Pass] = w.counts.Passed + w.counts.Flagged - w.actions[rules.Review] - w.actions[rules.Reject]
 	w.counts.add(DeadLettered, int64(len(w.out.DeadLetters)))
 
 	accounted := false
@@ -251,6 +256,7 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 		return err
 	}
 	p.account(w, b)
+	p.metrics.handled(b.Kind, p.now().Sub(began))
 	force.tally.add(w, b.Kind)
 	if b.Kind == event.Push {
 		p.halting.stop(p.watch.add(w.out.Verdicts, p.Halts(), p.now()))
@@ -538,7 +544,11 @@ func (p *Pipeline) writeTo(ctx context.Context, sinks []NamedSink, w *worker, ou
 	}
 	for i := 0; i < len(sinks); i++ {
 		s := &sinks[i]
-		err := p.persist(ctx, w, s.Name, func() error { return s.Write(ctx, out) })
+		err := p.persist(ctx, w, s.Name, func() error {
+			began := p.now()
+			defer func() { p.metrics.wrote(s.Name, p.now().Sub(began)) }()
+			return s.Write(ctx, out)
+		})
 		refused, ok := refusedOf(err)
 		if err != nil && !ok {
 			return fmt.Errorf("write to %s: %w", s.Name, err)
@@ -619,6 +629,7 @@ func (p *Pipeline) coverage(w *worker, force *Force, b *Batch) Coverage {
 // account counts the finished batch.
 func (p *Pipeline) account(w *worker, b *Batch) {
 	p.metrics.count(b.Kind, w.counts)
+	p.metrics.actions(b.Kind, &w.actions)
 	for i := range b.Records {
 		// Some producers send no time, and what cannot be read has none.
 		// A deferred push is as old as it was told to become.

@@ -16,8 +16,12 @@ import (
 type metrics struct {
 	fetched    map[event.Kind]prometheus.Counter
 	messages   map[event.Kind]*[numOutcomes]prometheus.Counter
-	ages       map[event.Kind]prometheus.Observer
+	verdicts   map[event.Kind]*actionCounters
+	bytes      map[event.Kind]prometheus.Counter
+	ages       map[event.Kind]prometheus.ExemplarObserver
 	durations  map[event.Kind]prometheus.Observer
+	handling   map[event.Kind]prometheus.Observer
+	writing    map[string]prometheus.Observer
 	inFlight   prometheus.Gauge
 	stalled    prometheus.Gauge
 	panics     prometheus.Counter
@@ -28,9 +32,24 @@ type metrics struct {
 	retried    map[string]prometheus.Counter
 	hitsTotal  *prometheus.CounterVec
 	shadowHits *prometheus.CounterVec
+	labelled   map[hitLabels]bool // series of hits that there are; Enforce alone uses it
 	byForm     []formCounter
 	decisions  *decisionCounters
 }
+
+// actionCounts are how many events called for each action, actionCounters those of a stream.
+type (
+	actionCounts   [rules.Reject + 1]int64
+	actionCounters [len(actionCounts{})]prometheus.Counter
+)
+
+// hitLabels are the labels of a series of hits.
+type hitLabels struct{ category, severity string }
+
+// ruleCounters count the hits of one rule; rules of one category and severity share
+// them. In shadow there is another one than where the rule is live: whatever pages on
+// weir_hits_total{severity="critical"} must not be woken by a rule on trial.
+type ruleCounters struct{ live, shadow prometheus.Counter }
 
 // formCounter counts the hits that took a form.
 type formCounter struct {
@@ -62,9 +81,9 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink, open func() int64)
 		reg.MustRegister(c)
 		return c
 	}
-	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+	histogram := func(name, help, label string, buckets []float64) *prometheus.HistogramVec {
 		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets,
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}, []string{"stream"})
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}, []string{label})
 		reg.MustRegister(h)
 		return h
 	}
@@ -72,8 +91,13 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink, open func() int64)
 	m := &metrics{
 		fetched:    make(map[event.Kind]prometheus.Counter),
 		messages:   make(map[event.Kind]*[numOutcomes]prometheus.Counter),
-		ages:       make(map[event.Kind]prometheus.Observer),
+		verdicts:   make(map[event.Kind]*actionCounters),
+		bytes:      make(map[event.Kind]prometheus.Counter),
+		ages:       make(map[event.Kind]prometheus.ExemplarObserver),
 		durations:  make(map[event.Kind]prometheus.Observer),
+		handling:   make(map[event.Kind]prometheus.Observer),
+		writing:    make(map[string]prometheus.Observer),
+		labelled:   make(map[hitLabels]bool),
 		inFlight:   gauge("weir_in_flight_messages", "Messages of batches that are being handled."),
 		stalled:    gauge("weir_stalled_partitions", "Partitions that wait because an output, the evidence or Redis does not take what they have."),
 		panics:     counter("weir_panics_total", "Panics while judging a message: bugs of Weir."),
@@ -96,10 +120,16 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink, open func() int64)
 	}, func() float64 { return float64(open()) }))
 	fetched := vec("weir_ledger_fetched_messages_total", "Messages of finished batches, control records and records of aborted transactions included: as many as weir_messages_total has over all outcomes.", "stream")
 	messages := vec("weir_messages_total", "Messages by where they ended.", "stream", "outcome")
-	ages := histogram("weir_message_age_seconds", "Age of the oldest message of a batch when all its effects were durable, from its timestamp in Kafka.",
+	verdicts := vec("weir_verdicts_total", "Posts and pushes that were judged, by what their content calls for. What became of a push is in weir_push_decisions_total.", "stream", "action")
+	input := vec("weir_match_input_bytes_total", "Bytes of the messages that were decoded and matched, as they were received.", "stream")
+	ages := histogram("weir_message_age_seconds", "Age of the oldest message of a batch when all its effects were durable, from its timestamp in Kafka. With the trace of that message as exemplar if it came in sampled.", "stream",
 		[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 3600})
-	durations := histogram("weir_match_duration_seconds", "Time to decode, fold and match one batch, divided by its messages.",
+	durations := histogram("weir_match_duration_seconds", "Time to decode, fold and match one batch, divided by its messages.", "stream",
 		[]float64{1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2})
+	handling := histogram("weir_batch_duration_seconds", "Time from when a batch came in until all its effects were durable, waiting for outputs and for Redis included.", "stream",
+		[]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 300})
+	writing := histogram("weir_write_duration_seconds", "Time a sink took for one output, of a batch or of a checkpoint; each attempt counts.", "sink",
+		[]float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10})
 	for _, k := range streams {
 		var row [numOutcomes]prometheus.Counter
 		for o := range numOutcomes {
@@ -107,8 +137,17 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink, open func() int64)
 		}
 		m.fetched[k] = fetched.WithLabelValues(k.String())
 		m.messages[k] = &row
-		m.ages[k] = ages.WithLabelValues(k.String())
+		m.bytes[k] = input.WithLabelValues(k.String())
+		m.ages[k] = ages.WithLabelValues(k.String()).(prometheus.ExemplarObserver)
 		m.durations[k] = durations.WithLabelValues(k.String())
+		m.handling[k] = handling.WithLabelValues(k.String())
+		if k == event.Post || k == event.Push {
+			var row actionCounters
+			for a := range row {
+				row[a] = verdicts.WithLabelValues(k.String(), rules.Action(a).String())
+			}
+			m.verdicts[k] = &row
+		}
 	}
 	dead := vec("weir_dead_letter_messages_total", "Messages that can never be judged, by reason.", "reason")
 	for _, r := range DeadLetterReasons() {
@@ -118,26 +157,43 @@ func newMetrics(reg prometheus.Registerer, sinks []NamedSink, open func() int64)
 	m.retried["redis"] = retried.WithLabelValues("redis")
 	for _, s := range sinks {
 		m.retried[s.Name] = retried.WithLabelValues(s.Name)
+		m.writing[s.Name] = writing.WithLabelValues(s.Name)
 	}
 	return m
 }
 
-// hitsOf creates the series of every rule a set can report, so that they exist
-// at zero before the first hit.
-func (m *metrics) hitsOf(set *rules.Set) {
-	for _, r := range set.Rules() {
-		m.hit(r, r.State)
-		m.hit(r, rules.Shadow) // to users outside its roll-out, or when it has lost its action
+// hitsOf returns the counters of every rule of a set, by its number: at zero before
+// the first hit. Series that no rule of it has any more are ended; a batch that began
+// under another set may still count there, where nobody sees it.
+func (m *metrics) hitsOf(set *rules.Set) []ruleCounters {
+	list := make([]ruleCounters, len(set.Rules()))
+	had := m.labelled
+	m.labelled = make(map[hitLabels]bool)
+	for i, r := range set.Rules() {
+		l := hitLabels{r.Category, r.Severity.String()}
+		// Every rule can hit in shadow: users outside its roll-out, or when it has lost its action.
+		list[i] = ruleCounters{m.hitsTotal.WithLabelValues(l.category, l.severity), m.shadowHits.WithLabelValues(l.category, l.severity)}
+		m.labelled[l] = true
 	}
+	for l := range had {
+		if !m.labelled[l] {
+			m.hitsTotal.DeleteLabelValues(l.category, l.severity)
+			m.shadowHits.DeleteLabelValues(l.category, l.severity)
+		}
+	}
+	return list
 }
 
-func (m *metrics) hits(list []rules.Hit) {
+// hits counts hits by the counters of the set that has found them.
+func (m *metrics) hits(of []ruleCounters, list []rules.Hit) {
 	for i := range list {
 		h := &list[i]
-		m.hit(h.Rule, h.State).Inc()
+		c := &of[h.Rule.Number()]
 		if h.State == rules.Shadow {
+			c.shadow.Inc()
 			continue
 		}
+		c.live.Inc()
 		f := h.Form
 		if f != form.Fold {
 			f &^= form.Fold // understood beside another
@@ -148,16 +204,6 @@ func (m *metrics) hits(list []rules.Hit) {
 			}
 		}
 	}
-}
-
-// hit returns the counter of a rule's hits where it is in a state. In shadow it has another one
-// than where it is live: whatever pages on weir_hits_total{severity="critical"} must
-// not be woken by a rule on trial.
-func (m *metrics) hit(r *rules.Rule, s rules.State) prometheus.Counter {
-	if s == rules.Shadow {
-		return m.shadowHits.WithLabelValues(r.Category, r.Severity.String())
-	}
-	return m.hitsTotal.WithLabelValues(r.Category, r.Severity.String())
 }
 
 func (m *metrics) deadLetter(r Reason) {
@@ -172,15 +218,46 @@ func (m *metrics) retries(target string) {
 	}
 }
 
-func (m *metrics) judged(k event.Kind, d time.Duration, n int) {
-	if h := m.durations[k]; h != nil && n > 0 {
-		h.Observe(d.Seconds() / float64(n))
+// judged counts the messages of a batch that were decoded and matched, and how long it took.
+func (m *metrics) judged(b *Batch, d time.Duration) {
+	h := m.durations[b.Kind]
+	if h == nil || len(b.Records) == 0 {
+		return
+	}
+	h.Observe(d.Seconds() / float64(len(b.Records)))
+	n := 0
+	for i := range b.Records {
+		n += len(b.Records[i].Value)
+	}
+	m.bytes[b.Kind].Add(float64(n))
+}
+
+// handled notes how long a batch took in all.
+func (m *metrics) handled(k event.Kind, d time.Duration) {
+	if h := m.handling[k]; h != nil {
+		h.Observe(d.Seconds())
+	}
+}
+
+// wrote notes how long a sink took for an output.
+func (m *metrics) wrote(sink string, d time.Duration) {
+	if h := m.writing[sink]; h != nil {
+		h.Observe(d.Seconds())
+	}
+}
+
+// actions counts what the contents of a batch called for.
+func (m *metrics) actions(k event.Kind, n *actionCounts) {
+	if row := m.verdicts[k]; row != nil {
+		for a, c := range row {
+			c.Add(float64(n[a]))
+		}
 	}
 }
 
 func (m *metrics) age(k event.Kind, d time.Duration) {
 	if h := m.ages[k]; h != nil {
-		h.Observe(max(0, d.Seconds()))
+		h.ObserveWithExemplar(max(0, d.Seconds()), nil)
 	}
 }
 

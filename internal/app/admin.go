@@ -41,7 +41,7 @@ func newAdmin(d *daemon) (*admin, error) {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return &admin{l, &http.Server{
-		Handler:           mux,
+		Handler:           newRequestMetrics(d.registry).around(mux),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,

@@ -174,10 +174,14 @@ func (d *daemon) build(ctx context.Context) error {
 		return err
 	}
 
-	producer := d.client.NewProducer(produce.Options{
+	var producer *produce.Producer
+	produced := newProducerMetrics(d.registry, d.cfg.Output.Topics(), func() float64 { return float64(producer.Queued()) })
+	producer = d.client.NewProducer(produce.Options{
 		Topics:          d.cfg.Output.Topics(),
 		MaxMessageBytes: d.cfg.Output.MaxMessageBytes,
 		OnRetry:         func(string, int32, error) { d.pipeline.Retried("kafka") },
+		OnTaken:         produced.taken,
+		OnAnswer:        produced.answered,
 		Logger:          d.log,
 	})
 	out := &sinks.Kafka{Config: d.cfg.Output, Producer: producer, Origin: d.evidence.Origin(), Group: d.cfg.Input.Group}

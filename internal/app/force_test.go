@@ -183,7 +183,7 @@ func TestMemoryOfBothEngines(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := newReloadMetrics(prometheus.NewRegistry())
-		m.inForce(pipeline.Force{Rules: set})
+		m.inForce(pipeline.Force{Rules: set}, "1")
 		got := testutil.ToFloat64(m.memory)
 		if want := set.Stats().Memory + set.Stats().Second.Memory; got != float64(want) {
 			t.Errorf("one of %d: %v bytes, want %d", every, got, want)
@@ -216,7 +216,7 @@ func TestWhatTheSecondOpinionLeavesOutIsTold(t *testing.T) {
 		t.Errorf("%s\nhas no %q", lines, want)
 	}
 	m := newReloadMetrics(prometheus.NewRegistry())
-	if m.inForce(force); testutil.ToFloat64(m.leftOut) != float64(n) {
+	if m.inForce(force, "1"); testutil.ToFloat64(m.leftOut) != float64(n) {
 		t.Errorf("the gauge says %v, want %d", testutil.ToFloat64(m.leftOut), n)
 	}
 	c.Rules.SecondOpinion.MemoryBudget = rules.DefaultSecondBudget

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,10 +14,56 @@ import (
 // newRegistry returns a registry with what every Go process shows and the build.
 func newRegistry(build string) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_build_info", Help: "Always 1; the version is in the label."}, []string{"version"})
-	info.WithLabelValues(build).Set(1)
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_build_info", Help: "Always 1; the version of Weir, the revision it was built from, if that is known, and the version of Go are in the labels."}, []string{"version", "revision", "goversion"})
+	info.WithLabelValues(build, revision(), runtime.Version()).Set(1)
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info)
 	return reg
+}
+
+// revision returns what the Go tool recorded of the source; empty where it recorded nothing.
+func revision() string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+// producerMetrics are what operators see of what is written to Kafka.
+type producerMetrics struct {
+	answers  prometheus.Histogram
+	messages map[string]prometheus.Counter // by topic
+	bytes    map[string]prometheus.Counter
+}
+
+// newProducerMetrics registers them; queued returns how many bytes wait to be acknowledged.
+func newProducerMetrics(reg prometheus.Registerer, topics []string, queued func() float64) *producerMetrics {
+	m := &producerMetrics{
+		answers: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "weir_produce_request_duration_seconds", Help: "Time a broker took to say that all replicas in sync have what one request brought, or why not.",
+			Buckets:                     []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour}),
+		messages: make(map[string]prometheus.Counter),
+		bytes:    make(map[string]prometheus.Counter),
+	}
+	messages := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_produced_messages_total", Help: "Messages that all replicas in sync of an output topic have."}, []string{"topic"})
+	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weir_produced_bytes_total", Help: "Bytes of the record batches with those messages, as they lie in Kafka."}, []string{"topic"})
+	for _, t := range topics {
+		m.messages[t], m.bytes[t] = messages.WithLabelValues(t), bytes.WithLabelValues(t)
+	}
+	reg.MustRegister(m.answers, messages, bytes, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "weir_produce_queued_bytes", Help: "About how many bytes wait for the brokers to have them."}, queued))
+	return m
+}
+
+func (m *producerMetrics) answered(took time.Duration) { m.answers.Observe(took.Seconds()) }
+
+func (m *producerMetrics) taken(topic string, messages, bytes int) {
+	m.messages[topic].Add(float64(messages))
+	m.bytes[topic].Add(float64(bytes))
 }
 
 // reloadMetrics say what is in force and whether the last change was taken up.
@@ -34,7 +82,7 @@ func newReloadMetrics(reg prometheus.Registerer) *reloadMetrics {
 	m := &reloadMetrics{
 		successful: prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_last_load_successful", Help: "1 if the last load of configuration, rules and policy was taken up, 0 if it was refused and the old ones stay."}),
 		timestamp:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_last_load_success_timestamp_seconds", Help: "When rules and policy were last put in force."}),
-		rules:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ruleset_info", Help: "Always 1; the digest of the rule set in force is in the label."}, []string{"digest"}),
+		rules:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_ruleset_info", Help: "Always 1; the version of the rules in force, which is what the digest of their text begins with, and the digest of what was compiled of it are in the labels."}, []string{"version", "digest"}),
 		policy:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "weir_push_policy_info", Help: "Always 1; version and digest of the push policy in force are in the labels."}, []string{"version", "digest"}),
 		count:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_rules", Help: "Live and shadow rules in force."}),
 		terms:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "weir_ruleset_terms", Help: "Terms of the live and shadow rules in force."}),
@@ -51,10 +99,14 @@ func (m *reloadMetrics) loaded(now time.Time) {
 	m.timestamp.Set(float64(now.Unix()))
 }
 
-// inForce shows what is in force.
-func (m *reloadMetrics) inForce(f pipeline.Force) {
+// versionDigits is how much of the digest of its text names a rule set among those of a
+// deployment, as commands show it.
+const versionDigits = 12
+
+// inForce shows what is in force, and the version of its text.
+func (m *reloadMetrics) inForce(f pipeline.Force, version string) {
 	m.rules.Reset()
-	m.rules.WithLabelValues(f.Rules.Digest()).Set(1)
+	m.rules.WithLabelValues(version, f.Rules.Digest()).Set(1)
 	m.count.Set(float64(len(f.Rules.Rules())))
 	st := f.Rules.Stats()
 	m.terms.Set(float64(st.Terms))

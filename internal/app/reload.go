@@ -109,7 +109,7 @@ func (r *reloader) now(f *inForce) {
 	if f.cfg != nil {
 		r.rules = f.cfg.Rules
 	}
-	r.metrics.inForce(f.Force)
+	r.metrics.inForce(f.Force, r.set.Bundle.Digest()[:versionDigits])
 }
 
 // loaded notes that what was to be loaded is in force, and tells it.

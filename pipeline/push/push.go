@@ -199,6 +199,11 @@ const (
 	ConsentUnknown   ConsentState = "unknown" // the profile cannot be read, or may not be the newest
 )
 
+// ConsentStates returns all of them.
+func ConsentStates() []ConsentState {
+	return []ConsentState{ConsentNotNeeded, ConsentNone, ConsentGranted, ConsentLater, ConsentWithdrawn, ConsentUnknown}
+}
+
 // GroupSource tells who said which group a user belongs to.
 type GroupSource string
 

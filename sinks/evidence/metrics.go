@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"math"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -13,6 +14,7 @@ type metrics struct {
 	other          prometheus.Counter // of kinds unknown to this version
 	lastCheckpoint prometheus.Gauge
 	lastSeal       prometheus.Gauge
+	lastScrub      prometheus.Gauge
 	sealErrors     prometheus.Counter
 	sealedBytes    *prometheus.CounterVec // by class
 	damaged        prometheus.Counter
@@ -33,6 +35,10 @@ func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
 			Name:    "weir_evidence_append_duration_seconds",
 			Help:    "Time until an append of evidence was durable.",
 			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+
+			NativeHistogramBucketFactor:     1.1,
+			NativeHistogramMaxBucketNumber:  100,
+			NativeHistogramMinResetDuration: time.Hour,
 		}),
 		errors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "weir_evidence_append_errors_total",
@@ -47,6 +53,10 @@ func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
 		lastSeal: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "weir_evidence_last_seal_timestamp_seconds",
 			Help: "When a segment of the evidence log was last sealed; 0 if none was since the start.",
+		}),
+		lastScrub: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "weir_evidence_last_scrub_timestamp_seconds",
+			Help: "When all evidence was last read again to find what the disk has changed, or since when that is awaited for the first time; 0 if it is turned off.",
 		}),
 		sealErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "weir_evidence_seal_errors_total",
@@ -75,6 +85,14 @@ func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
 		l.stateMu.Lock()
 		defer l.stateMu.Unlock()
 		return float64(l.tree.n - l.signed.size)
+	})
+	length := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "weir_evidence_log_records",
+		Help: "Durable records of the evidence log, since its beginning.",
+	}, func() float64 {
+		l.stateMu.Lock()
+		defer l.stateMu.Unlock()
+		return float64(l.tree.n)
 	})
 	size := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "weir_evidence_log_bytes",
@@ -111,8 +129,8 @@ func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
 		}
 		return 0
 	})
-	m.collectors = []prometheus.Collector{m.duration, m.errors, records, m.lastCheckpoint, unsigned, size,
-		free, scarce, backlog, m.lastSeal, m.sealErrors, m.sealedBytes, m.damaged}
+	m.collectors = []prometheus.Collector{m.duration, m.errors, records, m.lastCheckpoint, unsigned, length, size,
+		free, scarce, backlog, m.lastSeal, m.lastScrub, m.sealErrors, m.sealedBytes, m.damaged}
 	if reg != nil {
 		reg.MustRegister(m.collectors...)
 	}

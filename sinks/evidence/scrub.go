@@ -134,6 +134,7 @@ func (l *Log) untilScrub() (time.Duration, error) {
 		}
 		last = l.o.Now()
 	}
+	l.m.lastScrub.Set(float64(last.Unix()))
 	return min(l.o.ScrubEvery, max(0, last.Add(l.o.ScrubEvery).Sub(l.o.Now()))), nil
 }
 

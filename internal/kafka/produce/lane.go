@@ -168,6 +168,9 @@ func (l *lane) answered(p *Producer, code kafkago.Error) {
 	switch verdictOn(code) {
 	case taken:
 		l.next = sequenceAfter(l.next, x.count)
+		if p.o.OnTaken != nil {
+			p.o.OnTaken(l.topic, x.count, len(x.bytes))
+		}
 		settle(x.runs, nil)
 		l.drop(p)
 	case tooLarge:

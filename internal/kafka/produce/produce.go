@@ -63,7 +63,12 @@ type Options struct {
 	// OnRetry is told whenever a batch must be sent again, and why. It may be
 	// nil. It is called by many goroutines.
 	OnRetry func(topic string, partition int32, err error)
-	Logger  *slog.Logger // nil: nowhere
+	// OnTaken is told what all replicas in sync have of a topic now: one batch of so many
+	// messages, so many bytes as it lies in Kafka. OnAnswer is told how long a broker
+	// took to answer a request. They may be nil; they are called by many goroutines.
+	OnTaken  func(topic string, messages, bytes int)
+	OnAnswer func(took time.Duration)
+	Logger   *slog.Logger // nil: nowhere
 }
 
 const (
@@ -399,6 +404,7 @@ func (p *Producer) batches(ctx context.Context, leader int32, transaction string
 	q.encode(p.client, transaction, leader)
 	// A large request on a slow line may take longer: a second for each mebibyte.
 	limit := wire.Timeout + time.Duration(q.size>>20)*time.Second
+	began := time.Now()
 	r, err := p.send(ctx, limit, q)
 	if err != nil {
 		// The connection may still be reading the request: it is not used again.
@@ -406,6 +412,9 @@ func (p *Producer) batches(ctx context.Context, leader int32, transaction string
 			l.failed(err)
 		}
 		return 0
+	}
+	if p.o.OnAnswer != nil {
+		p.o.OnAnswer(time.Since(began))
 	}
 	a := r.(*answer)
 	for _, l := range q.lanes {
