@@ -102,7 +102,7 @@ func (b *Breaker) Look(now time.Time) []Trip {
 	defer b.mu.Unlock()
 	force := b.pipeline.force.Load()
 	b.tally.take(b.count)
-	if b.tally != force.tally {
+	if b.tally != force.toWatch() {
 		b.follow(force, now)
 		b.tally.take(b.count)
 	}
@@ -190,10 +190,18 @@ func (b *Breaker) count(r *rules.Rule, c Count) {
 	w.Hits += c.Hits
 }
 
+// toWatch returns the tally for the breaker, nil where it is off.
+func (f *Force) toWatch() *tally {
+	if !f.tally.watched {
+		return nil
+	}
+	return f.tally
+}
+
 // follow begins to watch another set. What is known of a rule stays known if it is the same there.
 func (b *Breaker) follow(force *Force, now time.Time) {
 	old := b.watched
-	b.tally, b.watched = force.tally, make(map[string]*watched)
+	b.tally, b.watched = force.toWatch(), make(map[string]*watched)
 	if b.tally == nil {
 		return
 	}

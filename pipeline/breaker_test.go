@@ -404,14 +404,14 @@ func TestCountsSurviveAnotherSet(t *testing.T) {
 	}
 }
 
-// A breaker that is off counts nothing and says nothing.
+// A breaker that is off looks at nothing and says nothing.
 func TestBreakerThatIsOff(t *testing.T) {
 	s := newStreet(t, 1)
 	force := s.force(1, "")
 	force.Breaker.Enabled = false
 	s.p.Enforce(force)
-	if trips := s.b.Look(s.now); trips != nil || s.p.force.Load().tally != nil {
-		t.Errorf("trips %v, tally %v", trips, s.p.force.Load().tally)
+	if trips := s.b.Look(s.now); trips != nil || s.b.tally != nil {
+		t.Errorf("trips %v, tally %v", trips, s.b.tally)
 	}
 	if trips := s.b.Tripped(); len(trips) != 0 {
 		t.Errorf("tripped %v", trips)
@@ -456,5 +456,13 @@ rules:
 	take()
 	if diff := cmp.Diff(map[string]Count{"test.both": {}, "test.pushes": {}, "test.shadow": {}}, got); diff != "" {
 		t.Errorf("taken once more, -want +got:\n%s", diff)
+	}
+	set, hits := p.HitsByRule()
+	all := make(map[string]int64)
+	for i, r := range set.Rules() {
+		all[r.ID] = hits[i]
+	}
+	if diff := cmp.Diff(map[string]int64{"test.both": 3, "test.pushes": 1, "test.shadow": 1}, all); diff != "" {
+		t.Errorf("what the breaker took is still counted, -want +got:\n%s", diff)
 	}
 }

@@ -12,23 +12,30 @@ import (
 // each once. Hits in shadow count, too: what a rule hits is to be known before it acts.
 type tally struct {
 	set           *rules.Set
+	watched       bool // by the breaker
 	posts, pushes atomic.Int64
-	hits          []atomic.Int64 // by the number of the rule
+	hits          []atomic.Int64 // by the number of the rule, since the set is in force
+	taken         []int64        // of hits, by the breaker
 }
 
-// newTally returns nil where nothing is to be counted.
 func newTally(set *rules.Set, b rules.Breaker) *tally {
-	if !b.Enabled {
-		return nil
+	n := len(set.Rules())
+	return &tally{set: set, watched: b.Enabled, hits: make([]atomic.Int64, n), taken: make([]int64, n)}
+}
+
+// HitsByRule returns the rules in force and, by their number, how many events each has hit since they
+// are: [rules.Set.Rules] has them in that order. With other rules it begins at zero.
+func (p *Pipeline) HitsByRule() (*rules.Set, []int64) {
+	t := p.force.Load().tally
+	hits := make([]int64, len(t.hits))
+	for i := range t.hits {
+		hits[i] = t.hits[i].Load()
 	}
-	return &tally{set: set, hits: make([]atomic.Int64, len(set.Rules()))}
+	return t.set, hits
 }
 
 // add counts a finished batch.
 func (t *tally) add(w *worker, kind event.Kind) {
-	if t == nil {
-		return
-	}
 	switch kind {
 	case event.Post:
 		t.posts.Add(w.counts.Passed + w.counts.Flagged)
@@ -50,14 +57,17 @@ func (t *tally) add(w *worker, kind event.Kind) {
 	}
 }
 
-// take calls f with what each rule was asked and hit since the last time.
+// take calls f with what each rule was asked and hit since the last time. It is for one caller, and does nothing
+// where there is no tally.
 func (t *tally) take(f func(r *rules.Rule, c Count)) {
 	if t == nil {
 		return
 	}
 	posts, pushes := float64(t.posts.Swap(0)), float64(t.pushes.Swap(0))
 	for i, r := range t.set.Rules() {
-		c := Count{Hits: float64(t.hits[i].Swap(0))}
+		now := t.hits[i].Load()
+		c := Count{Hits: float64(now - t.taken[i])}
+		t.taken[i] = now
 		for _, k := range r.Kinds {
 			switch k {
 			case event.Post:

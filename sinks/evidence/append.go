@@ -204,7 +204,9 @@ func (l *Log) writeGroup(group []part) error {
 			l.mu.Unlock()
 		}
 	}()
+	l.writing.Store(time.Now().UnixNano())
 	err := l.write(group)
+	l.writing.Store(0)
 	returned = true
 	return err
 }

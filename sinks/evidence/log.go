@@ -148,6 +148,8 @@ type Log struct {
 	latest    []byte // the checkpoint of signed
 	published bool   // latest was given to OnCheckpoint since the start
 	released  bool   // files are closed
+
+	writing atomic.Int64 // when the write in hand began, Unix time in ns; 0 while there is none
 }
 
 // Open opens the log of o.Origin in o.Dir, or begins it. It recovers from a

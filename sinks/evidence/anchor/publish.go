@@ -31,6 +31,7 @@ type Publisher struct {
 	waiting []byte    // the newest head that is not published
 	since   time.Time // when the oldest head came that is not published; zero if all are
 	behind  time.Time // when the first head came after the one under way
+	last    time.Time // when one was published last; zero if none was yet
 	sent    [][]byte  // the last heads that were given to the brokers
 	wake    chan struct{}
 }
@@ -84,6 +85,13 @@ func (p *Publisher) Waiting() time.Duration {
 		return 0
 	}
 	return max(0, p.now().Sub(p.since))
+}
+
+// Last returns when this process last published a head; zero if it has not yet.
+func (p *Publisher) Last() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last
 }
 
 // publishTimeout is how long one attempt may take, publishPatience how long to
@@ -150,6 +158,7 @@ func (p *Publisher) publish(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.last = p.now()
 	p.since = p.behind // zero if none came meanwhile
 	if p.behind.IsZero() {
 		p.waiting = nil
