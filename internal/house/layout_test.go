@@ -25,6 +25,8 @@ var house = plan{
 		"sinks/evidence/retention",
 		"sinks/evidence",
 		"sinks/evidence/evidencetest",
+		"sinks/evidence/postgres",
+		"sinks/evidence/postgres/postgrestest",
 		"sinks/evidence/body",
 		"sinks/evidence/desk",
 		"sinks/evidence/anchor",
@@ -55,7 +57,7 @@ var house = plan{
 	beside: []string{"internal/house/...", "scripts/..."},
 
 	// Written for tests: only test files may import these.
-	forTests: []string{"pipeline/pipelinetest", "sinks/evidence/evidencetest"},
+	forTests: []string{"pipeline/pipelinetest", "sinks/evidence/evidencetest", "sinks/evidence/postgres/postgrestest"},
 
 	// A third-party module belongs to the packages named; a change of it, or its
 	// end, then is the matter of one package.
@@ -75,6 +77,7 @@ var house = plan{
 		{module: "github.com/twmb/franz-go", packages: []string{"internal/demo"}, tests: true}, // kfake, the embedded broker
 		{module: "github.com/alicebob/miniredis", packages: []string{"internal/demo"}, tests: true},
 
+		{module: "github.com/jackc/pgx", packages: []string{"sinks/evidence/postgres/..."}},
 		{module: "google.golang.org/protobuf", packages: []string{"sinks/evidence/body"}, tests: true},
 		{module: "github.com/prometheus/client_golang", packages: []string{anywhere}},
 		{module: "github.com/prometheus/client_model", packages: []string{anywhere}, tests: true},

@@ -312,8 +312,8 @@ func (l *Log) write(group []part) error {
 	if err := l.calls.write(l.seg, l.buf, l.segSize); err != nil {
 		return fmt.Errorf("write %s: %w", l.segAt.name, err)
 	}
-	if err := l.calls.datasync(l.seg); err != nil {
-		return fmt.Errorf("sync %s: %w", l.segAt.name, err)
+	if err := l.durable(l.buf, first, len(l.hashes)); err != nil {
+		return err
 	}
 	l.last = now
 	l.stateMu.Lock()

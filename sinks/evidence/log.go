@@ -43,6 +43,10 @@ type Options struct {
 	// checkpoint and the name of the key; its last part is the log's directory.
 	Origin string
 
+	// Store is where the log is durable if Dir is only a working copy of it, which
+	// [WorkingCopy] has made. nil: Dir is what is durable. It is not closed with the log.
+	Store Store
+
 	// Keys encrypts bodies that are about people, as [Class] says. Nil: nothing is
 	// encrypted. It is not closed with the log.
 	Keys *keys.Ring
@@ -94,6 +98,7 @@ type Options struct {
 type Log struct {
 	o          Options
 	calls      *calls
+	keyCalls   *calls // those of the signing key, which is durable also beside a working copy
 	log        *slog.Logger
 	m          *metrics
 	key        *key
@@ -192,8 +197,12 @@ func Open(o Options) (*Log, error) {
 	if o.calls == nil {
 		o.calls = systemCalls()
 	}
+	keyCalls := o.calls
+	if o.Store != nil {
+		o.calls, o.BallastBytes = volatile(o.calls), 0
+	}
 	l := &Log{
-		o: o, calls: o.calls, log: o.Logger,
+		o: o, keyCalls: keyCalls, calls: o.calls, log: o.Logger,
 		dir: filepath.Join(o.Dir, logsDir, generation), generation: generation,
 		dead: make(chan struct{}), segmentFull: make(chan struct{}, 1),
 	}
@@ -222,6 +231,9 @@ func (l *Log) open() error {
 		}
 		return err
 	}
+	if err := l.checkCopy(); err != nil {
+		return err
+	}
 	if err := l.watchDisk(); err != nil {
 		return err
 	}
@@ -236,7 +248,7 @@ func (l *Log) open() error {
 	if isNew && len(l.o.Published) > 0 {
 		return refusePublished("ROLLED BACK: %s, and none of its records are here", largest(l.o.Published))
 	}
-	if l.key, err = loadKey(l.calls, l.o.KeyFile, l.o.Origin, isNew); err != nil {
+	if l.key, err = loadKey(l.keyCalls, l.o.KeyFile, l.o.Origin, isNew); err != nil {
 		return err
 	}
 	if l.key.created {
@@ -247,6 +259,9 @@ func (l *Log) open() error {
 		return err
 	}
 	if err := l.recover(segs); err != nil {
+		return err
+	}
+	if err := l.checkStored(); err != nil {
 		return err
 	}
 	if l.tree.n == 0 {
@@ -417,6 +432,11 @@ func (l *Log) checkpoint() error {
 	msg, err := h.sign(l.key)
 	if err != nil {
 		return l.kill(fmt.Errorf("sign checkpoint: %w", err))
+	}
+	if l.o.Store != nil {
+		if err := l.o.Store.AppendHead(n, msg); err != nil {
+			return l.kill(fmt.Errorf("store checkpoint: %w", err))
+		}
 	}
 	// If the process dies in this write, the part of it that is found at the next
 	// start is cut off.

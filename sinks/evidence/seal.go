@@ -227,6 +227,9 @@ func (l *Log) seal(ctx context.Context, u *unsealed, gently bool) error {
 	if err == nil {
 		err = s.reread(ctx)
 	}
+	if err == nil {
+		err = s.storeBodies()
+	}
 	if err != nil {
 		return errors.Join(err, s.discard())
 	}
@@ -251,6 +254,9 @@ func (l *Log) seal(ctx context.Context, u *unsealed, gently bool) error {
 	}
 	// What fails from here on leaves bodies in a segment that is called sealed. The
 	// log breaks, so that the next start clears it up.
+	if err := s.storeStripped(); err != nil {
+		return l.kill(err)
+	}
 	err = l.calls.rename(u.seg.path+temporaryExt, u.seg.path)
 	if err == nil {
 		err = syncDir(l.calls, filepath.Dir(u.seg.path))

@@ -80,6 +80,9 @@ func newConn(o Options) *Conn {
 	if o.calls == nil {
 		o.calls = systemCalls()
 	}
+	if o.Log.Store != nil {
+		o.calls = o.calls.with(o.Log.Store, o.Log.Dir)
+	}
 	return &Conn{o: o, dir: o.Log.Dir, calls: o.calls, close: func() error { return nil }}
 }
 

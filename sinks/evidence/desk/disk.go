@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/weir-moderation/weir/internal/disk"
 	"github.com/weir-moderation/weir/sinks/evidence"
@@ -22,6 +23,42 @@ type calls struct {
 
 func systemCalls() *calls {
 	return &calls{write: writeSynced, rename: os.Rename, remove: os.Remove, sync: syncDir, keep: evidence.KeepBodies}
+}
+
+// with returns calls that do in the store what they do to body files in dir, its working
+// copy. The store comes first when bodies are destroyed, and last when a hold keeps them: if
+// the process dies between, the next start copies what the store has and does it again.
+func (c *calls) with(store evidence.Store, dir string) *calls {
+	w := *c
+	w.remove = func(path string) error {
+		if name, ok := bodyName(dir, path); ok {
+			if err := store.RemoveBodies(name); err != nil {
+				return err
+			}
+		}
+		return c.remove(path)
+	}
+	w.keep = func(dir, from, to string, keep func(index int64) bool) (int, error) {
+		n, err := c.keep(dir, from, to, keep)
+		if err != nil || n == 0 {
+			return n, err
+		}
+		f, err := os.Open(filepath.Join(dir, to))
+		if err != nil {
+			return n, err
+		}
+		defer f.Close() //nolint:errcheck // only read
+		return n, store.PutBodies(to, f)
+	}
+	return &w
+}
+
+// bodyName returns the name of a body file relative to the evidence directory. It reports
+// false if the path is none's.
+func bodyName(dir, path string) (string, bool) {
+	name, err := filepath.Rel(dir, path)
+	name = filepath.ToSlash(name)
+	return name, err == nil && strings.HasPrefix(name, "body/")
 }
 
 func writeSynced(path string, data []byte) error {

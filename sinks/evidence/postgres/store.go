@@ -1,0 +1,252 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/weir-moderation/weir/sinks/evidence"
+)
+
+// Options says which log to keep and where. DSN and Origin are required.
+type Options struct {
+	DSN    string // as libpq reads it: a URL, or words like host=/run/postgresql
+	Origin string // of the log, as in [evidence.Options]
+	// Timeout is how long the server may take for one call; 0: 30 seconds. A call that takes
+	// longer has failed, and the log breaks.
+	Timeout time.Duration
+}
+
+const defaultTimeout = 30 * time.Second
+
+// Store is a log in a database, held for writing. It is an [evidence.Store]; its methods
+// may be called from many goroutines.
+//
+// It has three connections, so that heads and bodies do not wait for frames. One that is
+// lost is not made again: what the server did last is not known then, and the log finds
+// out at its next start.
+type Store struct {
+	o      Options
+	log    int32
+	frames *session // it holds the lock
+	heads  *session
+	bodies *session
+}
+
+// session is one connection, used by one at a time.
+type session struct {
+	mu      sync.Mutex
+	conn    *pgx.Conn
+	timeout time.Duration
+}
+
+// do calls fn with the connection, and no longer than the timeout.
+func (s *session) do(fn func(ctx context.Context, c *pgx.Conn) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	defer cancel()
+	return fn(ctx, s.conn)
+}
+
+// Open connects, makes the tables if there are none, and takes the log for this writer.
+// [evidence.ErrLocked] means that another one has it.
+//
+// The lock is there to say so early, and goes with the connection. What keeps two
+// writers apart is the primary key of the frames.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Timeout == 0 {
+		o.Timeout = defaultTimeout
+	}
+	s := &Store{o: o}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the evidence of %s in postgresql: %w", o.Origin, err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context) error {
+	for _, to := range []**session{&s.frames, &s.heads, &s.bodies} {
+		c, err := connect(ctx, s.o.DSN)
+		if err != nil {
+			return err
+		}
+		*to = &session{conn: c, timeout: s.o.Timeout}
+		if err := checkDurable(ctx, c); err != nil {
+			return err
+		}
+	}
+	c := s.frames.conn
+	if err := makeSchema(ctx, c); err != nil {
+		return fmt.Errorf("make the tables: %w", err)
+	}
+	if _, err := c.Exec(ctx, `insert into ev_log (origin) values ($1) on conflict do nothing`, s.o.Origin); err != nil {
+		return err
+	}
+	if err := c.QueryRow(ctx, `select log_id from ev_log where origin = $1`, s.o.Origin).Scan(&s.log); err != nil {
+		return err
+	}
+	var locked bool
+	if err := c.QueryRow(ctx, `select pg_try_advisory_lock($1, $2)`, int32(logClass), s.log).Scan(&locked); err != nil {
+		return err
+	}
+	if !locked {
+		return fmt.Errorf("%w; stop it, or give this instance a name of its own", evidence.ErrLocked)
+	}
+	return nil
+}
+
+// connect connects in a way that finds a peer dead that does not say so: also the server's
+// side, which else would hold the lock of a pod that is gone for hours.
+func connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
+	c, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, errors.New("the dsn cannot be read; use a URL like postgres://weir@db/evidence, or host=db dbname=evidence user=weir")
+	}
+	c.RuntimeParams["application_name"] = "weir evidence"
+	for name, value := range map[string]string{"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"} {
+		if c.RuntimeParams[name] == "" {
+			c.RuntimeParams[name] = value
+		}
+	}
+	return pgx.ConnectConfig(ctx, c)
+}
+
+// Close lets the log go.
+func (s *Store) Close() error {
+	var errs []error
+	for _, c := range []*session{s.bodies, s.heads, s.frames} {
+		if c != nil {
+			errs = append(errs, c.do(func(ctx context.Context, c *pgx.Conn) error { return c.Close(ctx) }))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isTaken reports whether the primary key refused a row.
+func isTaken(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23505"
+}
+
+// Append implements [evidence.Store]: one row, in a transaction of its own.
+func (s *Store) Append(segment, first int64, n int, frame []byte) error {
+	err := s.frames.do(func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, `insert into ev_frame (log_id, first_index, n, segment, frame) values ($1, $2, $3, $4, $5)`,
+			s.log, first, n, segment, frame)
+		return err
+	})
+	if isTaken(err) {
+		return fmt.Errorf("%w: record %d is in the database already", evidence.ErrForked, first)
+	}
+	return err
+}
+
+// AppendHead implements [evidence.Store].
+func (s *Store) AppendHead(size int64, checkpoint []byte) error {
+	var there []byte
+	err := s.heads.do(func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, `insert into ev_head (log_id, size, checkpoint) values ($1, $2, $3)`, s.log, size, checkpoint)
+		if !isTaken(err) {
+			return err
+		}
+		return c.QueryRow(ctx, `select checkpoint from ev_head where log_id = $1 and size = $2`, s.log, size).Scan(&there)
+	})
+	if err == nil && there != nil && !bytes.Equal(there, checkpoint) {
+		return fmt.Errorf("%w: the database has another head of %d records", evidence.ErrForked, size)
+	}
+	return err
+}
+
+// Size implements [evidence.Store].
+func (s *Store) Size() (n int64, err error) {
+	err = s.frames.do(func(ctx context.Context, c *pgx.Conn) error {
+		err := c.QueryRow(ctx, `select first_index + n from ev_frame where log_id = $1 order by first_index desc limit 1`, s.log).Scan(&n)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return n, err
+}
+
+// partBytes is how much of a body file one row holds.
+const partBytes = 1 << 20
+
+// PutBodies implements [evidence.Store]: the parts of a file, in one transaction.
+func (s *Store) PutBodies(file string, content io.Reader) error {
+	class, day := classAndDay(file)
+	return s.transaction(func(ctx context.Context, tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `delete from ev_body where log_id = $1 and file = $2`, s.log, file); err != nil {
+			return err
+		}
+		buf := make([]byte, partBytes)
+		for part := 0; ; part++ {
+			n, err := io.ReadFull(content, buf)
+			if n > 0 {
+				_, err := tx.Exec(ctx, `insert into ev_body (log_id, file, part, class, day, content) values ($1, $2, $3, $4, $5, $6)`,
+					s.log, file, part, class, day, buf[:n])
+				if err != nil {
+					return err
+				}
+			}
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// classAndDay takes them from the name of a body file: body/<class>/<day>/... Of a hold
+// they are "hold" and its name.
+func classAndDay(file string) (class, day string) {
+	parts := strings.Split(file, "/")
+	if len(parts) < 4 {
+		return "", ""
+	}
+	return parts[1], parts[2]
+}
+
+// RemoveBodies implements [evidence.Store].
+func (s *Store) RemoveBodies(file string) error {
+	return s.bodies.do(func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, `delete from ev_body where log_id = $1 and file = $2`, s.log, file)
+		return err
+	})
+}
+
+// Strip implements [evidence.Store], in one transaction. A frame that is not there, with
+// as many records and in that segment, is an error.
+func (s *Store) Strip(segment int64, frames func(put func(first int64, n int, frame []byte) error) error) error {
+	return s.transaction(func(ctx context.Context, tx pgx.Tx) error {
+		return frames(func(first int64, n int, frame []byte) error {
+			tag, err := tx.Exec(ctx, `update ev_frame set frame = $5 where log_id = $1 and first_index = $2 and n = $3 and segment = $4`,
+				s.log, first, n, segment, frame)
+			if err == nil && tag.RowsAffected() != 1 {
+				err = fmt.Errorf("the database has no frame of %d records at %d in segment %d", n, first, segment)
+			}
+			return err
+		})
+	})
+}
+
+// transaction calls fn in a transaction on the connection of the bodies. It may take as
+// long as the timeout for each of its calls: it is as large as a segment.
+func (s *Store) transaction(fn func(ctx context.Context, tx pgx.Tx) error) error {
+	s.bodies.mu.Lock()
+	defer s.bodies.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*s.o.Timeout)
+	defer cancel()
+	return pgx.BeginFunc(ctx, s.bodies.conn, func(tx pgx.Tx) error { return fn(ctx, tx) })
+}
