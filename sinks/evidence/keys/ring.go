@@ -56,6 +56,10 @@ type Options struct {
 	// to encrypt with and those to decrypt with. 0: 32768, at about a kilobyte each.
 	OpenKeys int
 
+	// Store is where the keys are durable if the directory is only a working copy of
+	// them, which [WorkingCopy] has made. It is not closed with the ring.
+	Store Store
+
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: silent
 
@@ -115,6 +119,9 @@ func Open(dir string, o Options) (*Ring, error) {
 	}
 	if o.calls == nil {
 		o.calls = systemCalls()
+	}
+	if o.Store != nil && !o.ReadOnly {
+		o.calls = o.calls.with(o.Store, dir)
 	}
 	r := &Ring{dir: dir, o: o, calls: o.calls, log: o.Logger, master: newMaster(o.Master, o.calls)}
 	r.reader.init(r)

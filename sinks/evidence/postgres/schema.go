@@ -42,21 +42,27 @@ alter table ev_body alter content set storage external;
 const (
 	schemaLock = 0x65766c6f67 // "evlog"
 	logClass   = 0x6576       // "ev"
+	keyClass   = 0x656b       // "ek"
 )
 
-// makeSchema makes the tables that are not there. Who may not make tables finds them made.
-func makeSchema(ctx context.Context, c *pgx.Conn) error {
+// makeTables makes the tables of a schema, of which last is the last. Who may not make
+// tables finds them made.
+func makeTables(ctx context.Context, c *pgx.Conn, last, schema string) error {
 	var there bool
-	if err := c.QueryRow(ctx, `select to_regclass('ev_body') is not null`).Scan(&there); err != nil || there {
+	if err := c.QueryRow(ctx, `select to_regclass($1) is not null`, last).Scan(&there); err != nil || there {
 		return err
 	}
-	return pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(schemaLock)); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, schema)
 		return err
 	})
+	if err != nil {
+		return fmt.Errorf("make the tables: %w", err)
+	}
+	return nil
 }
 
 // checkDurable refuses a server that acknowledges what it may still lose.

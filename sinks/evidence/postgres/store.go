@@ -85,8 +85,8 @@ func (s *Store) open(ctx context.Context) error {
 		}
 	}
 	c := s.frames.conn
-	if err := makeSchema(ctx, c); err != nil {
-		return fmt.Errorf("make the tables: %w", err)
+	if err := makeTables(ctx, c, "ev_body", schema); err != nil {
+		return err
 	}
 	if _, err := c.Exec(ctx, `insert into ev_log (origin) values ($1) on conflict do nothing`, s.o.Origin); err != nil {
 		return err
@@ -184,28 +184,35 @@ const partBytes = 1 << 20
 // PutBodies implements [evidence.Store]: the parts of a file, in one transaction.
 func (s *Store) PutBodies(file string, content io.Reader) error {
 	class, day := classAndDay(file)
-	return s.transaction(func(ctx context.Context, tx pgx.Tx) error {
+	return s.bodies.transaction(func(ctx context.Context, tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `delete from ev_body where log_id = $1 and file = $2`, s.log, file); err != nil {
 			return err
 		}
-		buf := make([]byte, partBytes)
-		for part := 0; ; part++ {
-			n, err := io.ReadFull(content, buf)
-			if n > 0 {
-				_, err := tx.Exec(ctx, `insert into ev_body (log_id, file, part, class, day, content) values ($1, $2, $3, $4, $5, $6)`,
-					s.log, file, part, class, day, buf[:n])
-				if err != nil {
-					return err
-				}
-			}
-			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-				return nil
-			}
-			if err != nil {
+		return eachPart(content, func(n int, b []byte) error {
+			_, err := tx.Exec(ctx, `insert into ev_body (log_id, file, part, class, day, content) values ($1, $2, $3, $4, $5, $6)`,
+				s.log, file, n, class, day, b)
+			return err
+		})
+	})
+}
+
+// eachPart calls fn for each part of a file, counted from 0.
+func eachPart(r io.Reader, fn func(n int, b []byte) error) error {
+	buf := make([]byte, partBytes)
+	for part := 0; ; part++ {
+		n, err := io.ReadFull(r, buf)
+		if n > 0 {
+			if err := fn(part, buf[:n]); err != nil {
 				return err
 			}
 		}
-	})
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // classAndDay takes them from the name of a body file: body/<class>/<day>/... Of a hold
@@ -229,7 +236,7 @@ func (s *Store) RemoveBodies(file string) error {
 // Strip implements [evidence.Store], in one transaction. A frame that is not there, with
 // as many records and in that segment, is an error.
 func (s *Store) Strip(segment int64, frames func(put func(first int64, n int, frame []byte) error) error) error {
-	return s.transaction(func(ctx context.Context, tx pgx.Tx) error {
+	return s.bodies.transaction(func(ctx context.Context, tx pgx.Tx) error {
 		return frames(func(first int64, n int, frame []byte) error {
 			tag, err := tx.Exec(ctx, `update ev_frame set frame = $5 where log_id = $1 and first_index = $2 and n = $3 and segment = $4`,
 				s.log, first, n, segment, frame)
@@ -241,12 +248,12 @@ func (s *Store) Strip(segment int64, frames func(put func(first int64, n int, fr
 	})
 }
 
-// transaction calls fn in a transaction on the connection of the bodies. It may take as
-// long as the timeout for each of its calls: it is as large as a segment.
-func (s *Store) transaction(fn func(ctx context.Context, tx pgx.Tx) error) error {
-	s.bodies.mu.Lock()
-	defer s.bodies.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*s.o.Timeout)
+// transaction calls fn in a transaction. It may take as long as the timeout for each of
+// its calls: it is as large as a segment.
+func (s *session) transaction(fn func(ctx context.Context, tx pgx.Tx) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*s.timeout)
 	defer cancel()
-	return pgx.BeginFunc(ctx, s.bodies.conn, func(tx pgx.Tx) error { return fn(ctx, tx) })
+	return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error { return fn(ctx, tx) })
 }
