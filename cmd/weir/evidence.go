@@ -23,6 +23,7 @@ type evidenceCmd struct {
 	Query  queryCmd  `cmd:"" help:"Look evidence up by id, event, user, category, rule, kind or time. Who looks, why and by what right is put on record first."`
 	Export exportCmd `cmd:"" help:"Make a package of evidence that its recipient can check without Weir. That it is made is put on record first."`
 	Tiles  tilesCmd  `cmd:"" help:"Write the tree of an evidence log as a C2SP tlog-tiles directory, which the tools of transparency logs can check. No body is in it."`
+	Pull   pullCmd   `cmd:"" help:"Write a log that is kept in PostgreSQL out as files, which the other verbs read."`
 	Verify verifyCmd `cmd:"" help:"Check an evidence log: every record, every commitment, the tree and its signed heads, and that no offset is missing."`
 
 	Destroy     destroyCmd         `cmd:"" help:"Plan what is to be destroyed of a class whose period is over. Nothing is destroyed before a second person approves."`

@@ -28,7 +28,10 @@ type anchors struct {
 func (d *daemon) openEvidence(ctx context.Context) error {
 	o := EvidenceOptions(d.cfg)
 	o.Logger, o.Registerer = d.log, d.registry
-	var err error
+	err := d.openStore(ctx, &o)
+	if err != nil {
+		return err
+	}
 	if o.Keys, err = d.openKeys(); err != nil {
 		return err
 	}

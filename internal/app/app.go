@@ -29,6 +29,7 @@ import (
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/desk"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
+	"github.com/weir-moderation/weir/sinks/evidence/postgres"
 )
 
 // Options is what Run needs beside the configuration.
@@ -59,6 +60,8 @@ type daemon struct {
 
 	keys     *keys.Ring // of the evidence; nil if none of it is encrypted
 	evidence *evidence.Log
+	frames   *postgres.Store // of the evidence; nil if it is in files
+	keyStore *postgres.Keys  // of its keys
 	anchors  anchors
 	desk     *desk.Server
 	client   *kafka.Client
@@ -118,6 +121,9 @@ func (d *daemon) build(ctx context.Context) error {
 	}
 	deskOptions := DeskOptions(d.cfg)
 	deskOptions.Logger = d.log
+	if d.frames != nil {
+		deskOptions.Log.Store = d.frames
+	}
 	if d.desk, err = desk.Listen(desk.ServerOptions{Options: deskOptions, Log: d.evidence, Keys: d.keys}); err != nil {
 		return err
 	}

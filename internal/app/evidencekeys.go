@@ -23,7 +23,11 @@ func (d *daemon) openKeys() (write *keys.Ring, err error) {
 		return nil, err
 	}
 	// They are opened to write also where nothing more is encrypted: people are still erased.
-	if d.keys, err = evidence.OpenKeys(c.Dir, keys.Options{Master: c.MasterKey, Erased: erased, Logger: d.log}); err != nil {
+	o := keys.Options{Master: c.MasterKey, Erased: erased, Logger: d.log}
+	if d.keyStore != nil {
+		o.Store = d.keyStore
+	}
+	if d.keys, err = evidence.OpenKeys(c.Dir, o); err != nil {
 		return nil, err
 	}
 	d.stops.push("evidence keys", func(context.Context) error { return d.keys.Close() })

@@ -191,7 +191,7 @@ func (c *Config) PushesOn() bool { return len(c.Input.Pushes) > 0 }
 // it does not matter where Weir is started.
 func (c *Config) resolve(dir string) {
 	for _, p := range []*string{
-		&c.Evidence.Dir, &c.Evidence.KeyFile, &c.Evidence.MasterKey.File, &c.Anchors.Timestamp.CAFile, &c.Rules.Dir, &c.Rules.Categories, &c.Rules.Words, &c.Rules.Exclusions, &c.Rules.Benign, &c.Push.Policy, &c.Push.PseudonymKeyFile,
+		&c.Evidence.Dir, &c.Evidence.KeyFile, &c.Evidence.MasterKey.File, &c.Evidence.Postgres.DSNFile, &c.Evidence.Postgres.KeysDSNFile, &c.Anchors.Timestamp.CAFile, &c.Rules.Dir, &c.Rules.Categories, &c.Rules.Words, &c.Rules.Exclusions, &c.Rules.Benign, &c.Push.Policy, &c.Push.PseudonymKeyFile,
 		&c.Push.Redis.PasswordFile, &c.Push.Redis.TLS.CAFile, &c.Push.Redis.TLS.CertFile, &c.Push.Redis.TLS.KeyFile,
 		&c.Kafka.SASL.PasswordFile, &c.Kafka.TLS.CAFile, &c.Kafka.TLS.CertFile, &c.Kafka.TLS.KeyFile,
 	} {

@@ -17,6 +17,9 @@ import (
 type Config struct {
 	// Dir holds the log. One directory, one writer.
 	Dir string `yaml:"dir"`
+	// Postgres keeps the log in a database, for pods without a disk that lasts; Dir is then
+	// a working copy that is made anew at each start.
+	Postgres Postgres `yaml:"postgres"`
 	// KeyFile holds the key that signs checkpoints. It is created, readable by
 	// its owner only, when the log is started for the first time. Empty means
 	// log.<generation>.key in Dir; whoever then can write Dir can also forge the
@@ -51,6 +54,44 @@ type Config struct {
 	Retention retention.Classes `yaml:"retention"`
 	// Reviewers are those who may approve that bodies are destroyed, with their public keys.
 	Reviewers retention.Reviewers `yaml:"reviewers"`
+}
+
+// Postgres says where a log is kept that has no disk of its own. DSNs are in files, for
+// they hold passwords: one line each, a URL or words like host=db dbname=evidence.
+type Postgres struct {
+	// DSNFile names the database of the log; empty: the log is in files.
+	DSNFile string `yaml:"dsn_file"`
+	// KeysDSNFile names that of the keys: another database, with other backups.
+	KeysDSNFile string `yaml:"keys_dsn_file"`
+}
+
+// On reports whether the log is kept in a database.
+func (p *Postgres) On() bool { return p.DSNFile != "" }
+
+// validatePostgres reports what a log in a database needs and has not. What is in Dir by
+// default would be gone with the pod.
+func (c *Config) validatePostgres() error {
+	p := &c.Postgres
+	switch {
+	case *p == Postgres{}:
+		return nil
+	case p.DSNFile == "":
+		return errors.New("postgres.dsn_file: none given, but postgres.keys_dsn_file is; name the file with the DSN of the log's database")
+	}
+	var errs []error
+	if c.KeyFile == "" {
+		errs = append(errs, errors.New("key_file: none given, and with evidence.postgres dir does not last; name a file that does, such as a mounted secret"))
+	}
+	if c.Encrypt && p.KeysDSNFile == "" {
+		errs = append(errs, errors.New("postgres.keys_dsn_file: none given; name the file with the DSN of the database of the keys, which is another one than the log's"))
+	}
+	if p.KeysDSNFile != "" && p.KeysDSNFile == p.DSNFile {
+		errs = append(errs, errors.New("postgres.keys_dsn_file: the same as postgres.dsn_file; keys belong into a database with backups of its own: whoever has an old copy of both can read what was destroyed since"))
+	}
+	if p.KeysDSNFile != "" && c.MasterKey.File == "" && len(c.MasterKey.Command) == 0 {
+		errs = append(errs, errors.New("master_key.file: none given, and with evidence.postgres dir does not last; name a file that does, such as a mounted secret, or a command"))
+	}
+	return errors.Join(errs...)
 }
 
 // DefaultConfig returns the settings of a log in ./evidence.
@@ -121,6 +162,7 @@ func (c *Config) Validate() error {
 	if c.BallastBytes != 0 && c.BallastBytes < minBallastBytes {
 		errs = append(errs, fmt.Errorf("ballast_bytes: %d; use at least %d, or 0 for none", c.BallastBytes, minBallastBytes))
 	}
+	errs = append(errs, c.validatePostgres())
 	errs = append(errs, retention.Validate(c.Retention, c.Reviewers))
 	return errors.Join(errs...)
 }

@@ -36,6 +36,8 @@ type KeysOptions struct {
 	DSN     string
 	Owner   string        // the instance, for all generations of its log: an origin without its last part
 	Timeout time.Duration // 0: 30 seconds
+	// ReadOnly makes no table and takes no lock: another process may have the keys.
+	ReadOnly bool
 }
 
 // OpenKeys connects, makes the table if there is none, and takes the keys for this process.
@@ -49,21 +51,31 @@ func OpenKeys(ctx context.Context, o KeysOptions) (*Keys, error) {
 		return nil, fmt.Errorf("open the keys of %s in postgresql: %w", o.Owner, err)
 	}
 	k := &Keys{owner: o.Owner, session: &session{conn: c, timeout: o.Timeout}}
-	err = checkDurable(ctx, c)
-	if err == nil {
-		err = makeTables(ctx, c, "ev_key", keySchema)
+	if o.ReadOnly {
+		return k, nil
 	}
-	var locked bool
-	if err == nil {
-		err = c.QueryRow(ctx, `select pg_try_advisory_lock($1, hashtext($2))`, int32(keyClass), o.Owner).Scan(&locked)
-	}
-	if err == nil && !locked {
-		err = fmt.Errorf("%w; stop it, or give this instance a name of its own", evidence.ErrLocked)
-	}
-	if err != nil {
+	if err := k.take(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the keys of %s in postgresql: %w", o.Owner, err), k.Close())
 	}
 	return k, nil
+}
+
+// take makes the table and takes the keys of the owner.
+func (k *Keys) take(ctx context.Context) error {
+	if err := checkDurable(ctx, k.conn); err != nil {
+		return err
+	}
+	if err := makeTables(ctx, k.conn, "ev_key", keySchema); err != nil {
+		return err
+	}
+	var locked bool
+	if err := k.conn.QueryRow(ctx, `select pg_try_advisory_lock($1, hashtext($2))`, int32(keyClass), k.owner).Scan(&locked); err != nil {
+		return err
+	}
+	if !locked {
+		return fmt.Errorf("%w; stop it, or give this instance a name of its own", evidence.ErrLocked)
+	}
+	return nil
 }
 
 // Close lets the keys go.

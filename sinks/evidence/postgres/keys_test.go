@@ -13,20 +13,21 @@ import (
 
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
+	"github.com/weir-moderation/weir/sinks/evidence/postgres/postgrestest"
 )
 
 const owner = "example.net/evidence/test"
 
 // startKeys begins as a new pod does: with the database and the master key.
-func startKeys(t testing.TB, s *server, master string) (*keys.Ring, *Keys, string) {
+func startKeys(t testing.TB, s *postgrestest.Server, master string) (*keys.Ring, *Keys, string) {
 	t.Helper()
 	return startKeysIn(t, s, master, time.March)
 }
 
-func startKeysIn(t testing.TB, s *server, master string, month time.Month) (*keys.Ring, *Keys, string) {
+func startKeysIn(t testing.TB, s *postgrestest.Server, master string, month time.Month) (*keys.Ring, *Keys, string) {
 	t.Helper()
 	ctx := context.Background()
-	store, err := OpenKeys(ctx, KeysOptions{DSN: s.dsnOf("secrets"), Owner: owner})
+	store, err := OpenKeys(ctx, KeysOptions{DSN: s.DSN("secrets"), Owner: owner})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,8 +46,8 @@ func startKeysIn(t testing.TB, s *server, master string, month time.Month) (*key
 // Keys outlive their pod, each thing done to them as it would on a disk: made, shredded,
 // wrapped anew, dropped. What the database has is then what the directory had.
 func TestKeysOutliveThePod(t *testing.T) {
-	s := newServer(t)
-	s.exec("postgres", `create database secrets`)
+	s := postgrestest.New(t)
+	s.Exec("postgres", `create database secrets`)
 	master := filepath.Join(t.TempDir(), "master.key")
 	subjects := []string{"u1", "u2", "u3"}
 	var handles []keys.Handle
@@ -119,8 +120,8 @@ func TestKeysOutliveThePod(t *testing.T) {
 // Two processes do not write keys of one instance; and one whose lock was lost finds its
 // place taken.
 func TestTwoWritersOfKeys(t *testing.T) {
-	s := newServer(t)
-	s.exec("postgres", `create database secrets`)
+	s := postgrestest.New(t)
+	s.Exec("postgres", `create database secrets`)
 	master := filepath.Join(t.TempDir(), "master.key")
 	ring, store, _ := startKeys(t, s, master)
 	defer store.Close()
@@ -128,7 +129,7 @@ func TestTwoWritersOfKeys(t *testing.T) {
 	if _, err := ring.Keys("content", []string{"u1"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenKeys(context.Background(), KeysOptions{DSN: s.dsnOf("secrets"), Owner: owner}); !errors.Is(err, evidence.ErrLocked) {
+	if _, err := OpenKeys(context.Background(), KeysOptions{DSN: s.DSN("secrets"), Owner: owner}); !errors.Is(err, evidence.ErrLocked) {
 		t.Fatalf("a second process: %v", err)
 	}
 	if _, err := store.conn.Exec(context.Background(), `select pg_advisory_unlock_all()`); err != nil {
@@ -147,22 +148,22 @@ func TestTwoWritersOfKeys(t *testing.T) {
 
 // A key that cannot be stored is not given out.
 func TestKeysWithoutServer(t *testing.T) {
-	s := newServer(t)
-	s.exec("postgres", `create database secrets`)
+	s := postgrestest.New(t)
+	s.Exec("postgres", `create database secrets`)
 	ring, store, _ := startKeys(t, s, filepath.Join(t.TempDir(), "master.key"))
 	defer store.Close()
 	defer ring.Close()
-	s.stop(syscall.SIGKILL)
+	s.Stop(syscall.SIGKILL)
 	if ks, err := ring.Keys("content", []string{"u1"}); !errors.Is(err, keys.ErrBroken) {
 		t.Errorf("got %d keys, %v", len(ks), err)
 	}
-	s.start()
+	s.Start()
 }
 
 // Encrypted records of one pod are read by the next, and opened out of files that were pulled.
 func TestEncrypted(t *testing.T) {
-	s := newServer(t)
-	s.exec("postgres", `create database secrets`)
+	s := postgrestest.New(t)
+	s.Exec("postgres", `create database secrets`)
 	master := filepath.Join(t.TempDir(), "master.key")
 	p := newPod(t, s)
 	var keyDir string
@@ -207,7 +208,7 @@ func TestEncrypted(t *testing.T) {
 	if err != nil || opened != 20 {
 		t.Errorf("%d of 20 bodies were opened, %v", opened, err)
 	}
-	for name, b := range tree(t, filepath.Join(s.data(), "base")) {
+	for name, b := range tree(t, filepath.Join(s.Data(), "base")) {
 		if strings.Contains(b, "body 1") {
 			t.Errorf("the database's %s has a body in clear", name)
 		}

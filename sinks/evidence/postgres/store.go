@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -102,6 +103,19 @@ func (s *Store) open(ctx context.Context) error {
 		return fmt.Errorf("%w; stop it, or give this instance a name of its own", evidence.ErrLocked)
 	}
 	return nil
+}
+
+// ReadDSN reads a file with a DSN in it.
+func ReadDSN(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	dsn := strings.TrimSpace(string(b))
+	if dsn == "" || strings.Contains(dsn, "\n") {
+		return "", fmt.Errorf("%s: not one line with a dsn, like postgres://weir@db/evidence or host=db dbname=evidence user=weir", file)
+	}
+	return dsn, nil
 }
 
 // connect connects in a way that finds a peer dead that does not say so: also the server's

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/postgres/postgrestest"
 )
 
 const origin = "example.net/evidence/test/1"
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // pod is an instance without a disk: of its directories only the one of its key lasts.
 type pod struct {
 	t     testing.TB
-	s     *server
+	s     *postgrestest.Server
 	key   string
 	dir   string
 	store *Store
@@ -34,7 +35,7 @@ type pod struct {
 	now   func() time.Time
 }
 
-func newPod(t testing.TB, s *server) *pod {
+func newPod(t testing.TB, s *postgrestest.Server) *pod {
 	t.Helper()
 	return &pod{t: t, s: s, key: filepath.Join(t.TempDir(), "log.key")}
 }
@@ -51,7 +52,7 @@ func clock() func() time.Time {
 func (p *pod) try(change func(*evidence.Options)) error {
 	p.dir = filepath.Join(p.t.TempDir(), "evidence")
 	var err error
-	if p.store, err = Open(context.Background(), Options{DSN: p.s.dsn(), Origin: origin, Timeout: 20 * time.Second}); err != nil {
+	if p.store, err = Open(context.Background(), Options{DSN: p.s.DSN("evidence"), Origin: origin, Timeout: 20 * time.Second}); err != nil {
 		return err
 	}
 	o := evidence.Options{Dir: p.dir, KeyFile: p.key, Origin: origin, Store: p.store, SegmentRecords: 40, Now: p.now}
@@ -111,10 +112,10 @@ func appendHits(t testing.TB, l *evidence.Log, first, n int) {
 }
 
 // pull writes the log out and returns the directory.
-func pull(t testing.TB, s *server) string {
+func pull(t testing.TB, s *postgrestest.Server) string {
 	t.Helper()
 	ctx := context.Background()
-	r, err := OpenReader(ctx, s.dsn(), origin)
+	r, err := OpenReader(ctx, s.DSN("evidence"), origin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +169,7 @@ func tree(t testing.TB, dir string) map[string]string {
 // What is pulled are the files that a log in a directory would have: the writer's own copy,
 // byte for byte, through several segments, lives and seals; and it verifies.
 func TestPulledFilesAreTheLogs(t *testing.T) {
-	s := newServer(t)
+	s := postgrestest.New(t)
 	p := newPod(t, s)
 	p.now = clock()
 	n := 0
@@ -208,11 +209,11 @@ func TestPulledFilesAreTheLogs(t *testing.T) {
 			t.Errorf("%s was pulled and is not in the working copy", name)
 		}
 	}
-	if compared < 8 || s.count(`select count(distinct file) from ev_body`) < 3 {
+	if compared < 8 || s.Count(`select count(distinct file) from ev_body`) < 3 {
 		t.Errorf("only %d files were compared: %v", compared, ours)
 	}
 	// Sealing has taken the bodies out of the frames.
-	if n := s.count(`select count(*) from ev_frame where position('body 3"'::bytea in frame) > 0`); n != 0 {
+	if n := s.Count(`select count(*) from ev_frame where position('body 3"'::bytea in frame) > 0`); n != 0 {
 		t.Errorf("%d frames still have a body that was moved", n)
 	}
 }
@@ -220,7 +221,7 @@ func TestPulledFilesAreTheLogs(t *testing.T) {
 // The same records in a log of files have the same verdicts, and the same bytes but for
 // what is random or time.
 func TestSameVerdictsAsFiles(t *testing.T) {
-	s := newServer(t)
+	s := postgrestest.New(t)
 	p := newPod(t, s)
 	p.now = clock()
 	l := p.start()
@@ -264,7 +265,7 @@ func TestSameVerdictsAsFiles(t *testing.T) {
 // A second writer is refused while the first one runs, and one whose lock was lost finds
 // its place taken and goes no further.
 func TestTwoWriters(t *testing.T) {
-	s := newServer(t)
+	s := postgrestest.New(t)
 	a := newPod(t, s)
 	l := a.start()
 	appendHits(t, l, 0, 3)
@@ -299,14 +300,14 @@ func TestTwoWriters(t *testing.T) {
 
 // A copy that another writer has made old does not open.
 func TestOldCopy(t *testing.T) {
-	s := newServer(t)
+	s := postgrestest.New(t)
 	p := newPod(t, s)
 	appendHits(t, p.start(), 0, 3)
 	p.stop()
 	old := p.dir
 	appendHits(t, p.start(), 3, 3)
 	p.stop()
-	store, err := Open(context.Background(), Options{DSN: s.dsn(), Origin: origin})
+	store, err := Open(context.Background(), Options{DSN: s.DSN("evidence"), Origin: origin})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,11 +326,11 @@ func TestOldCopy(t *testing.T) {
 // The connection goes in the middle: what was acknowledged is there, and the log takes
 // nothing more before it is opened again.
 func TestConnectionKilled(t *testing.T) {
-	s := newServer(t)
+	s := postgrestest.New(t)
 	p := newPod(t, s)
 	l := p.start()
 	appendHits(t, l, 0, 5)
-	s.exec("evidence", `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'weir evidence'`)
+	s.Exec("evidence", `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'weir evidence'`)
 	if err := l.Append(context.Background(), hits(5, 5)); !errors.Is(err, evidence.ErrBroken) {
 		t.Fatalf("after the connection went: %v", err)
 	}
@@ -348,7 +349,7 @@ func TestConnectionKilled(t *testing.T) {
 // The server dies at any moment under a writer that does not stop: no acknowledged
 // record is lost.
 func TestServerKilled(t *testing.T) {
-	s := newServer(t)
+	s := postgrestest.New(t)
 	p := newPod(t, s)
 	acked := 0
 	for round := range 3 {
@@ -367,10 +368,10 @@ func TestServerKilled(t *testing.T) {
 			}
 		}()
 		<-some
-		s.stop(syscall.SIGKILL) // the next start recovers from the write-ahead log
+		s.Stop(syscall.SIGKILL) // the next start recovers from the write-ahead log
 		acked = <-ended
 		p.die()
-		s.start()
+		s.Start()
 	}
 	p.start()
 	p.stop()
@@ -387,16 +388,16 @@ func TestServerKilled(t *testing.T) {
 
 // A database that was restored from an older copy is refused by the head that others know.
 func TestRestoredDatabase(t *testing.T) {
-	s := newServer(t)
+	s := postgrestest.New(t)
 	p := newPod(t, s)
 	appendHits(t, p.start(), 0, 5)
 	p.stop()
-	s.exec("postgres", `create database backup template evidence`)
+	s.Exec("postgres", `create database backup template evidence`)
 	appendHits(t, p.start(), 5, 5)
 	p.stop()
 	published := p.log.Checkpoint()
-	s.exec("postgres", `drop database evidence`)
-	s.exec("postgres", `alter database backup rename to evidence`)
+	s.Exec("postgres", `drop database evidence`)
+	s.Exec("postgres", `alter database backup rename to evidence`)
 
 	err := p.try(func(o *evidence.Options) { o.Published = [][]byte{published} })
 	if !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), "ROLLED BACK") {
@@ -413,7 +414,7 @@ func TestRestoredDatabase(t *testing.T) {
 
 // Who can write the database and has no key cannot change the log unseen.
 func TestTampered(t *testing.T) {
-	s := newServer(t)
+	s := postgrestest.New(t)
 	p := newPod(t, s)
 	l := p.start()
 	for i := range 4 {
@@ -421,7 +422,7 @@ func TestTampered(t *testing.T) {
 	}
 	p.stop()
 	published := p.log.Checkpoint()
-	s.exec("postgres", `alter database evidence rename to good`)
+	s.Exec("postgres", `alter database evidence rename to good`)
 	key := p.key
 	for name, c := range map[string]struct{ sql, want string }{
 		"frame removed":       {`delete from ev_frame where first_index = 4`, "MISSING"},
@@ -435,11 +436,11 @@ func TestTampered(t *testing.T) {
 		"row moved by number": {`update ev_frame set first_index = 1000 where first_index = 4`, "MISSING"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.exec("postgres", `create database evidence template good`)
-			defer s.exec("postgres", `drop database evidence`)
+			s.Exec("postgres", `create database evidence template good`)
+			defer s.Exec("postgres", `drop database evidence`)
 			p := newPod(t, s)
 			p.key = key
-			s.exec("evidence", c.sql)
+			s.Exec("evidence", c.sql)
 			err := p.try(func(o *evidence.Options) { o.Published = [][]byte{published} })
 			if c.want == "" {
 				// The records are signed again; those who hold the head see that they are the same.
@@ -458,21 +459,21 @@ func TestTampered(t *testing.T) {
 
 // A server that may lose what it has acknowledged is refused.
 func TestServerThatLoses(t *testing.T) {
-	s := newServer(t)
-	s.exec("postgres", `alter system set full_page_writes = off`)
-	s.exec("postgres", `select pg_reload_conf()`)
-	s.stop(syscall.SIGINT)
-	s.start()
-	_, err := Open(context.Background(), Options{DSN: s.dsn(), Origin: origin})
+	s := postgrestest.New(t)
+	s.Exec("postgres", `alter system set full_page_writes = off`)
+	s.Exec("postgres", `select pg_reload_conf()`)
+	s.Stop(syscall.SIGINT)
+	s.Start()
+	_, err := Open(context.Background(), Options{DSN: s.DSN("evidence"), Origin: origin})
 	if err == nil || !strings.Contains(err.Error(), "full_page_writes") {
 		t.Errorf("got %v", err)
 	}
 	// A database that acknowledges before it writes is told to do better, for these connections.
-	s.exec("postgres", `alter system reset full_page_writes`)
-	s.exec("postgres", `alter database evidence set synchronous_commit = off`)
-	s.stop(syscall.SIGINT)
-	s.start()
-	store, err := Open(context.Background(), Options{DSN: s.dsn(), Origin: origin})
+	s.Exec("postgres", `alter system reset full_page_writes`)
+	s.Exec("postgres", `alter database evidence set synchronous_commit = off`)
+	s.Stop(syscall.SIGINT)
+	s.Start()
+	store, err := Open(context.Background(), Options{DSN: s.DSN("evidence"), Origin: origin})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -485,8 +486,8 @@ func TestServerThatLoses(t *testing.T) {
 
 // A body file is put in the place of the one before, read in parts, and removed.
 func TestBodyFiles(t *testing.T) {
-	s := newServer(t)
-	store, err := Open(context.Background(), Options{DSN: s.dsn(), Origin: origin})
+	s := postgrestest.New(t)
+	store, err := Open(context.Background(), Options{DSN: s.DSN("evidence"), Origin: origin})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -505,7 +506,7 @@ func TestBodyFiles(t *testing.T) {
 			t.Errorf("put %d bytes, got %d", len(content), len(got))
 		}
 	}
-	if n := s.count(`select count(*) from ev_body where class = 'content' and day = '2026-03-01'`); n != 3 {
+	if n := s.Count(`select count(*) from ev_body where class = 'content' and day = '2026-03-01'`); n != 3 {
 		t.Errorf("%d parts of the class and day", n)
 	}
 	for range 2 {
@@ -513,7 +514,7 @@ func TestBodyFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := s.count(`select count(*) from ev_body`); n != 0 {
+	if n := s.Count(`select count(*) from ev_body`); n != 0 {
 		t.Errorf("%d parts are left", n)
 	}
 }

@@ -1,4 +1,8 @@
-package postgres
+// Package postgrestest starts PostgreSQL servers for tests, each of one test and on a
+// Unix socket in a directory of its own.
+//
+// The one thing to know: where there is no PostgreSQL the test is skipped.
+package postgrestest
 
 import (
 	"bytes"
@@ -18,8 +22,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// server is a PostgreSQL cluster of one test, on a Unix socket in a directory of its own.
-type server struct {
+// Server is a PostgreSQL cluster with an empty database "evidence".
+type Server struct {
 	t    testing.TB
 	bin  string
 	dir  string
@@ -29,8 +33,8 @@ type server struct {
 	ended chan struct{}
 }
 
-// newServer starts a cluster, or skips the test where there is no PostgreSQL.
-func newServer(t testing.TB) *server {
+// New starts a server, or skips the test where there is no PostgreSQL.
+func New(t testing.TB) *Server {
 	t.Helper()
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil || len(found) == 0 {
@@ -45,9 +49,9 @@ func newServer(t testing.TB) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, bin: filepath.Dir(slices.Max(found)), dir: dir}
+	s := &Server{t: t, bin: filepath.Dir(slices.Max(found)), dir: dir}
 	t.Cleanup(func() {
-		s.stop(syscall.SIGQUIT)
+		s.Stop(syscall.SIGQUIT)
 		if b, err := os.ReadFile(filepath.Join(dir, "log")); err == nil && t.Failed() {
 			t.Logf("the server says:\n%s", b)
 		}
@@ -73,15 +77,16 @@ func newServer(t testing.TB) *server {
 			t.Fatal(err)
 		}
 	}
-	s.run("initdb", "-D", s.data(), "-A", "trust", "-U", "weir", "--no-sync", "--locale=C", "-E", "UTF8")
-	s.start()
-	s.exec("postgres", "create database evidence")
+	s.run("initdb", "-D", s.Data(), "-A", "trust", "-U", "weir", "--no-sync", "--locale=C", "-E", "UTF8")
+	s.Start()
+	s.Exec("postgres", "create database evidence")
 	return s
 }
 
-func (s *server) data() string { return filepath.Join(s.dir, "data") }
+// Data returns the directory of the server's files.
+func (s *Server) Data() string { return filepath.Join(s.dir, "data") }
 
-func (s *server) run(name string, args ...string) {
+func (s *Server) run(name string, args ...string) {
 	s.t.Helper()
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
 	cmd.Dir, cmd.SysProcAttr = s.dir, s.attr
@@ -90,15 +95,15 @@ func (s *server) run(name string, args ...string) {
 	}
 }
 
-// start starts the server and waits until it answers.
-func (s *server) start() {
+// Start starts the server and waits until it answers.
+func (s *Server) Start() {
 	s.t.Helper()
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer log.Close()
-	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.data(), "-c", "listen_addresses=", "-c", "unix_socket_directories="+s.dir,
+	defer log.Close() //nolint:errcheck // the server has it
+	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.Data(), "-c", "listen_addresses=", "-c", "unix_socket_directories="+s.dir,
 		"-c", "shared_buffers=16MB", "-c", "max_connections=20")
 	s.cmd.Dir, s.cmd.SysProcAttr, s.cmd.Stdout, s.cmd.Stderr = s.dir, s.attr, log, log
 	if err := s.cmd.Start(); err != nil {
@@ -113,7 +118,7 @@ func (s *server) start() {
 	}()
 	ctx := context.Background()
 	for {
-		c, err := pgx.Connect(ctx, s.dsnOf("postgres"))
+		c, err := pgx.Connect(ctx, s.DSN("postgres"))
 		if err == nil {
 			if err := c.Close(ctx); err != nil {
 				s.t.Fatal(err)
@@ -129,9 +134,9 @@ func (s *server) start() {
 	}
 }
 
-// stop ends the server and waits until it has: SIGINT in good order, SIGQUIT at once, and
+// Stop ends the server and waits until it has: SIGINT in good order, SIGQUIT at once, and
 // SIGKILL all of its processes, as when the machine goes, but for the page cache.
-func (s *server) stop(sig syscall.Signal) {
+func (s *Server) Stop(sig syscall.Signal) {
 	s.t.Helper()
 	if s.cmd == nil {
 		return
@@ -176,35 +181,34 @@ func children(t testing.TB, of int) []int {
 	return pids
 }
 
-func (s *server) dsnOf(db string) string {
+// DSN returns the DSN of a database of the server.
+func (s *Server) DSN(db string) string {
 	return fmt.Sprintf("host=%s user=weir dbname=%s", s.dir, db)
 }
 
-func (s *server) dsn() string { return s.dsnOf("evidence") }
-
-// exec runs a statement, as the database's administrator may.
-func (s *server) exec(db, sql string) {
+// Exec runs a statement, as the database's administrator may.
+func (s *Server) Exec(db, sql string) {
 	s.t.Helper()
 	ctx := context.Background()
-	c, err := pgx.Connect(ctx, s.dsnOf(db))
+	c, err := pgx.Connect(ctx, s.DSN(db))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer c.Close(ctx)
+	defer c.Close(ctx) //nolint:errcheck // only of a test
 	if _, err := c.Exec(ctx, sql); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// count asks for one number.
-func (s *server) count(sql string) (n int) {
+// Count asks for one number.
+func (s *Server) Count(sql string) (n int) {
 	s.t.Helper()
 	ctx := context.Background()
-	c, err := pgx.Connect(ctx, s.dsn())
+	c, err := pgx.Connect(ctx, s.DSN("evidence"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer c.Close(ctx)
+	defer c.Close(ctx) //nolint:errcheck // only of a test
 	if err := c.QueryRow(ctx, sql).Scan(&n); err != nil {
 		s.t.Fatal(err)
 	}

@@ -1,0 +1,55 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+
+	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/keys"
+	"github.com/weir-moderation/weir/sinks/evidence/postgres"
+)
+
+// openStore takes the log and its keys in their databases, if that is where they are, and
+// makes the evidence directory a working copy of them. It does so before anything in the
+// directory is read: of what an earlier pod has left there nothing is believed.
+func (d *daemon) openStore(ctx context.Context, o *evidence.Options) error {
+	p := &d.cfg.Evidence.Postgres
+	if !p.On() {
+		return nil
+	}
+	dsn, err := postgres.ReadDSN(p.DSNFile)
+	if err != nil {
+		return fmt.Errorf("evidence.postgres.dsn_file: %w", err)
+	}
+	var keysDSN string
+	if p.KeysDSNFile != "" {
+		if keysDSN, err = postgres.ReadDSN(p.KeysDSNFile); err != nil {
+			return fmt.Errorf("evidence.postgres.keys_dsn_file: %w", err)
+		}
+		if keysDSN == dsn {
+			return errors.New("evidence.postgres.keys_dsn_file: it says the same as dsn_file; keys belong into a database with backups of its own")
+		}
+	}
+	if d.frames, err = postgres.Open(ctx, postgres.Options{DSN: dsn, Origin: o.Origin}); err != nil {
+		return err
+	}
+	d.stops.push("database of the evidence", func(context.Context) error { return d.frames.Close() })
+	o.Store = d.frames
+	if err := evidence.WorkingCopy(ctx, d.frames, o.Dir, o.Origin); err != nil {
+		return err
+	}
+	if keysDSN != "" {
+		if d.keyStore, err = postgres.OpenKeys(ctx, postgres.KeysOptions{DSN: keysDSN, Owner: path.Dir(o.Origin)}); err != nil {
+			return err
+		}
+		d.stops.push("database of the keys", func(context.Context) error { return d.keyStore.Close() })
+		if err := keys.WorkingCopy(ctx, d.keyStore, filepath.Join(o.Dir, "keys")); err != nil {
+			return fmt.Errorf("working copy of the keys: %w", err)
+		}
+	}
+	d.say("evidence", "kept in postgresql; %s is a working copy", o.Dir)
+	return nil
+}
