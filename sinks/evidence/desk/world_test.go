@@ -34,6 +34,7 @@ type world struct {
 	works     func(worker) worker // put between a Conn and its worker
 	beside    bool                // a daemon holds the log
 	origin    string
+	store     evidence.Store // where the log is durable, if not in dir
 }
 
 func newWorld(t testing.TB) *world {
@@ -81,7 +82,7 @@ func (w *world) clock() time.Time { return w.now }
 
 func (w *world) options() Options {
 	return Options{
-		Log:       evidence.Options{Dir: w.dir, Origin: w.origin, Now: w.clock},
+		Log:       evidence.Options{Dir: w.dir, Origin: w.origin, Now: w.clock, Store: w.store},
 		Encrypt:   true,
 		Retention: w.classes, Reviewers: w.reviewers,
 		Now: w.clock, calls: w.calls,
