@@ -23,7 +23,7 @@ func TestDestroyInStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close() //nolint:errcheck // of a test
+	defer store.Close()
 	w.store = store
 	if err := evidence.WorkingCopy(ctx, store, w.dir, w.origin); err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func TestDestroyInStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close(ctx) //nolint:errcheck // only read
+	defer r.Close(ctx)
 	// Out of the database alone, with the keys that are left.
 	pulled := filepath.Join(t.TempDir(), "pulled")
 	if err := evidence.Pull(ctx, r, pulled, "1"); err != nil {
