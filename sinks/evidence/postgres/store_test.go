@@ -33,11 +33,13 @@ type pod struct {
 	store *Store
 	log   *evidence.Log
 	now   func() time.Time
+
+	segment int64 // records of one
 }
 
 func newPod(t testing.TB, s *postgrestest.Server) *pod {
 	t.Helper()
-	return &pod{t: t, s: s, key: filepath.Join(t.TempDir(), "log.key")}
+	return &pod{t: t, s: s, segment: 40, key: filepath.Join(t.TempDir(), "log.key")}
 }
 
 func clock() func() time.Time {
@@ -55,7 +57,7 @@ func (p *pod) try(change func(*evidence.Options)) error {
 	if p.store, err = Open(context.Background(), Options{DSN: p.s.DSN("evidence"), Origin: origin, Timeout: 20 * time.Second}); err != nil {
 		return err
 	}
-	o := evidence.Options{Dir: p.dir, KeyFile: p.key, Origin: origin, Store: p.store, SegmentRecords: 40, Now: p.now}
+	o := evidence.Options{Dir: p.dir, KeyFile: p.key, Origin: origin, Store: p.store, SegmentRecords: p.segment, Now: p.now}
 	if change != nil {
 		change(&o)
 	}

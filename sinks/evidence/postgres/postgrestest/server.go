@@ -143,7 +143,7 @@ func (s *Server) Stop(sig syscall.Signal) {
 	}
 	pids := []int{s.cmd.Process.Pid}
 	if sig == syscall.SIGKILL {
-		pids = append(pids, children(s.t, pids[0])...)
+		pids = s.Processes()
 	}
 	for _, pid := range pids {
 		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -152,6 +152,11 @@ func (s *Server) Stop(sig syscall.Signal) {
 	}
 	<-s.ended
 	s.cmd = nil
+}
+
+// Processes lists the server's processes.
+func (s *Server) Processes() []int {
+	return append([]int{s.cmd.Process.Pid}, children(s.t, s.cmd.Process.Pid)...)
 }
 
 // children lists the processes that a process has started.
