@@ -22,7 +22,7 @@ type pullCmd struct {
 }
 
 func (pullCmd) Help() string {
-	return `Writes segments, heads and body files, byte for byte those that a log in a directory would have, as they are at one moment; the log may be written meanwhile. What is written can be read by verify, query, export and tiles, and proves what it proves by its signatures: the database is not believed. Nothing can be appended to it, for the signing key stays where it is.`
+	return `Writes segments, heads and body files, byte for byte those that a log in a directory would have, as they are at one moment; the log may be written meanwhile. What is written can be read by verify and tiles, and proves what it proves by its signatures: the database is not believed. Nothing can be appended to it; query and export, which put on record who looks, are for where the daemon runs.`
 }
 
 // Run writes the log out.

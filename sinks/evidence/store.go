@@ -56,7 +56,8 @@ type StoreReader interface {
 var ErrForked = errors.New("another writer has continued the evidence log")
 
 // workingCopy is the name of the file that says what the directory is: nothing in it is
-// the only copy, and nobody may append to it but who has the store.
+// the only copy, and nobody may append to it but who has the store. What was appended to a
+// copy alone would be a second history of the log.
 const workingCopy = "working-copy"
 
 // WorkingCopy makes the directory of the log origin a working copy of what s has. What
@@ -70,8 +71,7 @@ func WorkingCopy(ctx context.Context, s StoreReader, dir, origin string) error {
 	if err := clearCopy(dir, generation); err != nil {
 		return fmt.Errorf("working copy of the evidence in %s: %w", dir, err)
 	}
-	mark := filepath.Join(dir, workingCopy)
-	if err := os.WriteFile(mark, []byte(origin+"\n"), 0o600); err != nil {
+	if err := markCopy(dir, generation); err != nil {
 		return fmt.Errorf("working copy of the evidence: %w", err)
 	}
 	if err := writeOut(ctx, s, dir, generation, true); err != nil {
@@ -83,7 +83,8 @@ func WorkingCopy(ctx context.Context, s StoreReader, dir, origin string) error {
 // Pull writes the log of a generation out as the files that a log in a directory has:
 // the same frames, byte for byte, in the same segments, every head, and the body files.
 // The directory must not have a log of that generation yet. What the store has is taken as
-// it is; [Verify] says whether it can be trusted. It may run while the log is written.
+// it is; [Verify] says whether it can be trusted. It may run while the log is written. Nothing
+// can be appended to it afterwards: [Open] refuses.
 func Pull(ctx context.Context, s StoreReader, dir, generation string) error {
 	if !isFileName(generation) {
 		return fmt.Errorf("pull evidence: generation %q; use the last part of the log's origin", generation)
@@ -93,12 +94,22 @@ func Pull(ctx context.Context, s StoreReader, dir, generation string) error {
 		return fmt.Errorf("pull evidence: %s holds a log of generation %s already; name a directory without one", dir, generation)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		err = writeOut(ctx, s, dir, generation, false)
+		if err = markCopy(dir, generation); err == nil {
+			err = writeOut(ctx, s, dir, generation, false)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("pull evidence into %s: %w", dir, err)
 	}
 	return nil
+}
+
+// markCopy says that a directory is a copy, before anything is in it.
+func markCopy(dir, generation string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, workingCopy), []byte(generation+"\n"), 0o600)
 }
 
 // isCopy reports whether the directory is a working copy.
@@ -287,7 +298,7 @@ func (l *Log) checkCopy() error {
 	case err != nil:
 		return err
 	case marked && l.o.Store == nil:
-		return errors.New("the directory is the working copy of a log that is in a database; only the daemon that made it may append to it")
+		return errors.New("the directory is a copy of a log that is kept in a database; only the daemon that has the database may append to it")
 	case !marked && l.o.Store != nil:
 		return errors.New("the directory is no working copy of the log in the store; make one first")
 	}

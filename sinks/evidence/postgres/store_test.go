@@ -317,10 +317,22 @@ func TestOldCopy(t *testing.T) {
 	if _, err := evidence.Open(evidence.Options{Dir: old, KeyFile: p.key, Origin: origin, Store: store}); !errors.Is(err, evidence.ErrForked) {
 		t.Errorf("an old copy: %v", err)
 	}
-	if _, err := evidence.Open(evidence.Options{Dir: old, KeyFile: p.key, Origin: origin}); err == nil || !strings.Contains(err.Error(), "working copy") {
+	if _, err := evidence.Open(evidence.Options{Dir: old, KeyFile: p.key, Origin: origin}); err == nil || !strings.Contains(err.Error(), "a copy of a log that is kept in a database") {
 		t.Errorf("a working copy without its store: %v", err)
 	}
-	if err := evidence.WorkingCopy(context.Background(), store, pull(t, s), origin); err == nil || !strings.Contains(err.Error(), "a log of its own") {
+	pulled := pull(t, s)
+	if _, err := evidence.Open(evidence.Options{Dir: pulled, KeyFile: p.key, Origin: origin}); err == nil || !strings.Contains(err.Error(), "a copy of a log that is kept in a database") {
+		t.Errorf("a pulled log: %v", err)
+	}
+	files := filepath.Join(t.TempDir(), "evidence")
+	l, err := evidence.Open(evidence.Options{Dir: files, Origin: origin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := evidence.WorkingCopy(context.Background(), store, files, origin); err == nil || !strings.Contains(err.Error(), "a log of its own") {
 		t.Errorf("a directory with a log as working copy: %v", err)
 	}
 }
