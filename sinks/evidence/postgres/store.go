@@ -31,7 +31,7 @@ const defaultTimeout = 30 * time.Second
 // Store is a log in a database, held for writing. It is an [evidence.Store]; its methods
 // may be called from many goroutines.
 //
-// It has three connections, so that heads and bodies do not wait for frames. One that is
+// It has four connections, so that heads, bodies and indexes do not wait for frames. One that is
 // lost is not made again: what the server did last is not known then, and the log finds
 // out at its next start.
 type Store struct {
@@ -40,6 +40,7 @@ type Store struct {
 	frames *session // it holds the lock
 	heads  *session
 	bodies *session
+	index  *session
 }
 
 // session is one connection, used by one at a time.
@@ -75,7 +76,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context) error {
-	for _, to := range []**session{&s.frames, &s.heads, &s.bodies} {
+	for _, to := range []**session{&s.frames, &s.heads, &s.bodies, &s.index} {
 		c, err := connect(ctx, s.o.DSN)
 		if err != nil {
 			return err
@@ -87,6 +88,9 @@ func (s *Store) open(ctx context.Context) error {
 	}
 	c := s.frames.conn
 	if err := makeTables(ctx, c, "ev_body", schema); err != nil {
+		return err
+	}
+	if err := makeTables(ctx, c, "ev_indexed", indexSchema); err != nil {
 		return err
 	}
 	if _, err := c.Exec(ctx, `insert into ev_log (origin) values ($1) on conflict do nothing`, s.o.Origin); err != nil {
@@ -137,7 +141,7 @@ func connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 // Close lets the log go.
 func (s *Store) Close() error {
 	var errs []error
-	for _, c := range []*session{s.bodies, s.heads, s.frames} {
+	for _, c := range []*session{s.index, s.bodies, s.heads, s.frames} {
 		if c != nil {
 			errs = append(errs, c.do(func(ctx context.Context, c *pgx.Conn) error { return c.Close(ctx) }))
 		}

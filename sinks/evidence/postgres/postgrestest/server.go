@@ -143,6 +143,10 @@ func (s *Server) Stop(sig syscall.Signal) {
 	}
 	pids := []int{s.cmd.Process.Pid}
 	if sig == syscall.SIGKILL {
+		// Stopped, it starts no process that is not on the list.
+		if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
+			s.t.Fatal(err)
+		}
 		pids = s.Processes()
 	}
 	for _, pid := range pids {
@@ -152,11 +156,23 @@ func (s *Server) Stop(sig syscall.Signal) {
 	}
 	<-s.ended
 	s.cmd = nil
+	for _, pid := range pids[1:] { // each still has the shared memory until it is gone
+		for lives(pid) {
+			time.Sleep(5 * time.Millisecond) // look again
+		}
+	}
 }
 
 // Processes lists the server's processes.
 func (s *Server) Processes() []int {
 	return append([]int{s.cmd.Process.Pid}, children(s.t, s.cmd.Process.Pid)...)
+}
+
+// lives reports whether a process has not ended, whether or not its parent knows.
+func lives(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := bytes.Cut(b, []byte(") "))
+	return err == nil && len(rest) > 0 && rest[0] != 'Z' && rest[0] != 'X'
 }
 
 // children lists the processes that a process has started.
