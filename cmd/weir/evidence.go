@@ -24,6 +24,7 @@ type evidenceCmd struct {
 	Export exportCmd `cmd:"" help:"Make a package of evidence that its recipient can check without Weir. That it is made is put on record first."`
 	Tiles  tilesCmd  `cmd:"" help:"Write the tree of an evidence log as a C2SP tlog-tiles directory, which the tools of transparency logs can check. No body is in it."`
 	Pull   pullCmd   `cmd:"" help:"Write a log that is kept in PostgreSQL out as files, which the other verbs read."`
+	Locate locateCmd `cmd:"" help:"Say in which logs of a PostgreSQL database, of many instances, records are: by id, user or event."`
 	Verify verifyCmd `cmd:"" help:"Check an evidence log: every record, every commitment, the tree and its signed heads, and that no offset is missing."`
 
 	Destroy     destroyCmd         `cmd:"" help:"Plan what is to be destroyed of a class whose period is over. Nothing is destroyed before a second person approves."`

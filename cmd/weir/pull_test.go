@@ -53,7 +53,12 @@ func TestPull(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = l.Append(ctx, []evidence.Record{{Kind: evidence.KindHit, Class: evidence.ClassContent, Subject: "u1", Body: []byte(`{"text":"x"}`)}})
+		err = l.Append(ctx, []evidence.Record{{Kind: evidence.KindHit, Class: evidence.ClassContent, Subject: "u1",
+			Terms: []evidence.Term{{Name: "account", Value: "u1"}, {Name: "event", Value: "e" + instance}}, Body: []byte(`{"text":"x"}`)}})
+		if err := errors.Join(err, l.Seal(ctx)); err != nil {
+			t.Fatal(err)
+		}
+		_, err = store.LoadIndex(ctx, work, "1")
 		if err = errors.Join(err, l.Close(), ring.Close(), store.Close(), keyStore.Close()); err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +77,7 @@ func TestPull(t *testing.T) {
 	}
 	defer ring.Close()
 	r, err := evidence.Verify(c.Dir, evidence.VerifyOptions{Keys: ring})
-	if err != nil || !r.OK() || r.Records != 2 || r.Closed != 0 {
+	if err != nil || !r.OK() || r.Records != 3 || r.Closed != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 
@@ -92,4 +97,18 @@ func TestPull(t *testing.T) {
 	if err := c.Run(ctx, streams{out: &out}); err != nil {
 		t.Error(err)
 	}
+
+	// In both logs there is something about the user, in one about the event.
+	find := func(l locateCmd, want string) {
+		t.Helper()
+		l.DSNFile, l.KeysFile, l.MasterKey = c.DSNFile, c.KeysFile, master.File
+		out.Reset()
+		if err := l.Run(ctx, streams{out: &out}); err != nil || out.String() != want {
+			t.Errorf("%q, %v; want %q", out.String(), err, want)
+		}
+	}
+	find(locateCmd{Subject: "u1"}, "example.net/evidence/0/1 1\nexample.net/evidence/1/1 1\n")
+	find(locateCmd{Event: "e1"}, "example.net/evidence/1/1 1\n")
+	find(locateCmd{Subject: "pseudonym:u1"}, "")
+	find(locateCmd{ID: strings.Repeat("0", 32)}, "example.net/evidence/0/1 1\nexample.net/evidence/1/1 1\n")
 }

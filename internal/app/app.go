@@ -357,6 +357,9 @@ func topicRules(ctx context.Context, c *config.Config, t *ruleTopic) (*RuleSet, 
 func (d *daemon) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.evidence.Run(ctx) })
+	if d.frames != nil {
+		g.Go(func() error { return d.loadIndexes(ctx) })
+	}
 	d.anchors.run(ctx, g)
 	g.Go(func() error { return d.desk.Run(ctx) })
 	if d.view != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"time"
 
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
@@ -52,4 +53,24 @@ func (d *daemon) openStore(ctx context.Context, o *evidence.Options) error {
 	}
 	d.say("evidence", "kept in postgresql; %s is a working copy", o.Dir)
 	return nil
+}
+
+// loadEvery is how often the indexes of what was sealed go to the database.
+const loadEvery = 3 * time.Second
+
+// loadIndexes keeps what the database knows of where records are up to date. It is
+// derived, so a failure is said and tried again.
+func (d *daemon) loadIndexes(ctx context.Context) error {
+	t := time.NewTicker(loadEvery)
+	defer t.Stop()
+	for {
+		if _, err := d.frames.LoadIndex(ctx, d.cfg.Evidence.Dir, d.cfg.Evidence.Generation); err != nil && ctx.Err() == nil {
+			d.log.Error("where records of the evidence are could not be told the database", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
 }

@@ -51,9 +51,10 @@ func TestEvidenceOutlivesThePod(t *testing.T) {
 			if err != nil || done.Restricted != 1 { // put aside: not destroyed on the day it was made
 				t.Errorf("%+v, %v", done, err)
 			}
-			if err := c.Close(); err != nil {
+			if err := errors.Join(c.Seal(context.Background()), c.Close()); err != nil {
 				t.Error(err)
 			}
+			f.eventually("where records are in the database", func() bool { return s.Count(`select count(*) from ev_index`) > 0 })
 		}
 		id := fmt.Sprint("p", life)
 		f.post(id, "一号测试词")

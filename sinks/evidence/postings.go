@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Posting is one entry of an index, for who keeps the indexes of many logs together: a
@@ -21,11 +22,13 @@ type Posting struct {
 
 // IndexFile is the index of one sealed segment.
 type IndexFile struct {
-	Segment int64  // its first record
-	Sum     uint32 // another one when the index has changed: a person's terms were taken out, or it was made again
+	Segment int64 // its first record
+	// Written is another time when the index is another one: a person's terms were taken
+	// out, or it was made again.
+	Written time.Time
 }
 
-// Indexes lists the indexes of a log. One that is damaged is left out: it is made again.
+// Indexes lists the indexes of a log. It reads none of them.
 func Indexes(dir, generation string) ([]IndexFile, error) {
 	des, err := os.ReadDir(filepath.Join(dir, indexesDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -41,19 +44,19 @@ func Indexes(dir, generation string) ([]IndexFile, error) {
 		if !ok || err != nil || de.Name() != filepath.Base(indexName(generation, first)) {
 			continue
 		}
-		b, err := readIndex(dir, generation, first)
-		if errors.Is(err, errIndex) {
+		fi, err := de.Info()
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list indexes: %w", err)
 		}
-		list = append(list, IndexFile{first, binary.BigEndian.Uint32(b[4:])})
+		list = append(list, IndexFile{first, fi.ModTime()})
 	}
 	return list, nil
 }
 
-// Postings returns what the index of a segment has, and its sum.
+// Postings returns what the index of a segment has, and its checksum.
 func Postings(dir, generation string, segment int64) ([]Posting, uint32, error) {
 	b, err := readIndex(dir, generation, segment)
 	if err != nil {

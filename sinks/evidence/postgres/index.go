@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -31,11 +32,15 @@ create table if not exists ev_indexed (
 // LoadIndex brings the projection up to the indexes in the evidence directory dir, of which
 // this log is: what was sealed since, and what was taken out since people were erased. It
 // returns how many segments it loaded. Loading again what is there changes nothing; a
-// process that dies in it leaves a segment as it was.
+// process that dies in it leaves a segment as it was. It is for one goroutine.
 func (s *Store) LoadIndex(ctx context.Context, dir, generation string) (int, error) {
 	files, err := evidence.Indexes(dir, generation)
 	if err != nil {
 		return 0, fmt.Errorf("load indexes: %w", err)
+	}
+	files = slices.DeleteFunc(files, func(f evidence.IndexFile) bool { return s.seen[f.Segment].Equal(f.Written) })
+	if len(files) == 0 {
+		return 0, nil
 	}
 	loaded, err := s.loaded(ctx)
 	if err != nil {
@@ -43,17 +48,15 @@ func (s *Store) LoadIndex(ctx context.Context, dir, generation string) (int, err
 	}
 	n := 0
 	for _, f := range files {
-		if sum, ok := loaded[f.Segment]; ok && sum == int64(f.Sum) {
-			continue
-		}
 		postings, sum, err := evidence.Postings(dir, generation, f.Segment)
-		if err == nil {
+		if old, ok := loaded[f.Segment]; err == nil && (!ok || old != int64(sum)) {
 			err = s.load(f.Segment, int64(sum), postings)
+			n++
 		}
 		if err != nil {
 			return n, fmt.Errorf("load the index of segment %d: %w", f.Segment, err)
 		}
-		n++
+		s.seen[f.Segment] = f.Written
 	}
 	return n, nil
 }
@@ -80,7 +83,7 @@ func (s *Store) load(segment, sum int64, postings []evidence.Posting) error {
 		}
 		_, err := tx.CopyFrom(ctx, pgx.Identifier{"ev_load"}, []string{"key", "term", "record"}, pgx.CopyFromSlice(len(postings), func(i int) ([]any, error) {
 			p := postings[i]
-			return []any{int64(p.Key), p.Term, p.Index}, nil //nolint:gosec // the bits are kept
+			return []any{int64(p.Key), p.Term, p.Index}, nil
 		}))
 		if err != nil {
 			return err
@@ -109,7 +112,7 @@ type Place struct {
 // FindID returns where records may be whose ids begin with the same 8 bytes as this one, in
 // all logs of a database: after a rebalance two instances may both have a record.
 func FindID(ctx context.Context, dsn string, id evidence.ID) ([]Place, error) {
-	return find(ctx, dsn, `not i.term and i.key = $1`, int64(binary.BigEndian.Uint64(id[:]))) //nolint:gosec // the bits are kept
+	return find(ctx, dsn, `not i.term and i.key = $1`, int64(binary.BigEndian.Uint64(id[:])))
 }
 
 // FindTerms returns the records of one log that have any of the terms. Each log has terms of
@@ -117,7 +120,7 @@ func FindID(ctx context.Context, dsn string, id evidence.ID) ([]Place, error) {
 func FindTerms(ctx context.Context, dsn, origin string, terms []uint64) ([]Place, error) {
 	list := make([]int64, len(terms))
 	for i, t := range terms {
-		list[i] = int64(t) //nolint:gosec // the bits are kept
+		list[i] = int64(t)
 	}
 	return find(ctx, dsn, `i.term and i.key = any($1) and l.origin = $2`, list, origin)
 }

@@ -41,6 +41,8 @@ type Store struct {
 	heads  *session
 	bodies *session
 	index  *session
+
+	seen map[int64]time.Time // what [Store.LoadIndex] has loaded, by segment
 }
 
 // session is one connection, used by one at a time.
@@ -68,7 +70,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
 	}
-	s := &Store{o: o}
+	s := &Store{o: o, seen: make(map[int64]time.Time)}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the evidence of %s in postgresql: %w", o.Origin, err), s.Close())
 	}
