@@ -15,6 +15,9 @@ import (
 // keySchema is made in a database of its own, with backups of its own: whoever has a copy
 // of both and the master key of that time can read what was destroyed since.
 const keySchema = `
+create table if not exists ev_owner (
+	owner text primary key,
+	epoch bigint not null);
 create table if not exists ev_key (
 	owner text not null,
 	file text not null,
@@ -27,7 +30,7 @@ alter table ev_key alter content set storage external;
 // Keys are the key files of one instance in a database, as the pieces in which they were
 // written. They are a [keys.Store].
 type Keys struct {
-	owner string
+	owner string // of the keys
 	*session
 }
 
@@ -75,7 +78,9 @@ func (k *Keys) take(ctx context.Context) error {
 	if !locked {
 		return fmt.Errorf("%w; stop it, or give this instance a name of its own", evidence.ErrLocked)
 	}
-	return nil
+	k.fence, k.whose = `select epoch from ev_owner where owner = $1 for share`, k.owner
+	return k.conn.QueryRow(ctx, `insert into ev_owner (owner, epoch) values ($1, 1) on conflict (owner) do update set epoch = ev_owner.epoch + 1 returning epoch`,
+		k.owner).Scan(&k.epoch)
 }
 
 // Close lets the keys go.
@@ -86,7 +91,11 @@ func (k *Keys) Close() error {
 // Append implements [keys.Store]: a row of its own.
 func (k *Keys) Append(file string, size int64, b []byte) error {
 	err := k.do(func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.Exec(ctx, `insert into ev_key (owner, file, off, content) values ($1, $2, $3, $4)`, k.owner, file, size, b)
+		tag, err := c.Exec(ctx, `insert into ev_key (owner, file, off, content) select $1, $2, $3, $4 from ev_owner where owner = $1 and epoch = $5`,
+			k.owner, file, size, b, k.epoch)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = errOvertaken
+		}
 		return err
 	})
 	if isTaken(err) {
@@ -155,8 +164,8 @@ func (k *Keys) Truncate(file string, size int64) error {
 
 // Remove implements [keys.Store].
 func (k *Keys) Remove(file string) error {
-	return k.do(func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.Exec(ctx, `delete from ev_key where owner = $1 and file = $2`, k.owner, file)
+	return k.transaction(func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `delete from ev_key where owner = $1 and file = $2`, k.owner, file)
 		return err
 	})
 }

@@ -141,6 +141,17 @@ func TestTwoWritersOfKeys(t *testing.T) {
 	if _, err := other.Keys("content", []string{"u2"}); err != nil {
 		t.Fatal(err)
 	}
+	for name, err := range map[string]error{
+		"append":    store.Append("new", 0, []byte("x")),
+		"overwrite": store.Overwrite("content/2026-03.keys", 0, []byte("x")),
+		"put":       store.Put("keyring", strings.NewReader("x")),
+		"truncate":  store.Truncate("content/2026-03.keys", 0),
+		"remove":    store.Remove("content/2026-03.keys"),
+	} {
+		if !errors.Is(err, evidence.ErrForked) {
+			t.Errorf("%s by the process that was overtaken: %v", name, err)
+		}
+	}
 	if _, err := ring.Keys("content", []string{"u3"}); !errors.Is(err, keys.ErrBroken) || !errors.Is(err, evidence.ErrForked) {
 		t.Errorf("the process that was overtaken: %v", err)
 	}

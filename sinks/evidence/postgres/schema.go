@@ -12,7 +12,8 @@ import (
 const schema = `
 create table if not exists ev_log (
 	log_id int generated always as identity primary key,
-	origin text not null unique);
+	origin text not null unique,
+	epoch bigint not null default 0);
 create table if not exists ev_frame (
 	log_id int not null references ev_log,
 	first_index bigint not null,

@@ -28,6 +28,9 @@ type Options struct {
 
 const defaultTimeout = 30 * time.Second
 
+// errOvertaken says that another process has taken the log, or the keys, since.
+var errOvertaken = fmt.Errorf("%w: it has taken it since", evidence.ErrForked)
+
 // Store is a log in a database, held for writing. It is an [evidence.Store]; its methods
 // may be called from many goroutines.
 //
@@ -37,6 +40,7 @@ const defaultTimeout = 30 * time.Second
 type Store struct {
 	o      Options
 	log    int32
+	epoch  int64    // how many writers there were
 	frames *session // it holds the lock
 	heads  *session
 	bodies *session
@@ -50,6 +54,12 @@ type session struct {
 	mu      sync.Mutex
 	conn    *pgx.Conn
 	timeout time.Duration
+	// fence is a query for the epoch of what is written to, which locks that row against
+	// a new writer until the transaction ends; whose is its argument and epoch what it
+	// must give.
+	fence string
+	whose any
+	epoch int64
 }
 
 // do calls fn with the connection, and no longer than the timeout.
@@ -65,7 +75,8 @@ func (s *session) do(fn func(ctx context.Context, c *pgx.Conn) error) error {
 // [evidence.ErrLocked] means that another one has it.
 //
 // The lock is there to say so early, and goes with the connection. What keeps two
-// writers apart is the primary key of the frames.
+// writers apart is the primary key of the frames, and for the rest an epoch: each Open begins
+// a new one, and what a writer of an older one asks for is refused.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
@@ -107,6 +118,14 @@ func (s *Store) open(ctx context.Context) error {
 	}
 	if !locked {
 		return fmt.Errorf("%w; stop it, or give this instance a name of its own", evidence.ErrLocked)
+	}
+	// From here on who had the log before changes nothing but by new frames, of which the
+	// primary key takes care.
+	if err := c.QueryRow(ctx, `update ev_log set epoch = epoch + 1 where log_id = $1 returning epoch`, s.log).Scan(&s.epoch); err != nil {
+		return err
+	}
+	for _, c := range []*session{s.bodies, s.index} {
+		c.fence, c.whose, c.epoch = `select epoch from ev_log where log_id = $1 for share`, s.log, s.epoch
 	}
 	return nil
 }
@@ -247,8 +266,8 @@ func classAndDay(file string) (class, day string) {
 
 // RemoveBodies implements [evidence.Store].
 func (s *Store) RemoveBodies(file string) error {
-	return s.bodies.do(func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.Exec(ctx, `delete from ev_body where log_id = $1 and file = $2`, s.log, file)
+	return s.bodies.transaction(func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `delete from ev_body where log_id = $1 and file = $2`, s.log, file)
 		return err
 	})
 }
@@ -268,12 +287,21 @@ func (s *Store) Strip(segment int64, frames func(put func(first int64, n int, fr
 	})
 }
 
-// transaction calls fn in a transaction. It may take as long as the timeout for each of
+// transaction calls fn in a transaction, if no other writer has come since. It may take as long as the timeout for each of
 // its calls: it is as large as a segment.
 func (s *session) transaction(fn func(ctx context.Context, tx pgx.Tx) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*s.timeout)
 	defer cancel()
-	return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error { return fn(ctx, tx) })
+	return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		var epoch int64
+		if err := tx.QueryRow(ctx, s.fence, s.whose).Scan(&epoch); err != nil {
+			return err
+		}
+		if epoch != s.epoch {
+			return errOvertaken
+		}
+		return fn(ctx, tx)
+	})
 }

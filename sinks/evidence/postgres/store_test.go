@@ -285,6 +285,15 @@ func TestTwoWriters(t *testing.T) {
 	}
 	b.start()
 	appendHits(t, b.log, 3, 2)
+	for name, err := range map[string]error{
+		"bodies":  a.store.PutBodies("body/content/2026-03-01/x", strings.NewReader("x")),
+		"destroy": a.store.RemoveBodies("body/content/2026-03-01/x"),
+		"strip":   a.store.Strip(0, func(func(int64, int, []byte) error) error { return nil }),
+	} {
+		if !errors.Is(err, evidence.ErrForked) {
+			t.Errorf("%s of the writer that was overtaken: %v", name, err)
+		}
+	}
 	err := l.Append(context.Background(), hits(100, 1))
 	if !errors.Is(err, evidence.ErrForked) || !errors.Is(err, evidence.ErrBroken) {
 		t.Errorf("the writer that was overtaken: %v", err)
