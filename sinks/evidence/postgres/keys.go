@@ -71,12 +71,8 @@ func (k *Keys) take(ctx context.Context) error {
 	if err := makeTables(ctx, k.conn, "ev_key", keySchema); err != nil {
 		return err
 	}
-	var locked bool
-	if err := k.conn.QueryRow(ctx, `select pg_try_advisory_lock($1, hashtext($2))`, int32(keyClass), k.owner).Scan(&locked); err != nil {
+	if err := lock(ctx, k.conn, `select pg_advisory_lock($1, hashtext($2))`, int32(keyClass), k.owner); err != nil {
 		return err
-	}
-	if !locked {
-		return fmt.Errorf("%w; stop it, or give this instance a name of its own", evidence.ErrLocked)
 	}
 	k.fence, k.whose = `select epoch from ev_owner where owner = $1 for share`, k.owner
 	return k.conn.QueryRow(ctx, `insert into ev_owner (owner, epoch) values ($1, 1) on conflict (owner) do update set epoch = ev_owner.epoch + 1 returning epoch`,

@@ -28,6 +28,23 @@ type Options struct {
 
 const defaultTimeout = 30 * time.Second
 
+// lock takes an advisory lock for as long as the session lives. It waits for a moment: a
+// session that has just ended may not have let go yet.
+func lock(ctx context.Context, c *pgx.Conn, sql string, args ...any) error {
+	if _, err := c.Exec(ctx, `set lock_timeout = '2s'`); err != nil {
+		return err
+	}
+	_, err := c.Exec(ctx, sql, args...)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "55P03" {
+		return fmt.Errorf("%w; stop it, or give this instance a name of its own", evidence.ErrLocked)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = c.Exec(ctx, `reset lock_timeout`)
+	return err
+}
+
 // errOvertaken says that another process has taken the log, or the keys, since.
 var errOvertaken = fmt.Errorf("%w: it has taken it since", evidence.ErrForked)
 
@@ -112,12 +129,8 @@ func (s *Store) open(ctx context.Context) error {
 	if err := c.QueryRow(ctx, `select log_id from ev_log where origin = $1`, s.o.Origin).Scan(&s.log); err != nil {
 		return err
 	}
-	var locked bool
-	if err := c.QueryRow(ctx, `select pg_try_advisory_lock($1, $2)`, int32(logClass), s.log).Scan(&locked); err != nil {
+	if err := lock(ctx, c, `select pg_advisory_lock($1, $2)`, int32(logClass), s.log); err != nil {
 		return err
-	}
-	if !locked {
-		return fmt.Errorf("%w; stop it, or give this instance a name of its own", evidence.ErrLocked)
 	}
 	// From here on who had the log before changes nothing but by new frames, of which the
 	// primary key takes care.
