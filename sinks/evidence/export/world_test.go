@@ -36,12 +36,21 @@ type world struct {
 	ring *keys.Ring // nil: nothing is encrypted
 	log  *evidence.Log
 	n    int
+
+	store evidence.Store // where the log is durable, if not in dir
 }
 
 // begin begins a log on 27 November 2026; each record is a minute later.
-func begin(t *testing.T, encrypt bool) *world {
+func begin(t *testing.T, encrypt bool) *world { return beginIn(t, encrypt, nil) }
+
+func beginIn(t *testing.T, encrypt bool, store evidence.Store) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), now: time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)}
+	w := &world{t: t, dir: t.TempDir(), store: store, now: time.Date(2026, 11, 27, 8, 0, 0, 0, time.UTC)}
+	if store != nil {
+		if err := evidence.WorkingCopy(t.Context(), store, w.dir, testOrigin); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if encrypt {
 		var err error
 		w.ring, err = evidence.OpenKeys(w.dir, keys.Options{Now: w.clock})
@@ -63,7 +72,7 @@ func (w *world) clock() time.Time { return w.now }
 func (w *world) open() {
 	w.t.Helper()
 	var err error
-	w.log, err = evidence.Open(evidence.Options{Dir: w.dir, Origin: testOrigin, Keys: w.ring, Now: w.clock, Seal: true, SealAfter: time.Minute})
+	w.log, err = evidence.Open(evidence.Options{Dir: w.dir, Origin: testOrigin, Keys: w.ring, Store: w.store, Now: w.clock, Seal: true, SealAfter: time.Minute})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -219,8 +228,10 @@ func original(o *body.Original) {
 }
 
 // full begins a log with something of everything.
-func full(t *testing.T, encrypt bool) *world {
-	w := begin(t, encrypt)
+func full(t *testing.T, encrypt bool) *world { return fullIn(t, encrypt, nil) }
+
+func fullIn(t *testing.T, encrypt bool, store evidence.Store) *world {
+	w := beginIn(t, encrypt, store)
 	w.append(
 		statement(evidence.KindStart, evidence.ClassPolicy, map[string]string{"rules": fmt.Sprintf("%x", rules), "bundle": "the text of the rules"}),
 		statement(evidence.KindRuleSet, evidence.ClassPolicy, map[string]string{"rules": strings.Repeat("0f", 32), "bundle": "rules that judged nothing"}),
