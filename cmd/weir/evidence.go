@@ -15,6 +15,7 @@ import (
 
 	"github.com/weir-moderation/weir/internal/demo"
 	"github.com/weir-moderation/weir/sinks/evidence"
+	"github.com/weir-moderation/weir/sinks/evidence/anchor"
 	"github.com/weir-moderation/weir/sinks/evidence/export"
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
 )
@@ -47,11 +48,13 @@ type verifyCmd struct {
 	Keys       bool     `help:"Open the bodies with the keys in the directory and check each against the commitment in its record. Without it encrypted bodies are checked by the SHA-256 of their files."`
 	MasterKey  string   `help:"The file of the master key that opens the keys; by default master.key beside them. Implies --keys." placeholder:"FILE" type:"path"`
 	Peer       []string `help:"Evidence directories of other instances: what they judged is no hole here, and the log must agree with the heads of it that they have put on record." placeholder:"DIR" type:"existingdir"`
+	Witness    []string `help:"The public key of a witness, as text or as a file, one line as it publishes it: its signatures on heads of the log are checked, and what they prove is said." placeholder:"KEY" sep:"none"`
+	StampCA    string   `name:"timestamp-ca" help:"A file with the certificates, in PEM, from which those of the time-stamp authority come: its tokens are checked, and what they prove is said." placeholder:"FILE" type:"existingfile"`
 	JSON       bool     `name:"json" help:"Write the report as JSON."`
 }
 
 func (verifyCmd) Help() string {
-	return `Says of every record one of: ok; ok, body not opened (its place in the log is right, what it says was not read for want of a key); destroyed, erased (a record of the log says by whom and why, and is named); held (kept for a hold when its day was destroyed); replayed (the same once more, after a crash); or raises an alarm: ALTERED, MISSING without a record that says why, CONFLICT, FORK, COVERAGE HOLE, BAD COVERAGE. An UNSIGNED TAIL, records younger than the last checkpoint, is no alarm while the log is written. The first bad record is named by index, file, offset and time. All logs of the directory are checked in the order in which they were begun, each also against what the next one says of it. A log may be checked while it is written. The exit code is 0 without an alarm, 1 with one, 2 if the evidence could not be checked.`
+	return `Says of every record one of: ok; ok, body not opened (its place in the log is right, what it says was not read for want of a key); destroyed, erased (a record of the log says by whom and why, and is named); held (kept for a hold when its day was destroyed); replayed (the same once more, after a crash); or raises an alarm: ALTERED, MISSING without a record that says why, CONFLICT, FORK, COVERAGE HOLE, BAD COVERAGE. An UNSIGNED TAIL, records younger than the last checkpoint, is no alarm while the log is written. The first bad record is named by index, file, offset and time. Signatures of others, witnesses and time-stamp authorities, are checked with the keys and certificates given (--witness, --timestamp-ca): one that is false is an alarm, and of the others is said how many records were there when. All logs of the directory are checked in the order in which they were begun, each also against what the next one says of it. A log may be checked while it is written. The exit code is 0 without an alarm, 1 with one, 2 if the evidence could not be checked.`
 }
 
 // Run verifies and prints what it found. The exit status is 1 if there is an
@@ -64,11 +67,15 @@ func (c *verifyCmd) Run(ctx context.Context, s streams) error {
 	if _, err := os.Stat(c.Dir); err != nil {
 		return &codeError{err, exitMisuse}
 	}
+	third, err := c.thirdParties()
+	if err != nil {
+		return &codeError{err, exitMisuse}
+	}
 	if export.IsPackage(c.Dir) {
-		return c.verifyPackage(s, vkeys)
+		return c.verifyPackage(s, vkeys, third)
 	}
 	bar := progress{w: s.err, unit: "record", on: demo.IsTerminal(s.err)}
-	o := evidence.VerifyOptions{Peers: c.Peer, Generation: c.Generation, Progress: func(records, read, total int64) {
+	o := evidence.VerifyOptions{Peers: c.Peer, Generation: c.Generation, ThirdParties: third, Progress: func(records, read, total int64) {
 		bar.total = total
 		bar.show(records, read)
 	}}
@@ -95,11 +102,11 @@ func (c *verifyCmd) Run(ctx context.Context, s streams) error {
 }
 
 // verifyPackage checks a package that weir evidence export made.
-func (c *verifyCmd) verifyPackage(s streams, vkeys []string) error {
+func (c *verifyCmd) verifyPackage(s streams, vkeys []string, third evidence.ThirdParties) error {
 	if c.Keys || c.MasterKey != "" || c.Generation != "" || len(c.Peer) > 0 {
-		return &codeError{fmt.Errorf("%s is a package; of the flags --key and --json are for one", c.Dir), exitMisuse}
+		return &codeError{fmt.Errorf("%s is a package; of the flags --key, --witness, --timestamp-ca and --json are for one", c.Dir), exitMisuse}
 	}
-	report, err := export.Verify(c.Dir, vkeys)
+	report, err := export.Verify(c.Dir, vkeys, third)
 	if err != nil {
 		return &codeError{err, exitMisuse}
 	}
@@ -125,20 +132,42 @@ func (c *verifyCmd) tell(s streams, report *evidence.DirReport) (err error) {
 	return nil
 }
 
-// vkeys returns the public keys, read from files where they are named by one.
+// vkeys returns the public keys of the logs.
 func (c *verifyCmd) vkeys() ([]string, error) {
-	var vkeys []string
-	for _, key := range c.Key {
+	// Without a key the one beside the log would be taken, and the answer be
+	// about something else than what was asked.
+	return keysFrom("--key", c.Key, "the log's public key, one line of the form <origin>+<hash>+<key>")
+}
+
+// keysFrom reads keys from files where they are named by one.
+func keysFrom(flag string, given []string, what string) (list []string, err error) {
+	for _, key := range given {
 		if b, err := os.ReadFile(key); err == nil {
-			// Without a key the one beside the log would be taken, and the answer be
-			// about something else than what was asked.
 			if key = strings.TrimSpace(string(b)); key == "" {
-				return nil, fmt.Errorf("--key: %s is empty; it must hold the log's public key, one line of the form <origin>+<hash>+<key>", c.Key[len(vkeys)])
+				return nil, fmt.Errorf("%s: %s is empty; it must hold %s", flag, given[len(list)], what)
 			}
 		}
-		vkeys = append(vkeys, key)
+		list = append(list, key)
 	}
-	return vkeys, nil
+	return list, nil
+}
+
+// thirdParties returns what the signatures of others are checked with.
+func (c *verifyCmd) thirdParties() (third evidence.ThirdParties, err error) {
+	witnesses, err := keysFrom("--witness", c.Witness, "the witness's public key, one line of the form <name>+<hash>+<key>")
+	if err != nil {
+		return third, err
+	}
+	var ca []byte
+	if c.StampCA != "" {
+		if ca, err = os.ReadFile(c.StampCA); err != nil {
+			return third, fmt.Errorf("--timestamp-ca: %w", err)
+		}
+	}
+	if third, err = anchor.ThirdParties(witnesses, ca); err != nil {
+		return third, fmt.Errorf("--witness, --timestamp-ca: %w", err)
+	}
+	return third, nil
 }
 
 // printReport says what a verification found: of each log the facts first, then
@@ -197,6 +226,13 @@ func writeReport(b *strings.Builder, r *evidence.Report) {
 		say("key", "found beside the log: the log agrees with itself; to prove who wrote it give --key")
 	} else {
 		say("key", "as given")
+	}
+	for i := range r.Vouched {
+		if x := &r.Vouched[i]; x.By == "" {
+			say("stamped", "%s", x)
+		} else {
+			say("witness", "%s: %s", x.By, x)
+		}
 	}
 	l := r.Ledger
 	say("ledger", "%d fetched = %d passed + %d flagged + %d dead-lettered + %d skipped, in %d partitions",

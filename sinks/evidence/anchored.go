@@ -75,7 +75,7 @@ func anchored(dir string, v note.Verifier) ([]anchoredHead, error) {
 					continue // anybody could have had the peer see it
 				}
 				if _, ok := found[h]; !ok {
-					found[h] = anchoredHead{namedHead{h, fmt.Sprintf("anchor in record %d of %s", e.Index, dir), e.Offset}, []byte(a.Checkpoint)}
+					found[h] = anchoredHead{namedHead{head: h, file: fmt.Sprintf("anchor in record %d of %s", e.Index, dir), offset: e.Offset}, []byte(a.Checkpoint)}
 				}
 			}
 			return nil

@@ -97,9 +97,10 @@ func newFates() *fates {
 	}
 }
 
-// readFates reads what the logs in dir say. What is damaged is passed over: judging
-// the records reports it.
-func readFates(dir string) (*fates, error) {
+// readFates reads what the logs in dir say, and gathers into g, if it is not nil, what
+// third parties have signed of them. What is damaged is passed over: judging the records
+// reports it.
+func readFates(dir string, g *gathered) (*fates, error) {
 	f := newFates()
 	size, err := logSize(dir)
 	if err != nil {
@@ -113,8 +114,8 @@ func readFates(dir string) (*fates, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range gens {
-		if err := f.read(dir, g); err != nil {
+	for _, generation := range gens {
+		if err := f.read(dir, generation, g); err != nil {
 			return nil, err
 		}
 	}
@@ -143,7 +144,7 @@ func (f *fates) readHeld(dir string) error {
 	})
 }
 
-func (f *fates) read(dir, generation string) error {
+func (f *fates) read(dir, generation string, g *gathered) error {
 	segs, err := segments(filepath.Join(dir, logsDir, generation), generation)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -153,9 +154,12 @@ func (f *fates) read(dir, generation string) error {
 	}
 	signed := int64(-1)
 	var failure error
-	frame := func(_ *segment, fr *frame) error {
+	frame := func(seg *segment, fr *frame) error {
 		index := fr.first
 		fr.each(func(e entry) {
+			if k := e.leaf.kind(); g != nil && (k == KindAnchor || k == KindTimestamp) && e.leaf.plainJSON() && e.leaf.commitsTo(e.stored) {
+				g.take(dir, generation, seg, index, &e)
+			}
 			if failure == nil && e.leaf.explains() && e.leaf.commitsTo(e.stored) {
 				if signed < 0 {
 					signed, failure = signedSize(dir, generation)
@@ -201,10 +205,13 @@ func logSize(dir string) (int64, error) {
 func (l *leaf) explains() bool {
 	switch l.kind() {
 	case KindSeal, KindDestroy, KindDestroyed, KindShred, KindDamaged:
-		return l[0] == leafVersion && l[3] == EncodingJSON
+		return l.plainJSON()
 	}
 	return false
 }
+
+// plainJSON reports whether the record is of this version, and its body JSON in clear.
+func (l *leaf) plainJSON() bool { return l[0] == leafVersion && l[3] == EncodingJSON }
 
 // note takes what one record says. A body that cannot be read says nothing.
 func (f *fates) note(e entry, by witness) {

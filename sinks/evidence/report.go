@@ -105,6 +105,9 @@ type Report struct {
 	HeadTime time.Time `json:"head_time,omitzero"`
 	Heads    int64     `json:"heads"` // signed heads in the history, and those given
 
+	// Vouched is what third parties have signed of the log.
+	Vouched []Vouched `json:"vouched,omitempty"`
+
 	Unsigned  int64 `json:"unsigned"`           // records past Signed
 	TornBytes int64 `json:"torn_bytes"`         // of a write cut short at the end
 	Unopened  int64 `json:"unopened,omitempty"` // records of a later version, whose bodies were not checked

@@ -35,6 +35,9 @@ type VerifyOptions struct {
 	// witness, a court. The log must agree with each of them; one that was rolled
 	// back or rewritten, and signed again, does not.
 	Heads [][]byte
+	// ThirdParties checks what others have signed of the log. What is false is an alarm,
+	// and the log must agree with every head that is signed by others.
+	ThirdParties ThirdParties
 	// Peers are the evidence directories of other instances that read the same
 	// topics: what their coverage records account for is no hole here, and the log
 	// must agree with the heads of it that they have put on record. They are read,
@@ -62,27 +65,33 @@ type VerifyOptions struct {
 // Clause: rn-audit
 // Anyone with the public key can check the evidence without Weir's help: what was altered, cut out or never written is named by record, file and time.
 func Verify(dir string, o VerifyOptions) (*Report, error) {
-	fates, err := readFates(dir)
+	given, err := givenKeys(slices.DeleteFunc([]string{o.VerifierKey}, func(k string) bool { return k == "" }))
 	if err != nil {
 		return nil, fmt.Errorf("verify evidence: %w", err)
 	}
-	rep, err := verifyLog(dir, o, fates)
+	g := newGathered(o.ThirdParties, given)
+	fates, err := readFates(dir, g)
+	if err != nil {
+		return nil, fmt.Errorf("verify evidence: %w", err)
+	}
+	rep, err := verifyLog(dir, o, fates, g)
 	if err != nil {
 		return nil, fmt.Errorf("verify evidence: %w", err)
 	}
 	return rep, nil
 }
 
-func verifyLog(dir string, o VerifyOptions, fates *fates) (*Report, error) {
+func verifyLog(dir string, o VerifyOptions, fates *fates, g *gathered) (*Report, error) {
 	v := &verifier{
 		dir: dir, rep: &Report{Kinds: make(map[string]int64), Verdicts: make(map[Verdict]int64)}, keys: o.Keys, progress: o.Progress,
 		fates: fates, pending: make(map[Verdict]int64), erased: make(map[witness]int64), undone: make(map[witness]int64),
 		keyFiles: make(map[keyFileID]*keyFile),
 		hashers:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 		seed:     maphash.MakeSeed(),
+		third:    &g.third,
 	}
 	defer v.hashing.Wait()
-	if err := v.run(dir, o); err != nil {
+	if err := v.run(dir, o, g); err != nil {
 		return nil, err
 	}
 	return v.rep, nil
@@ -168,6 +177,7 @@ type verifier struct {
 	last int64 // recorded_at of the record before
 
 	heads []namedHead // from elsewhere than the history, by size
+	third *ThirdParties
 	hist  history
 	mark  place             // the first record after the last head that agreed
 	bad   *badHead          // the first head that did not, while it is open why
@@ -178,13 +188,15 @@ type verifier struct {
 	// Distinct records that stand for a flagged or dead-lettered message.
 	judged, dead int64
 	coverage     coverage
+	vouched      Vouchers
 }
 
 // namedHead is a signed head and where it was found.
 type namedHead struct {
 	head
-	file   string
-	offset int64
+	file    string
+	offset  int64
+	vouched *Voucher // a third party has signed it, too
 }
 
 type badHead struct {
@@ -192,7 +204,7 @@ type badHead struct {
 	from place // the first record that may be to blame
 }
 
-func (v *verifier) run(dir string, o VerifyOptions) error {
+func (v *verifier) run(dir string, o VerifyOptions, g *gathered) error {
 	generation, err := v.readKey(dir, o)
 	if err != nil {
 		return err
@@ -210,6 +222,7 @@ func (v *verifier) run(dir string, o VerifyOptions) error {
 	if err := v.readAnchors(o.Peers); err != nil {
 		return err
 	}
+	v.vouch(g)
 	segs, err := segments(logDir, generation)
 	if errors.Is(err, fs.ErrNotExist) {
 		segs, err = nil, nil // the heads, if any, will say what is missing
@@ -249,6 +262,7 @@ func (v *verifier) run(dir string, o VerifyOptions) error {
 		}
 	}
 	v.finishCoverage()
+	v.rep.Vouched = v.vouched.List()
 	return nil
 }
 
@@ -288,7 +302,8 @@ func (v *verifier) readHeads(logDir, generation string, o VerifyOptions) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		v.addHead(namedHead{h, name, 0})
+		v.addHead(namedHead{head: h, file: name})
+		v.beside(msg, name)
 		v.rep.Heads++
 	}
 	name := filepath.Join(logsDir, generation, historyFile)
@@ -323,7 +338,8 @@ func (v *verifier) readHeads(logDir, generation string, o VerifyOptions) error {
 	} else {
 		v.hist.checkpoint, v.hist.checkpointFile = h.size, cpName
 	}
-	v.addHead(namedHead{h, cpName, 0})
+	v.addHead(namedHead{head: h, file: cpName})
+	v.beside(msg, cpName)
 	return nil
 }
 
@@ -415,7 +431,7 @@ func (h *history) peek() (*namedHead, error) {
 			h.find(Altered, offset, "a checkpoint in the history: "+err.Error())
 			continue
 		}
-		next := namedHead{got, h.name, offset}
+		next := namedHead{head: got, file: h.name, offset: offset}
 		h.v.sawHead(next)
 		h.v.rep.Heads++
 		if got.size <= h.before.size {
@@ -932,6 +948,9 @@ func (v *verifier) agree(h *namedHead, at place) error {
 	}
 	v.settle(v.doubt)
 	v.settle(v.pending)
+	if h.vouched != nil {
+		v.vouched.Met(h.vouched)
+	}
 	return nil
 }
 
@@ -959,7 +978,7 @@ func (v *verifier) finish() error {
 			break
 		}
 		if beyond == nil || h.size > beyond.size {
-			beyond = &namedHead{h.head, h.file, h.offset}
+			beyond = &namedHead{head: h.head, file: h.file, offset: h.offset}
 		}
 		v.hist.take()
 	}

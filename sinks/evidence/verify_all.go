@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/mod/sumdb/note"
 )
 
 // DirReport is what [VerifyAll] found: the reports of the logs in a directory, in the
@@ -64,15 +62,12 @@ func VerifyAll(dir string, vkeys []string, o VerifyOptions) (*DirReport, error) 
 }
 
 func verifyAll(dir string, vkeys []string, o VerifyOptions) (*DirReport, error) {
-	given := make(map[string]string) // by generation
-	for _, k := range vkeys {
-		v, err := note.NewVerifier(strings.TrimSpace(k))
-		if err != nil {
-			return nil, fmt.Errorf("verifier key: %w; it is one line of the form <origin>+<hash>+<key>", err)
-		}
-		given[path.Base(v.Name())] = strings.TrimSpace(k)
+	given, err := givenKeys(vkeys)
+	if err != nil {
+		return nil, err
 	}
-	fates, err := readFates(dir)
+	g := newGathered(o.ThirdParties, given)
+	fates, err := readFates(dir, g)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +105,7 @@ func verifyAll(dir string, vkeys []string, o VerifyOptions) (*DirReport, error) 
 		if own {
 			o.VerifierKey = l.genesis.VerifierKey
 		}
-		one, err := verifyLog(dir, o, fates)
+		one, err := verifyLog(dir, o, fates, g)
 		if err != nil {
 			return nil, err
 		}

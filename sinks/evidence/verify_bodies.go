@@ -497,7 +497,7 @@ func (v *verifier) refresh() (changed bool, err error) {
 	if err != nil || size == v.fates.size {
 		return false, err
 	}
-	f, err := readFates(v.dir)
+	f, err := readFates(v.dir, nil)
 	if err != nil {
 		return false, err
 	}

@@ -158,10 +158,11 @@ func (l *local) unreadable(ctx context.Context, damaged []keys.Damage) (map[used
 		}
 	}
 	for u := range records {
-		// A key that was put aside is found by its name only: see [keys.Ring.Open].
-		if _, err := l.ring.Open(u.class, u.handle); !errors.Is(err, keys.ErrDamaged) && !(named[u] && err != nil) {
-			delete(records, u)
+		_, err := l.ring.Open(u.class, u.handle)
+		if errors.Is(err, keys.ErrDamaged) || named[u] && err != nil { // one that was put aside is found by its name only
+			continue
 		}
+		delete(records, u)
 	}
 	return records, nil
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
 // tarOf exports a package as a .tar and returns its name and the log's key.
@@ -35,7 +37,7 @@ func TestTarIsVerifiedAsItsDirectory(t *testing.T) {
 		t.Fatal(out)
 	}
 	report := func(path string) string {
-		r, err := Verify(path, []string{vkey})
+		r, err := Verify(path, []string{vkey}, evidence.ThirdParties{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -89,7 +91,7 @@ func TestTamperedTarIsFound(t *testing.T) {
 	refused := func(what string, b []byte, file string) {
 		t.Helper()
 		to := tarFile(t, b)
-		r, err := Verify(to, []string{vkey})
+		r, err := Verify(to, []string{vkey}, evidence.ThirdParties{})
 		if err == nil && r.OK() {
 			t.Errorf("%s: Weir finds nothing", what)
 		}
@@ -178,7 +180,7 @@ func TestHostileTarIsRefused(t *testing.T) {
 		{"a file twice", with(tar.Header{Name: "package/data/extraction.json", Typeflag: tar.TypeReg}, "{}"), "is in it twice"},
 	} {
 		to := tarFile(t, tt.b)
-		if _, err := Verify(to, []string{vkey}); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := Verify(to, []string{vkey}, evidence.ThirdParties{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 		if out, code := tool(t, "python3", "files/verify.py", "--key", vkey, to); code == 0 {
@@ -186,7 +188,7 @@ func TestHostileTarIsRefused(t *testing.T) {
 		}
 	}
 	// Two folders: verify.py takes each file for what lies below, Weir wants one.
-	if _, err := Verify(tarFile(t, with(tar.Header{Name: "other/data/x", Typeflag: tar.TypeReg}, "x")), []string{vkey}); err == nil || !strings.Contains(err.Error(), "is no file of a package") {
+	if _, err := Verify(tarFile(t, with(tar.Header{Name: "other/data/x", Typeflag: tar.TypeReg}, "x")), []string{vkey}, evidence.ThirdParties{}); err == nil || !strings.Contains(err.Error(), "is no file of a package") {
 		t.Errorf("two folders: %v", err)
 	}
 }

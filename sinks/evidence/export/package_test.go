@@ -277,7 +277,7 @@ func TestTamperingIsFound(t *testing.T) {
 			if out, code := tool(t, "python3", "files/verify.py", "--key", key, dir); code != 1 {
 				t.Errorf("%s %s: verify.py: exit %d\n%s", name, how, code, out)
 			}
-			if r, err := Verify(dir, []string{o.VerifierKey}); err != nil || r.OK() || r.FirstBad.File == "" {
+			if r, err := Verify(dir, []string{o.VerifierKey}, evidence.ThirdParties{}); err != nil || r.OK() || r.FirstBad.File == "" {
 				t.Errorf("%s %s: Verify finds nothing, or no file: %v", name, how, err)
 			}
 			if strings.HasPrefix(name, "data/verify/") {
@@ -294,7 +294,7 @@ func TestTamperingIsFound(t *testing.T) {
 					if out, code := tool(t, "python3", "files/verify.py", "--key", key, dir); code != 1 {
 						t.Errorf("%s %s and listed anew: exit %d\n%s", name, how, code, out)
 					}
-					if r, err := Verify(dir, []string{o.VerifierKey}); err != nil || r.OK() {
+					if r, err := Verify(dir, []string{o.VerifierKey}, evidence.ThirdParties{}); err != nil || r.OK() {
 						t.Errorf("%s %s and listed anew: Verify finds nothing: %v", name, how, err)
 					}
 				}
@@ -417,7 +417,7 @@ func TestForgedByItsMaker(t *testing.T) {
 				t.Errorf("exit %d, want %q\n%s", code, tt.want, out)
 			}
 			// Weir reads bodies by the schema that is built in, not by the one in the package.
-			r, err := Verify(dir, []string{o.VerifierKey})
+			r, err := Verify(dir, []string{o.VerifierKey}, evidence.ThirdParties{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -41,18 +41,23 @@ func IsPackage(path string) bool {
 // package; for one that is missing the package's own is used, which whoever forged it
 // could have put there.
 //
+// What third parties have signed of the log or of the package is checked with third: heads
+// in the records of the package, lines beside the signed head, and time-stamps of the package
+// in signatures/*.tsr.
+//
 // What was found is in the report. The error means that the package could not be
 // checked.
-func Verify(path string, vkeys []string) (_ *evidence.DirReport, err error) {
+func Verify(path string, vkeys []string, third evidence.ThirdParties) (_ *evidence.DirReport, err error) {
 	in, err := openPackage(path)
 	if err != nil {
 		return nil, fmt.Errorf("verify package: %w", err)
 	}
 	defer func() { err = errors.Join(err, in.close()) }()
-	c := &checker{in: in, given: vkeys, leaves: make(map[int64][]byte), rep: evidence.DirReport{Verdicts: make(map[evidence.Verdict]int64)},
+	c := &checker{in: in, given: vkeys, third: third, leaves: make(map[int64][]byte), rep: evidence.DirReport{Verdicts: make(map[evidence.Verdict]int64)},
 		log: evidence.Report{Kinds: make(map[string]int64), Verdicts: make(map[evidence.Verdict]int64)}, used: make(map[string]bool)}
 	c.rep.Logs = []*evidence.Report{&c.log}
-	for _, step := range []func() error{c.files, c.signed, c.head, c.tree, c.records, c.accounts, c.order, c.strays} {
+	c.vouched.Expect(&third)
+	for _, step := range []func() error{c.files, c.signed, c.head, c.tree, c.records, c.accounts, c.order, c.strays, c.vouch} {
 		if err := step(); errors.Is(err, errStop) {
 			break // what follows would say nothing
 		} else if err != nil {
@@ -62,6 +67,7 @@ func Verify(path string, vkeys []string) (_ *evidence.DirReport, err error) {
 	for v, n := range c.log.Verdicts {
 		c.rep.Verdicts[v] += n
 	}
+	c.log.Vouched = c.vouched.List()
 	return &c.rep, nil
 }
 
@@ -71,6 +77,7 @@ var errStop = errors.New("the rest cannot be checked")
 type checker struct {
 	in    *contents
 	given []string
+	third evidence.ThirdParties
 	rep   evidence.DirReport
 	log   evidence.Report
 
@@ -86,6 +93,7 @@ type checker struct {
 	access    map[int64]checkedLine
 	coverage  []checkedLine
 	used      map[string]bool // files that a record needs
+	vouched   evidence.Vouchers
 }
 
 // checkedLine is a record of the package whose leaf is in the log.

@@ -6,15 +6,17 @@
 # LOG-KEY.pem is the public key of the evidence log as the organisation has published
 # it; PACKAGE-KEY.pem the one that signed the package, if it is another. Do not take
 # them from the package. Exit status: 0 everything holds, 1 something does not, 2
-# could not check.
+# could not check. With STAMP_CA=CA.pem before it, the certificates of a time-stamp
+# authority, time-stamps of the package in signatures/*.tsr are checked, too.
 set -u
 if [ $# -lt 1 ] || [ $# -gt 2 ] || [ ! -f "$1" ] || [ ! -f "${2:-$1}" ]; then
-  sed -n '2,9s/^# \{0,1\}//p' "$0"
+  sed -n '2,11s/^# \{0,1\}//p' "$0"
   exit 2
 fi
 absolute() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s/%s' "$PWD" "$1" ;; esac; }
 log=$(absolute "$1")
 package=$(absolute "${2:-$1}")
+ca=${STAMP_CA:+$(absolute "$STAMP_CA")}
 for tool in sha256sum openssl python3; do
   command -v $tool >/dev/null || { echo "could not check: $tool is not installed"; exit 2; }
 done
@@ -47,6 +49,16 @@ for checkpoint in data/log/*/checkpoint; do
   heads=$((heads + 1))
 done
 [ $heads -eq 1 ] || { echo 'ALARM: the package holds no head, or several'; bad=1; }
+for stamp in signatures/*.tsr; do
+  [ -f "$stamp" ] || continue
+  if [ -z "$ca" ]; then
+    echo "       not checked: $stamp; give the authority's certificates as STAMP_CA"
+    continue
+  fi
+  at=$(openssl ts -reply -in "$stamp" -text 2>/dev/null | sed -n 's/^Time stamp: //p')
+  openssl ts -verify -data tagmanifest-sha256.txt -in "$stamp" -CAfile "$ca" >/dev/null 2>&1
+  say "openssl: $stamp says that the package was there at $at" $?
+done
 
 python3 data/verify/verify.py --key "$log" --package-key "$package" .
 say "python3: verify.py" $?

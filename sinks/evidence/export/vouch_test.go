@@ -1,0 +1,206 @@
+package export
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/weir-moderation/weir/sinks/evidence"
+)
+
+// others are third parties whose signatures are words; package anchor has real ones.
+func others() evidence.ThirdParties {
+	at := time.Date(2026, 11, 28, 9, 0, 0, 0, time.UTC)
+	good := base64.StdEncoding.EncodeToString([]byte("good!"))
+	return evidence.ThirdParties{
+		Witnesses: []string{"w"},
+		Cosigned: func(_ string, checkpoint []byte) (time.Time, error) {
+			if !bytes.Contains(checkpoint, []byte("— w "+good+"\n")) {
+				return time.Time{}, errors.New("a bad signature")
+			}
+			return at, nil
+		},
+		Stamped: func(token, data []byte) (time.Time, error) {
+			if !bytes.Equal(token, append([]byte("stamp of "), data...)) {
+				return time.Time{}, errors.New("a bad token")
+			}
+			return at, nil
+		},
+	}
+}
+
+func witnessed(checkpoint []byte, signature string) string {
+	return string(checkpoint) + "— w " + base64.StdEncoding.EncodeToString([]byte(signature)) + "\n"
+}
+
+// What others have signed, in the records of a package, beside its signed head and over the package
+// itself, is checked with their keys: how many records were there when, and what is false is found.
+func TestPackageSaysWhatOthersSigned(t *testing.T) {
+	type anchored struct {
+		Cosigned []map[string]string `json:"cosigned"`
+	}
+	// head is what is signed of the first records of a log: as it is, or with another root.
+	for _, tt := range []struct {
+		name      string
+		signature string
+		token     string
+		root      func(w *world, cp []byte) []byte
+		word      evidence.Verdict
+		want      string
+	}{
+		{name: "all good", signature: "good!", token: "stamp of "},
+		{name: "a bad signature", signature: "bad!!", token: "stamp of ", word: evidence.Altered, want: "a bad signature"},
+		{name: "a bad token", signature: "good!", token: "stump of ", word: evidence.Altered, want: "a bad token"},
+		{name: "another history", signature: "good!", token: "stamp of ", word: evidence.Fork, want: "has another root than the leaves here", root: func(w *world, cp []byte) []byte {
+			h, err := evidence.ParseCheckpoint(cp, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			msg, err := note.Sign(&note.Note{Text: fmt.Sprintf("%s\n%d\n%s\n", h.Origin, h.Size, tlog.Hash{1})}, w.order(Query{Subject: "alice"}).Signer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return msg
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := full(t, true)
+			w.close()
+			cp, err := os.ReadFile(filepath.Join(w.dir, "log/1/checkpoint"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			h, err := evidence.ParseCheckpoint(cp, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.root != nil {
+				cp = tt.root(w, cp)
+			}
+			w.open()
+			w.append(statement(evidence.KindAnchor, evidence.ClassAudit, anchored{[]map[string]string{{"witness": "w", "checkpoint": witnessed(cp, tt.signature)}}}))
+			w.close()
+			day := w.now.Truncate(24 * 3600e9)
+			o := w.order(Query{From: day, To: day.AddDate(0, 0, 1)})
+			x := w.export(o)
+			// Whoever hands it over has it stamped.
+			write(t, o.Out, "signatures/authority.tsr", append([]byte(tt.token), read(t, o.Out, "tagmanifest-sha256.txt")...))
+
+			r, err := Verify(o.Out, []string{o.VerifierKey}, others())
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := r.Logs[0].Vouched
+			if tt.word != "" {
+				if r.Alarms != 1 || r.FirstBad.Verdict != tt.word || !strings.Contains(r.FirstBad.Detail, tt.want) || r.FirstBad.File == "" {
+					t.Errorf("%d alarms, %+v", r.Alarms, r.FirstBad)
+				}
+				return
+			}
+			if !r.OK() || len(v) != 2 || v[0].By != "w" || v[0].Checked != 1 || v[0].Size != h.Size || v[1].Checked != 1 || v[1].Size != x.Size || v[1].File != "signatures/authority.tsr" {
+				t.Errorf("%v, %+v", r.FirstBad, v)
+			}
+			// Nobody's key: said, and no alarm.
+			if r, err = Verify(o.Out, []string{o.VerifierKey}, evidence.ThirdParties{}); err != nil || !r.OK() {
+				t.Fatal(err, r.FirstBad)
+			}
+			for i, want := range []string{"1 head, not checked: no key given", "1 head, not checked: no certificate given"} {
+				if got := r.Logs[0].Vouched[i].String(); got != want {
+					t.Error(got)
+				}
+			}
+			// verify.py leaves other signatures to others.
+			if out, code := tool(t, "python3", "files/verify.py", "--key", o.VerifierKey, o.Out); code != 0 {
+				t.Errorf("exit %d\n%s", code, out)
+			}
+		})
+	}
+}
+
+// A head that others have signed and whose records are not in the package is counted, and not believed.
+func TestPackageWithoutTheRecordsOthersSigned(t *testing.T) {
+	w := full(t, true)
+	w.close()
+	cp, err := os.ReadFile(filepath.Join(w.dir, "log/1/checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.open()
+	for range 3 {
+		w.append(hit("e9", "carol", "illegal.drugs", "d-1", "more"))
+	}
+	w.append(statement(evidence.KindAnchor, evidence.ClassAudit, map[string]any{"cosigned": []map[string]string{{"witness": "w", "checkpoint": witnessed(cp, "good!")}}}))
+	w.close()
+	o := w.order(Query{Kinds: []evidence.Kind{evidence.KindAnchor}})
+	w.export(o)
+	r, err := Verify(o.Out, []string{o.VerifierKey}, others())
+	if err != nil || !r.OK() {
+		t.Fatal(err, r.FirstBad)
+	}
+	if v := r.Logs[0].Vouched[0]; v.Checked != 1 || v.Size != 0 || !strings.Contains(v.String(), "none could be compared") {
+		t.Errorf("%+v", v)
+	}
+}
+
+// verify.sh checks a time-stamp of the package with openssl, where it is given the authority's certificates.
+func TestPackageTimestampIsCheckedWithoutWeir(t *testing.T) {
+	dir := t.TempDir()
+	openssl := func(args ...string) {
+		t.Helper()
+		for i, a := range args {
+			if _, err := os.Stat(filepath.Join(dir, a)); err == nil || strings.Contains(a, ".") && !strings.Contains(a, "/") {
+				args[i] = filepath.Join(dir, a)
+			}
+		}
+		if out, code := tool(t, "openssl", args...); code != 0 {
+			t.Fatalf("openssl %q\n%s", args, out)
+		}
+	}
+	write(t, dir, "tsa.ext", []byte("extendedKeyUsage=critical,timeStamping\n"))
+	write(t, dir, "tsa.cnf", []byte("[tsa]\ndefault_tsa = it\n[it]\nserial = "+dir+"/serial\ndefault_policy = 1.2.3.4\ndigests = sha256\nsigner_digest = sha256\n"))
+	write(t, dir, "serial", []byte("01\n"))
+	for _, name := range []string{"ca", "other"} {
+		openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", name+".key", "-out", name+".pem", "-subj", "/CN="+name, "-days", "9")
+	}
+	openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "tsa.key", "-out", "tsa.csr", "-subj", "/CN=tsa")
+	openssl("x509", "-req", "-in", "tsa.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "tsa.ext", "-days", "9", "-out", "tsa.pem")
+
+	w := full(t, true)
+	w.close()
+	o := w.order(Query{Subject: "alice"})
+	w.export(o)
+	stamp := filepath.Join(o.Out, "signatures/authority.tsr")
+	openssl("ts", "-query", "-data", filepath.Join(o.Out, "tagmanifest-sha256.txt"), "-sha256", "-cert", "-out", "query.tsq")
+	openssl("ts", "-reply", "-config", "tsa.cnf", "-queryfile", "query.tsq", "-inkey", "tsa.key", "-signer", "tsa.pem", "-out", stamp)
+	script, key := filepath.Join(o.Out, "data/verify/verify.sh"), pemFile(t, o.VerifierKey)
+	for _, tt := range []struct {
+		ca   string
+		code int
+		want string
+	}{
+		{"", 0, "not checked: signatures/authority.tsr; give the authority's certificates as STAMP_CA\n"},
+		{"other.pem", 1, "ALARM: openssl: signatures/authority.tsr says that the package was there at "},
+		{"ca.pem", 0, "ok     openssl: signatures/authority.tsr says that the package was there at "},
+	} {
+		t.Setenv("STAMP_CA", "")
+		if tt.ca != "" {
+			t.Setenv("STAMP_CA", filepath.Join(dir, tt.ca))
+		}
+		if out, code := tool(t, "sh", script, key); code != tt.code || !strings.Contains(out, tt.want) {
+			t.Errorf("certificates %q: exit %d\n%s", tt.ca, code, out)
+		}
+	}
+	write(t, o.Out, "signatures/authority.tsr", append(read(t, o.Out, "signatures/authority.tsr"), 'x'))
+	if out, code := tool(t, "sh", script, key); code != 1 {
+		t.Errorf("a spoilt time-stamp: exit %d\n%s", code, out)
+	}
+}
