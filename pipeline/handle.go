@@ -16,6 +16,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/deferral"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/pipeline/trace"
 	"github.com/weir-moderation/weir/rules"
 )
 
@@ -41,6 +42,8 @@ type Pipeline struct {
 	waiting    waiting
 	keying     *keying
 	workers    sync.Pool // *worker
+	spans      *trace.Spans
+	lines      *lines
 	trap       func(*event.Event)
 }
 
@@ -83,8 +86,12 @@ type Options struct {
 	// pass on; a larger one becomes a dead letter before it takes a slot. 0: any.
 	MaxForward int
 	// Ring says when a deferred push is released; zero: nobody releases it.
-	Ring       deferral.Ring
-	Now        func() time.Time // nil: time.Now
+	Ring deferral.Ring
+	Now  func() time.Time // nil: time.Now
+	// Spans get one for each flagged message whose producer records a trace; nil: none.
+	Spans *trace.Spans
+	// Log says which verdicts have a line in the log; zero: DefaultLogConfig.
+	Log        LogConfig
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: nowhere
 }
@@ -122,7 +129,12 @@ func New(o Options) (*Pipeline, error) {
 		ring:       o.Ring,
 		now:        o.Now,
 		log:        o.Logger,
+		spans:      o.Spans,
 	}
+	if o.Log == (LogConfig{}) {
+		o.Log = DefaultLogConfig()
+	}
+	p.lines = newLines(o.Log, o.Logger, o.Now, o.Registerer)
 	p.metrics = newMetrics(o.Registerer, o.Sinks, p.ledger.messages)
 	p.halting, p.watch = newHalting(o.Registerer), newWatch(o.Source, o.Instance, o.Registerer)
 	p.keying = newKeying(o.Registerer, p.log, p.now)
@@ -165,6 +177,7 @@ type worker struct {
 	alive  func() // of the batch; may be nil
 
 	actions actionCounts
+	steps   []trace.Step
 }
 
 func (w *worker) next() *event.Event {
@@ -184,7 +197,7 @@ func (w *worker) reset() {
 	clear(w.out.Recalls)
 	clear(w.out.Erasures)
 	w.out = Output{Verdicts: w.out.Verdicts[:0], DeadLetters: w.out.DeadLetters[:0], Consents: w.out.Consents[:0], Recalls: w.out.Recalls[:0], Erasures: w.out.Erasures[:0]}
-	w.counts, w.actions = Counts{}, actionCounts{}
+	w.counts, w.actions, w.steps = Counts{}, actionCounts{}, w.steps[:0]
 	w.alive = nil
 }
 
@@ -211,7 +224,9 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 	for i := range b.Records {
 		p.take(w, force, b, &b.Records[i])
 	}
-	p.metrics.judged(b, p.now().Sub(began))
+	judged := p.now()
+	p.metrics.judged(b, judged.Sub(began))
+	w.steps = append(w.steps, trace.Step{Name: "judged", At: judged})
 
 	var err error
 	switch b.Kind {
@@ -238,6 +253,9 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 		}
 	}
 	w.out.Verdicts = kept
+	if b.Kind == event.Push {
+		w.steps = append(w.steps, trace.Step{Name: "decided", At: p.now()})
+	}
 	w.actions[rules.Pass] = w.counts.Passed + w.counts.Flagged - w.actions[rules.Review] - w.actions[rules.Reject]
 	w.counts.add(DeadLettered, int64(len(w.out.DeadLetters)))
 
@@ -257,6 +275,7 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 	}
 	p.account(w, b)
 	p.metrics.handled(b.Kind, p.now().Sub(began))
+	p.tell(w, b, began)
 	force.tally.add(w, b.Kind)
 	if b.Kind == event.Push {
 		p.halting.stop(p.watch.add(w.out.Verdicts, p.Halts(), p.now()))
@@ -556,6 +575,9 @@ func (p *Pipeline) writeTo(ctx context.Context, sinks []NamedSink, w *worker, ou
 		if i == 0 {
 			p.ledger.settle(out.Coverage)
 		}
+		if w != nil {
+			w.steps = append(w.steps, trace.Step{Name: s.Name, At: p.now()})
+		}
 		if !ok {
 			if len(out.Buried) > 0 {
 				out = out.without(out.Buried)
@@ -634,7 +656,7 @@ func (p *Pipeline) account(w *worker, b *Batch) {
 		// Some producers send no time, and what cannot be read has none.
 		// A deferred push is as old as it was told to become.
 		if t := b.Records[i].Time; !t.IsZero() && b.Records[i].Past == nil {
-			p.metrics.age(b.Kind, p.now().Sub(t))
+			p.metrics.age(b.Kind, p.now().Sub(t), b.Records[i].Headers)
 			break
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/pipeline/trace"
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/rules/form"
 )
@@ -255,10 +256,18 @@ func (m *metrics) actions(k event.Kind, n *actionCounts) {
 	}
 }
 
-func (m *metrics) age(k event.Kind, d time.Duration) {
-	if h := m.ages[k]; h != nil {
-		h.ObserveWithExemplar(max(0, d.Seconds()), nil)
+// age notes how old the message with these headers was. Its trace is the exemplar, if there is a trace
+// to look at.
+func (m *metrics) age(k event.Kind, d time.Duration, headers []event.Header) {
+	h := m.ages[k]
+	if h == nil {
+		return
 	}
+	var exemplar prometheus.Labels
+	if c := trace.Of(headers); c.Sampled() {
+		exemplar = prometheus.Labels{"trace_id": c.ID()}
+	}
+	h.ObserveWithExemplar(max(0, d.Seconds()), exemplar)
 }
 
 func (m *metrics) count(k event.Kind, c Counts) {

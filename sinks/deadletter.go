@@ -37,7 +37,8 @@ const maxKey = 4096
 // itself is still in its topic, at the place the headers name, and in the
 // evidence up to [MaxOriginalBytes].
 func (s *Kafka) withoutValue(d *pipeline.DeadLetter) produce.Message {
-	m := produce.Message{Topic: s.Config.DeadLetter, Headers: append(why(d),
+	// Of its headers only the trace goes with it: the others may be what is too large.
+	m := produce.Message{Topic: s.Config.DeadLetter, Headers: append(append(traced(d.Record), why(d)...),
 		header(valueOmitted, "too-large"),
 		header(originalBytes, strconv.Itoa(len(d.Record.Value))),
 		header("weir-original-sha256", sum(d.Record.Value)),

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -302,25 +303,68 @@ func TestPushIsPassedOnAsReceived(t *testing.T) {
 	}
 }
 
-// A trace goes on from a message to what it caused.
+// A trace goes on from a message to everything it causes, and with a deferred push through its
+// deferral. What is malformed of it does not; only a dead letter has it all, as it came.
 func TestTraceGoesOn(t *testing.T) {
-	d := newDesk(t)
-	s, read := newKafka(t, testBrokers(t))
-	trace := "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	v := d.judge(t, event.Post, postOf("forbiddenstuff"), event.Header{Key: "traceparent", Value: []byte(trace)},
-		event.Header{Key: "tracestate", Value: bytes.Repeat([]byte("x"), 513)}, event.Header{Key: "cookie", Value: []byte("secret")})
-	v.Record.Time = time.Time{} // and a message without a timestamp
-	if err := s.Write(t.Context(), output(v)); err != nil {
-		t.Fatal(err)
-	}
-	doc := readAsyncAPI(t)
-	for name, topic := range map[string]string{"review": s.Config.Review, "decision": s.Config.Decisions} {
-		r := one(t, read(topic))
-		doc.checkHeaders(t, name, r)
-		h := headers(r)
-		if _, timed := h["ce_time"]; timed || h["traceparent"] != trace || len(h) != 6 {
-			t.Errorf("%s: headers %v", name, h)
-		}
+	const parent, state = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=opaque"
+	for _, tt := range []struct {
+		name          string
+		parent, state string
+		want          []string
+	}{
+		{"both", parent, state, []string{"traceparent=" + parent, "tracestate=" + state}},
+		{"a tracestate that is too long", parent, "vendor=" + strings.Repeat("x", 512), []string{"traceparent=" + parent}},
+		{"a malformed tracestate", parent, "vendor", []string{"traceparent=" + parent}},
+		{"a malformed traceparent", "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", state, nil},
+		{"a traceparent of no version", "ff" + parent[2:], state, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDesk(t)
+			s, read := newKafka(t, testBrokers(t))
+			came := []event.Header{{Key: "traceparent", Value: []byte(tt.parent)}, {Key: "cookie", Value: []byte("secret")}, {Key: "tracestate", Value: []byte(tt.state)}}
+			flagged := d.judge(t, event.Post, postOf("forbiddenstuff"), came...)
+			flagged.Record.Time = time.Time{} // and a message without a timestamp
+			cleared, deferred := d.push(t, "come and buy", noon, 5, came...), d.push(t, "come and buy", noon.Add(11*time.Hour), 5, came...)
+			out := output(flagged, cleared, deferred)
+			broken := pipeline.Record{Offset: 99, Value: []byte("{"), Headers: came}
+			huge := pipeline.Record{Offset: 100, Value: bytes.Repeat([]byte("x"), s.Config.MaxMessageBytes), Headers: came}
+			out.DeadLetters = append(out.DeadLetters, d.broken(broken), d.broken(huge))
+			out.Recalls = append(out.Recalls, pipeline.Recall{Origin: cleared.Origin, Record: cleared.Record, User: []byte("user-1")})
+			if err := s.Write(t.Context(), out); err != nil {
+				t.Fatal(err)
+			}
+			of := func(r *kgo.Record) []string {
+				return slices.DeleteFunc(pairs(r), func(p string) bool { return !strings.HasPrefix(p, "trace") })
+			}
+			doc := readAsyncAPI(t)
+			for name, topic := range map[string]string{"review": s.Config.Review, "decision": s.Config.Decisions, "cleared": s.Config.Cleared, "deferred": s.Config.Deferred} {
+				records := read(topic)
+				if len(records) == 0 {
+					t.Fatalf("%s: nothing", name)
+				}
+				for _, r := range records {
+					if headers(r)["weir-decision"] != "recall" {
+						doc.checkHeaders(t, name, r)
+					}
+					if name == "review" && len(r.Headers) != 5+len(tt.want) {
+						t.Errorf("%s: headers %v", name, pairs(r))
+					}
+					// All of these come from messages with that trace.
+					if diff := cmp.Diff(tt.want, of(r), cmpopts.EquateEmpty()); diff != "" {
+						t.Errorf("%s: -want +got:\n%s", name, diff)
+					}
+				}
+			}
+			for _, r := range read(s.Config.DeadLetter) {
+				want := []string{"traceparent=" + tt.parent, "tracestate=" + tt.state}
+				if headers(r)["weir-value-omitted"] != "" {
+					want = tt.want
+				}
+				if diff := cmp.Diff(want, of(r), cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("dead letter: -want +got:\n%s", diff)
+				}
+			}
+		})
 	}
 }
 

@@ -2,7 +2,6 @@ package sinks
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/weir-moderation/weir/internal/kafka/batch"
@@ -11,6 +10,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline/deferral"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/pipeline/trace"
 	"github.com/weir-moderation/weir/rules"
 )
 
@@ -129,19 +129,17 @@ func (s *Kafka) cloudEvent(topic, kind string, v *pipeline.Verdict, value any) (
 	if t := stamp(v.Record.Time); t != "" {
 		headers = append(headers, header("ce_time", t))
 	}
-	// A trace leads on to what it caused.
-	for _, name := range [...]string{"traceparent", "tracestate"} {
-		i := slices.IndexFunc(v.Record.Headers, func(h event.Header) bool { return h.Key == name })
-		if i >= 0 && len(v.Record.Headers[i].Value) <= maxTrace {
-			headers = append(headers, batch.Header(v.Record.Headers[i]))
-		}
-	}
-	return produce.Message{Topic: topic, Key: v.Event.User.ID, Value: b, Headers: headers}, nil
+	return produce.Message{Topic: topic, Key: v.Event.User.ID, Value: b, Headers: append(headers, traced(v.Record)...)}, nil
 }
 
-// maxTrace is how long a header of W3C Trace Context may be to be passed on; the
-// specification asks for no more.
-const maxTrace = 512
+// traced returns the trace context of a message as headers of what it causes: a trace leads on.
+func traced(r *pipeline.Record) []batch.Header {
+	var headers []batch.Header
+	for _, h := range trace.Of(r.Headers).Headers() {
+		headers = append(headers, batch.Header(h))
+	}
+	return headers
+}
 
 // forward passes a push on exactly as it was received, with what whoever reads it
 // needs to know in headers: the decision's id and when it holds, and of a deferred
@@ -193,13 +191,22 @@ func deferredOnceMore(v *pipeline.Verdict) *deferral.Past {
 
 // received returns the headers of a message as they were received, save those
 // that only Weir writes: from an earlier pass through Weir or made up by a
-// producer, a sender would take them for what was decided now.
+// producer, a sender would take them for what was decided now. A trace context
+// that is malformed goes, too: who reads it next could not say what is wrong with it.
 func received(r *pipeline.Record) []batch.Header {
 	headers := make([]batch.Header, 0, len(r.Headers)+pipeline.MaxOwnHeaders)
+	traces := 0
 	for _, h := range r.Headers {
-		if !strings.HasPrefix(h.Key, pipeline.OwnHeaders) {
+		switch {
+		case strings.HasPrefix(h.Key, pipeline.OwnHeaders):
+		case trace.IsHeader(h.Key):
+			traces++
+		default:
 			headers = append(headers, batch.Header(h))
 		}
+	}
+	if traces > 0 {
+		headers = append(headers, traced(r)...)
 	}
 	return headers
 }

@@ -94,11 +94,11 @@ func (s *Kafka) recall(r *pipeline.Recall) (produce.Message, error) {
 	if err != nil {
 		return produce.Message{}, fmt.Errorf("encode recall: %w", err)
 	}
-	return produce.Message{Topic: s.Config.Cleared, Key: r.User, Value: value, Headers: []batch.Header{
+	return produce.Message{Topic: s.Config.Cleared, Key: r.User, Value: value, Headers: append([]batch.Header{
 		header("content-type", "application/json"),
 		header("weir-id", r.ID.String()+":recall"),
 		header("weir-decision", "recall"),
 		header("weir-reason", string(r.Reason)),
 		header("weir-mark", r.Mark),
-	}}, nil
+	}, traced(r.Record)...)}, nil
 }

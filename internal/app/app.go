@@ -25,6 +25,7 @@ import (
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/pipeline/trace"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
 	"github.com/weir-moderation/weir/sinks/evidence/desk"
@@ -71,8 +72,9 @@ type daemon struct {
 	pipeline *pipeline.Pipeline
 	source   *ingest.Source
 	reloader *reloader
-	halts    *halts // nil where no topic of halts is named
-	admin    *admin // nil where it is off
+	halts    *halts       // nil where no topic of halts is named
+	admin    *admin       // nil where it is off
+	spans    *trace.Spans // nil where it is off
 
 	stops stopStack
 }
@@ -180,6 +182,15 @@ func (d *daemon) build(ctx context.Context) error {
 		return err
 	}
 
+	d.spans, err = trace.New(trace.Options{Config: d.cfg.Tracing, Source: d.cfg.Source, Instance: d.cfg.Instance, Build: d.o.Build,
+		Logger: d.log, Registerer: d.registry})
+	if err != nil {
+		return err
+	}
+	d.stops.push("spans", d.spans.Close)
+	if d.cfg.Tracing.On() {
+		d.say("tracing", "spans of flagged messages go to %s", d.cfg.Tracing.Endpoint)
+	}
 	var producer *produce.Producer
 	produced := newProducerMetrics(d.registry, d.cfg.Output.Topics(), func() float64 { return float64(producer.Queued()) })
 	producer = d.client.NewProducer(produce.Options{
@@ -207,6 +218,8 @@ func (d *daemon) build(ctx context.Context) error {
 			{Name: "evidence", Sink: ev},
 			{Name: "kafka", Sink: out},
 		},
+		Spans:      d.spans,
+		Log:        d.cfg.Log,
 		Logger:     d.log,
 		Registerer: d.registry,
 	})
@@ -362,6 +375,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	d.anchors.run(ctx, g)
 	g.Go(func() error { return d.desk.Run(ctx) })
+	g.Go(func() error { return d.spans.Run(ctx) })
 	if d.view != nil {
 		g.Go(func() error { return d.view.run(ctx) })
 	}

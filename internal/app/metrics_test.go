@@ -312,4 +312,3 @@ func (d measured) gather(t testing.TB) map[string]*dto.MetricFamily {
 	}
 	return families
 }
-

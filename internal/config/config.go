@@ -20,9 +20,11 @@ import (
 	"github.com/weir-moderation/weir/configs"
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/strictyaml"
+	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/pipeline/push"
+	"github.com/weir-moderation/weir/pipeline/trace"
 	"github.com/weir-moderation/weir/rules"
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence"
@@ -47,6 +49,9 @@ type Config struct {
 	Push     push.Config     `yaml:"push"`
 	Evidence evidence.Config `yaml:"evidence"`
 	Anchors  anchor.Config   `yaml:"anchors"`
+
+	Tracing trace.Config       `yaml:"tracing"`
+	Log     pipeline.LogConfig `yaml:"log"`
 }
 
 // Digest names what is configured: a SHA-256 in hex of all settings as this version reads them, defaults
@@ -73,6 +78,8 @@ func Default() Config {
 		Push:     push.DefaultConfig(),
 		Evidence: evidence.DefaultConfig(),
 		Anchors:  anchor.DefaultConfig(),
+		Tracing:  trace.DefaultConfig(),
+		Log:      pipeline.DefaultLogConfig(),
 	}
 }
 
@@ -134,6 +141,8 @@ func (c *Config) problems(doc *strictyaml.Document) strictyaml.Problems {
 	add("evidence", c.Evidence.Validate())
 	add("evidence.master_key", c.Evidence.MasterKey.Validate())
 	add("anchors", c.Anchors.Validate())
+	add("tracing", c.Tracing.Validate())
+	add("log", c.Log.Validate())
 	if c.Anchors.NeedsTopic() && c.Output.Checkpoints == "" {
 		add("output", errors.New("checkpoints: no topic, but anchors.every or anchors.unpublished_limit is set; name the compacted topic of heads, such as weir.checkpoints"))
 	}
@@ -193,6 +202,7 @@ func (c *Config) resolve(dir string) {
 	for _, p := range []*string{
 		&c.Evidence.Dir, &c.Evidence.KeyFile, &c.Evidence.MasterKey.File, &c.Evidence.Postgres.DSNFile, &c.Evidence.Postgres.KeysDSNFile, &c.Anchors.Timestamp.CAFile, &c.Rules.Dir, &c.Rules.Categories, &c.Rules.Words, &c.Rules.Exclusions, &c.Rules.Benign, &c.Push.Policy, &c.Push.PseudonymKeyFile,
 		&c.Push.Redis.PasswordFile, &c.Push.Redis.TLS.CAFile, &c.Push.Redis.TLS.CertFile, &c.Push.Redis.TLS.KeyFile,
+		&c.Tracing.TokenFile, &c.Tracing.TLS.CAFile, &c.Tracing.TLS.CertFile, &c.Tracing.TLS.KeyFile,
 		&c.Kafka.SASL.PasswordFile, &c.Kafka.TLS.CAFile, &c.Kafka.TLS.CertFile, &c.Kafka.TLS.KeyFile,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {

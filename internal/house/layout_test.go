@@ -37,6 +37,7 @@ var house = plan{
 		"rules/automaton",
 		"rules/form",
 		"pipeline/event",
+		"pipeline/trace",
 		"rules/condition",
 		"rules",
 		"pipeline/deferral",
@@ -81,6 +82,8 @@ var house = plan{
 		{module: "google.golang.org/protobuf", packages: []string{"sinks/evidence/body"}, tests: true},
 		{module: "github.com/prometheus/client_golang", packages: []string{anywhere}},
 		{module: "github.com/prometheus/client_model", packages: []string{anywhere}, tests: true},
+		{module: "go.opentelemetry.io/otel", packages: []string{"pipeline/trace"}},
+		{module: "go.opentelemetry.io/proto", tests: true}, // an OTLP receiver
 		{module: "golang.org/x/sync", packages: []string{anywhere}},
 
 		{module: "github.com/go-json-experiment/json", tests: true},
