@@ -19,11 +19,7 @@ categories:
 // ruleSet compiles one live rule to review, one to reject, and one shadow rule.
 func ruleSet(t testing.TB) *rules.Set {
 	t.Helper()
-	reg, err := rules.ParseRegister("categories.yaml", []byte(register))
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, err := rules.Load(fstest.MapFS{"test.yaml": &fstest.MapFile{Data: []byte(`
+	return loadRules(t, `
 pack: test
 rules:
   - id: test.review
@@ -44,7 +40,17 @@ rules:
     action: reject
     state: shadow
     terms: [shadowystuff]
-`)}}, reg, rules.Options{})
+`)
+}
+
+// loadRules compiles the rules of one pack.
+func loadRules(t testing.TB, pack string) *rules.Set {
+	t.Helper()
+	reg, err := rules.ParseRegister("categories.yaml", []byte(register))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := rules.Load(fstest.MapFS{"test.yaml": &fstest.MapFile{Data: []byte(pack)}}, reg, rules.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
