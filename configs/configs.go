@@ -3,11 +3,16 @@
 // configuration. They are compiled into the binary, so that Weir runs without
 // any file, and they lie here as files to copy and change.
 //
+// Beside what is compiled in lie alerts for Prometheus (prometheus) and dashboards
+// for Grafana (grafana), which scripts/dashboards generates.
+//
 // What it is not: it reads and checks nothing; packages rules, pipeline/push and
 // internal/config do.
 package configs
 
 import "embed"
+
+//go:generate go -C ../scripts/dashboards run . ../../configs/grafana
 
 // FS holds categories.yaml, rules/*.yaml (packs, and the tests of some in *_test.yaml), push.yaml with push_test.yaml,
 // push-presets/*.yaml (limits that a push policy can name), retention.yaml (periods that texts demand), weir.yaml, words/*.txt, and benign/*.txt: ordinary posts, one a line, made for this purpose, which
