@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/weir-moderation/weir/internal/status"
 	"github.com/weir-moderation/weir/sinks/evidence/anchor"
 )
 
@@ -35,6 +36,7 @@ func newAdmin(d *daemon) (*admin, error) {
 	mux.HandleFunc("GET /-/rules/tripped", d.serveTripped)
 	mux.HandleFunc("POST /-/rules/restore", d.serveRestore)
 	anchor.Serve(mux, d.evidence)
+	status.Serve(mux, d.status)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -22,6 +22,7 @@ import (
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/kafka/produce"
+	"github.com/weir-moderation/weir/internal/status"
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/pipeline/push"
@@ -75,6 +76,8 @@ type daemon struct {
 	halts    *halts       // nil where no topic of halts is named
 	admin    *admin       // nil where it is off
 	spans    *trace.Spans // nil where it is off
+	status   *status.Monitor
+	shown    statusShown
 
 	stops stopStack
 }
@@ -230,6 +233,7 @@ func (d *daemon) build(ctx context.Context) error {
 		d.view = newConsentView(d)
 	}
 	if d.o.Listen != "" {
+		d.status = newStatus(d)
 		if d.admin, err = newAdmin(d); err != nil {
 			return err
 		}
@@ -413,8 +417,9 @@ func (d *daemon) run(ctx context.Context) error {
 		g.Go(func() error { return d.halts.share(ctx) })
 	}
 	if d.admin != nil {
-		d.say("admin", "http://%s  /metrics  /-/healthy  /-/ready  /-/reload", d.admin.addr())
+		d.say("admin", "http://%s/ shows how it does  /metrics  /-/healthy  /-/ready  /-/reload", d.admin.addr())
 		g.Go(func() error { return d.admin.run(ctx) })
+		g.Go(func() error { return d.status.Run(ctx) })
 	}
 	if d.o.Up != nil {
 		d.o.Up()

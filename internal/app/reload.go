@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,15 @@ type reloader struct {
 	tried   string    // mark of the files that were refused last; empty when none were
 	wanted  string    // directory that the configuration named when it was last read; empty if it could not be
 	expired time.Time // of the set that was last tried to load anew
+
+	shown atomic.Pointer[showing] // for who must not wait for a reload
+}
+
+// showing is what is in force, and what was refused after that; nil if nothing was.
+type showing struct {
+	set     *RuleSet
+	since   time.Time
+	refused *Refusal
 }
 
 // inForce is what a start or reload puts in force.
@@ -109,6 +119,7 @@ func (r *reloader) now(f *inForce) {
 	if f.cfg != nil {
 		r.rules = f.cfg.Rules
 	}
+	r.show()
 	r.metrics.inForce(f.Force, r.set.Bundle.Digest()[:versionDigits])
 }
 
@@ -119,8 +130,11 @@ func (r *reloader) loaded() {
 	}
 	r.metrics.loaded(time.Now())
 	r.refused, r.tried = nil, ""
+	r.show()
 	r.tell()
 }
+
+func (r *reloader) show() { r.shown.Store(&showing{r.set, r.since, r.refused}) }
 
 // tell publishes the receipt.
 func (r *reloader) tell() {
@@ -188,6 +202,7 @@ func (r *reloader) refuse(bundle *rules.Bundle, err error) {
 	r.metrics.successful.Set(0)
 	r.log.Error("reload failed, the old rules and policy stay in force", "err", err)
 	r.refused = newRefusal(bundle, err)
+	r.show()
 	r.tell()
 }
 

@@ -14,6 +14,7 @@ type State struct {
 	Records  int64     // durable
 	Signed   int64     // of them those that a checkpoint covers
 	Root     tlog.Hash // of the signed ones
+	SignedAt time.Time // when a checkpoint was last written; zero if it cannot be read
 	Bytes    int64     // of segments
 	Unsealed int       // full segments that are not sealed yet
 	// Scrubbed is when all was read again last, or when the log began to count the time until it is; zero
@@ -21,11 +22,14 @@ type State struct {
 	Scrubbed time.Time
 }
 
-// State returns how the log stands.
+// State returns how the log stands. It asks the disk, which may take as long as the disk takes.
 func (l *Log) State() State {
 	l.stateMu.Lock()
 	s := State{Records: l.tree.n, Signed: l.signed.size, Root: l.signed.root, Bytes: l.older + l.segSize, Unsealed: len(l.unsealed)}
 	l.stateMu.Unlock()
+	if fi, err := os.Stat(filepath.Join(l.dir, checkpointFile)); err == nil {
+		s.SignedAt = fi.ModTime()
+	}
 	if b, err := os.ReadFile(filepath.Join(l.dir, scrubFile)); err == nil && l.o.ScrubEvery > 0 {
 		s.Scrubbed, _ = time.Parse(time.RFC3339, strings.TrimSpace(string(b))) // half a line is as good as none
 	}

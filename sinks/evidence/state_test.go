@@ -38,7 +38,7 @@ func TestState(t *testing.T) {
 		if err := l.scrubbed(); err != nil {
 			t.Fatal(err)
 		}
-		if s := l.State(); s.Records != 4 || s.Signed != 4 || s.Root != l.signed.root || s.Bytes == 0 || !s.Scrubbed.Equal(time.Now().Truncate(time.Second)) {
+		if s := l.State(); s.Records != 4 || s.Signed != 4 || s.Root != l.signed.root || s.Bytes == 0 || !s.Scrubbed.Equal(time.Now().Truncate(time.Second)) || s.SignedAt.IsZero() {
 			t.Errorf("after it was signed: %+v", s)
 		}
 
