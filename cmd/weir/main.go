@@ -22,6 +22,7 @@ import (
 // cli is the command line: one field per verb.
 type cli struct {
 	Run        runCmd        `cmd:"" help:"Judge what comes in from Kafka until told to stop."`
+	Top        topCmd        `cmd:"" help:"Show how a daemon does, live in the terminal: what is wrong, what comes in, what becomes of it."`
 	Demo       demoCmd       `cmd:"" help:"Show all of Weir with nothing installed: an embedded broker and Redis, and a small city that posts and is pushed to."`
 	Check      checkCmd      `cmd:"" help:"Say what is wrong with a configuration, its rules and its push policy, without starting anything."`
 	Judge      judgeCmd      `cmd:"" help:"Judge events, one JSON object a line, and write a verdict a line."`

@@ -73,6 +73,7 @@ var house = plan{
 		{module: "cel.dev/cel-go", packages: []string{"rules/condition"}},
 		{module: "github.com/goccy/go-yaml", packages: []string{"internal/strictyaml"}},
 		{module: "github.com/alecthomas/kong", packages: []string{"cmd/weir"}},
+		{module: "golang.org/x/term", packages: []string{"cmd/weir"}},
 		{module: "golang.org/x/mod", packages: []string{"sinks/evidence", "sinks/evidence/anchor", "sinks/evidence/retention", "sinks/evidence/desk", "sinks/evidence/export", "rules", "internal/app", "cmd/weir"}, tests: true},
 		{module: "golang.org/x/tools", packages: []string{"rules"}}, // txtar, the text of a rule set
 		{module: "golang.org/x/text", tests: true},

@@ -12,7 +12,7 @@ const Every = 5 * time.Second
 
 const (
 	chartPoints = int(time.Hour / Every) // kept, for charts
-	minutes     = 120                    // kept, for windows
+	minutes     = 121                    // kept, for windows
 	chartBins   = 120                    // drawn at most
 	lately      = 6                      // samples that make up "now"
 )
@@ -40,7 +40,7 @@ type history struct {
 	minutes []minute             // oldest first, at most minutes
 	bounds  [numHists][]float64
 	total   map[series]float64 // since the start
-	began   time.Time          // first sample
+	began   time.Time          // a step before the first sample, which has all since the start
 	before  *sample
 	rules   any              // identity of the set of the last look at hits by rule
 	byRule  map[string]int64 // its hits then
@@ -49,7 +49,7 @@ type history struct {
 // add takes in a sample, and by how many each rule's hits have grown.
 func (h *history) add(now time.Time, s *sample, hits map[string]int64) {
 	if h.began.IsZero() {
-		h.began, h.total = now, make(map[series]float64)
+		h.began, h.total = now.Add(-Every), make(map[series]float64)
 	}
 	before := h.before
 	if before == nil {
@@ -102,19 +102,17 @@ func (h *history) add(now time.Time, s *sample, hits map[string]int64) {
 	if n := len(h.points) - chartPoints; n > 0 {
 		h.points = slices.Delete(h.points, 0, n)
 	}
-	for len(h.minutes) > 0 && now.Sub(h.minutes[0].start) >= minutes*time.Minute {
+	for start.Sub(h.minutes[0].start) >= minutes*time.Minute {
 		h.minutes = slices.Delete(h.minutes, 0, 1)
 	}
 	h.before = s
 }
 
-// window sums what counters grew by in a time that ends so long ago.
-func (h *history) window(now time.Time, length, ago time.Duration) map[series]float64 {
+// window sums what counters grew by in the minutes that began from one time on and before another; zero is no end.
+func (h *history) window(from, to time.Time) map[series]float64 {
 	sum := make(map[series]float64)
 	for _, m := range h.minutes {
-		// A minute belongs to the window in which it ends; the one that is not over to the last.
-		age := now.Sub(m.start.Add(time.Minute))
-		if age = max(age, 0); age >= ago && age < ago+length {
+		if !m.start.Before(from) && (to.IsZero() || m.start.Before(to)) {
 			for k, d := range m.counts {
 				sum[k] += d
 			}
@@ -123,10 +121,24 @@ func (h *history) window(now time.Time, length, ago time.Duration) map[series]fl
 	return sum
 }
 
-// comparable returns how long the window is of which there is another one before: an hour, or half of what is known.
-func (h *history) comparable(now time.Time) time.Duration {
-	known := now.Sub(h.minutes[0].start)
-	return min(time.Hour, max(time.Minute, (known/2).Truncate(time.Minute)))
+// windows says which times are compared: an hour and the one before, or half of what is known each. The later
+// one has, besides its whole minutes, the one that is not over, so that what happens now is in it; what is said
+// of a change is therefore of so much a second.
+type windows struct{ before, now, end time.Time }
+
+func (h *history) windows(now time.Time) windows {
+	minute := now.Truncate(time.Minute)
+	known := minute.Sub(h.minutes[0].start)
+	length := min(time.Hour, max(time.Minute, (known/2).Truncate(time.Minute)))
+	return windows{minute.Add(-2 * length), minute.Add(-length), now}
+}
+
+// seconds returns how long a part of a window is known.
+func (h *history) seconds(from, to time.Time) float64 {
+	if from.Before(h.began) {
+		from = h.began
+	}
+	return max(0, to.Sub(from).Seconds())
 }
 
 // rates returns how fast counters grow, per second, by the last samples.

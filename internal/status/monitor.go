@@ -224,7 +224,8 @@ func (m *Monitor) hits() map[string]int64 {
 func (m *Monitor) draw(now time.Time, faults []Fault) *Snapshot {
 	h := &m.history
 	rates := h.rates()
-	hour := h.window(now, time.Hour, 0)
+	from := now.Truncate(time.Minute).Add(-time.Hour)
+	hour := h.window(from, time.Time{})
 	s := &Snapshot{Version: Version, Time: now, Instance: m.o.Instance, Evidence: m.o.Evidence(), InForce: m.o.InForce()}
 	if s.InForce.Tripped == nil {
 		s.InForce.Tripped = []string{}
@@ -250,7 +251,7 @@ func (m *Monitor) draw(now time.Time, faults []Fault) *Snapshot {
 		return amount(func(k series) bool { return k.metric == mDecisions && k.a == word })
 	}
 	s.Flow = Flow{
-		WindowSeconds: int64(min(time.Hour, now.Sub(h.began)) / time.Second),
+		WindowSeconds: int64(h.seconds(from, now)),
 		In:            amount(of()), Judged: amount(of("passed", "flagged")),
 		Passed: amount(of("passed")), Flagged: amount(of("flagged")), DeadLettered: amount(of("dead_lettered")), Skipped: amount(of("skipped")),
 		Allowed: decided("allow"), Deferred: decided("defer"), Denied: decided("deny"),
@@ -321,10 +322,11 @@ func (m *Monitor) lag() Lag {
 
 // ruleHits compares two windows of the same length.
 func (m *Monitor) ruleHits(now time.Time) Hits {
-	length := m.history.comparable(now)
-	window, before := m.history.window(now, length, 0), m.history.window(now, length, length)
+	w := m.history.windows(now)
+	window, before := m.history.window(w.now, time.Time{}), m.history.window(w.before, w.now)
 	set, _ := m.o.Hits()
-	out := Hits{WindowSeconds: int64(length / time.Second), Comparable: now.Sub(m.history.minutes[0].start) >= 2*length, Categories: []CategoryHit{}, Rules: []RuleHit{}}
+	out := Hits{WindowSeconds: m.history.seconds(w.now, w.end), BeforeSeconds: m.history.seconds(w.before, w.now),
+		Comparable: !m.history.minutes[0].start.After(w.before), Categories: []CategoryHit{}, Rules: []RuleHit{}}
 	keys := make(map[series]bool)
 	for k := range window {
 		keys[k] = true

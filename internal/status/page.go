@@ -179,7 +179,7 @@ func (p *pages) funcs(l language) template.FuncMap {
 		"seconds": seconds,
 		"size":    size,
 		"span":    l.span,
-		"window":  func(seconds int64) string { return l.span(time.Duration(seconds) * time.Second) },
+		"window":  func(seconds float64) string { return l.span(time.Duration(seconds * float64(time.Second))) },
 		"clock":   func(t time.Time) string { return t.UTC().Format("15:04:05") },
 		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"first":   func(n int, s string) string { return s[:min(n, len(s))] },

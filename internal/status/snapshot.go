@@ -200,11 +200,13 @@ type Line struct {
 	Values []Value `json:"values"`
 }
 
-// Hits are what rules have found, by category and by rule, in a window and in the one of the same length
-// before it: an hour each, or less while the process is younger than two hours.
+// Hits are what rules have found, by category and by rule, in a window and in the one before it: an hour each,
+// or half of what is known each while the process is younger than two hours. The window is longer than the one before
+// by the minute that is not over yet; compare what there is a second.
 type Hits struct {
-	WindowSeconds int64 `json:"window_seconds"`
-	// Comparable tells that the process ran all through the window before.
+	WindowSeconds float64 `json:"window_seconds"`
+	BeforeSeconds float64 `json:"before_seconds"`
+	// Comparable tells that the process ran in the window before.
 	Comparable bool          `json:"comparable"`
 	Categories []CategoryHit `json:"categories"` // of live rules; most hits first, those without a hit left out
 	Rules      []RuleHit     `json:"rules"`      // most hits first, at most 100

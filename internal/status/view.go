@@ -39,7 +39,7 @@ type bar struct {
 	N, Before        int64
 	Share            float64 // 0 to 100
 	State            string
-	Alone            bool // nothing is known of before
+	Times            float64 // of [Hits.times]
 }
 
 // pushGroup is decisions of one kind.
@@ -83,14 +83,14 @@ func newView(s *Snapshot, l language) *view {
 		if i >= shownRules {
 			list = &v.MoreCats
 		}
-		*list = append(*list, bar{Name: words{c.Name, c.NameZH}.of(l), Code: c.Code, N: c.Hits, Before: c.Before, Alone: !s.Hits.Comparable, Share: share(c.Hits, most)})
+		*list = append(*list, bar{Name: words{c.Name, c.NameZH}.of(l), Code: c.Code, N: c.Hits, Before: c.Before, Times: s.Hits.times(), Share: share(c.Hits, most)})
 	}
 	most = 1
 	for _, r := range s.Hits.Rules {
 		most = max(most, r.Hits, r.Before)
 	}
 	for i, r := range s.Hits.Rules {
-		b := bar{Name: r.ID, Note: r.Severity, N: r.Hits, Before: r.Before, Alone: !s.Hits.Comparable, Share: share(r.Hits, most), State: r.State}
+		b := bar{Name: r.ID, Note: r.Severity, N: r.Hits, Before: r.Before, Times: s.Hits.times(), Share: share(r.Hits, most), State: r.State}
 		if i < shownRules {
 			v.Rules = append(v.Rules, b)
 		} else {
@@ -154,24 +154,33 @@ func share(n, most int64) float64 {
 	return max(1, math.Round(1000*float64(n)/float64(most))/10)
 }
 
-// Change says how a number differs from the one before it, such as +12 % or ×3, or new.
+// Change says how much more or less often something happens than before, such as +12 % or ×3, or new.
 func (b bar) Change() string {
 	switch {
-	case b.Alone:
+	case b.Times == 0:
 		return "–"
 	case b.Before == 0:
 		return "new"
-	case b.N >= 3*b.Before:
-		return fmt.Sprintf("×%.0f", math.Round(float64(b.N)/float64(b.Before)))
 	}
-	d := math.Round(100 * float64(b.N-b.Before) / float64(b.Before))
-	switch {
+	ratio := float64(b.N) / float64(b.Before) * b.Times
+	switch d := math.Round(100 * (ratio - 1)); {
+	case ratio >= 2.95:
+		return fmt.Sprintf("×%.0f", ratio)
 	case d > 0:
 		return fmt.Sprintf("+%.0f %%", d)
 	case d < 0:
 		return fmt.Sprintf("−%.0f %%", -d)
 	}
 	return "±0 %"
+}
+
+// times returns what a ratio of hits is to be multiplied by to be one of hits a second; 0 where there is nothing
+// to compare with.
+func (h *Hits) times() float64 {
+	if !h.Comparable || h.WindowSeconds == 0 {
+		return 0
+	}
+	return h.BeforeSeconds / h.WindowSeconds
 }
 
 // Age returns how long ago something was when the snapshot was made.
