@@ -48,6 +48,7 @@ type verifyCmd struct {
 	Keys       bool     `help:"Open the bodies with the keys in the directory and check each against the commitment in its record. Without it encrypted bodies are checked by the SHA-256 of their files."`
 	MasterKey  string   `help:"The file of the master key that opens the keys; by default master.key beside them. Implies --keys." placeholder:"FILE" type:"path"`
 	Peer       []string `help:"Evidence directories of other instances: what they judged is no hole here, and the log must agree with the heads of it that they have put on record." placeholder:"DIR" type:"existingdir"`
+	Head       []string `help:"Files with signed heads of the log that were kept elsewhere, such as data/log/N/checkpoint of an earlier package, or what a witness holds: the log must agree with each." placeholder:"FILE" type:"existingfile"`
 	Witness    []string `help:"The public key of a witness, as text or as a file, one line as it publishes it: its signatures on heads of the log are checked, and what they prove is said." placeholder:"KEY" sep:"none"`
 	StampCA    string   `name:"timestamp-ca" help:"A file with the certificates, in PEM, from which those of the time-stamp authority come: its tokens are checked, and what they prove is said." placeholder:"FILE" type:"existingfile"`
 	JSON       bool     `name:"json" help:"Write the report as JSON."`
@@ -79,6 +80,16 @@ func (c *verifyCmd) Run(ctx context.Context, s streams) error {
 		bar.total = total
 		bar.show(records, read)
 	}}
+	for _, name := range c.Head {
+		msg, err := os.ReadFile(name)
+		if err != nil {
+			return &codeError{fmt.Errorf("--head: %w", err), exitMisuse}
+		}
+		if _, err := evidence.ParseCheckpoint(msg, ""); err != nil {
+			return &codeError{fmt.Errorf("--head: %s: %w", name, err), exitMisuse}
+		}
+		o.Heads = append(o.Heads, msg)
+	}
 	if c.Keys || c.MasterKey != "" {
 		ring, err := keys.Open(filepath.Join(c.Dir, "keys"), keys.Options{ReadOnly: true, Master: keys.Config{File: c.MasterKey}})
 		if errors.Is(err, keys.ErrMaster) {
@@ -103,7 +114,7 @@ func (c *verifyCmd) Run(ctx context.Context, s streams) error {
 
 // verifyPackage checks a package that weir evidence export made.
 func (c *verifyCmd) verifyPackage(s streams, vkeys []string, third evidence.ThirdParties) error {
-	if c.Keys || c.MasterKey != "" || c.Generation != "" || len(c.Peer) > 0 {
+	if c.Keys || c.MasterKey != "" || c.Generation != "" || len(c.Peer) > 0 || len(c.Head) > 0 {
 		return &codeError{fmt.Errorf("%s is a package; of the flags --key, --witness, --timestamp-ca and --json are for one", c.Dir), exitMisuse}
 	}
 	report, err := export.Verify(c.Dir, vkeys, third)

@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 )
 
@@ -78,5 +79,53 @@ func TestVerifyAgainstAnchorsOfPeers(t *testing.T) {
 	}
 	if _, err := AnchoredHeads(t.TempDir(), l.VerifierKey()); err == nil {
 		t.Error("a directory without a log was taken for a peer")
+	}
+}
+
+// Heads that were kept elsewhere find a directory that was put back, went another way, was begun
+// anew or has lost a log, whichever of its logs each is of.
+func TestVerifyAllAgainstKeptHeads(t *testing.T) {
+	dir := memDir(t)
+	l := open(t, dir)
+	first := published(t, l, 0, 10)
+	image := copyDir(t, dir)
+	second := published(t, l, 10, 10)
+	mustClose(t, l)
+	forked := copyDir(t, image)
+	o := open(t, forked)
+	published(t, o, 100, 12)
+	mustClose(t, o)
+	anew := memDir(t)
+	stranger := open(t, anew)
+	published(t, stranger, 0, 3)
+	mustClose(t, stranger)
+	next, err := Open(Options{Dir: memDir(t), Origin: "example.net/evidence/test/other", calls: noSync()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := published(t, next, 0, 4)
+	mustClose(t, next)
+	for _, tt := range []struct {
+		name, dir string
+		heads     [][]byte
+		want      Verdict
+		words     string
+	}{
+		{"as it was", dir, [][]byte{first, second}, "", ""},
+		{"put back", image, [][]byte{first, second}, Missing, "21 records are signed, 11 are here"},
+		{"went another way", forked, [][]byte{second}, Fork, "was signed with another root than the records have"},
+		{"begun anew", anew, [][]byte{first}, Altered, "a head that is kept elsewhere: it is not signed by the log's key"},
+		{"a log gone", dir, [][]byte{first, gone}, Missing, "a head of 5 records of example.net/evidence/test/other is kept elsewhere, and that log is not here"},
+	} {
+		r, err := VerifyAll(tt.dir, nil, VerifyOptions{Heads: tt.heads})
+		if err != nil {
+			t.Fatal(tt.name, err)
+		}
+		if tt.want == "" && !r.OK() || tt.want != "" && (r.OK() || r.FirstBad.Verdict != tt.want || !strings.Contains(r.FirstBad.Detail, tt.words)) {
+			t.Errorf("%s: %d alarms, %+v", tt.name, r.Alarms, r.FirstBad)
+		}
+	}
+	if _, err := VerifyAll(dir, nil, VerifyOptions{Heads: [][]byte{[]byte("x")}}); err == nil || !strings.Contains(err.Error(), "checkpoint 1 of those given: it is not a signed note") {
+		t.Error(err)
 	}
 }

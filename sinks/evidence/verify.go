@@ -299,8 +299,12 @@ func (v *verifier) readHeads(logDir, generation string, o VerifyOptions) error {
 	for i, msg := range o.Heads {
 		name := fmt.Sprintf("checkpoint %d of those given", i+1)
 		h, err := parseCheckpoint(msg, v.key)
+		if _, noHead := ParseCheckpoint(msg, ""); noHead != nil {
+			return fmt.Errorf("%s: %w", name, noHead)
+		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			v.rep.find(Finding{Verdict: Altered, Index: -1, File: name, Detail: "a head that is kept elsewhere: " + err.Error()})
+			continue
 		}
 		v.addHead(namedHead{head: h, file: name})
 		v.beside(msg, name)

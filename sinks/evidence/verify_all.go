@@ -52,7 +52,8 @@ type lineage struct {
 // speaks of.
 //
 // Each of vkeys is the public key of one of the logs. For a log without one the key is
-// used that it names itself, or that lies beside it; o.VerifierKey and o.Heads are not used.
+// used that it names itself, or that lies beside it; o.VerifierKey is not used. Each of o.Heads is
+// held against the log that it names.
 func VerifyAll(dir string, vkeys []string, o VerifyOptions) (*DirReport, error) {
 	rep, err := verifyAll(dir, vkeys, o)
 	if err != nil {
@@ -84,13 +85,17 @@ func verifyAll(dir string, vkeys []string, o VerifyOptions) (*DirReport, error) 
 		return nil, fmt.Errorf("%w in %s", err, dir)
 	}
 	rep := &DirReport{Verdicts: make(map[Verdict]int64)}
+	heads, err := rep.headsOf(logs, o.Heads)
+	if err != nil {
+		return nil, err
+	}
 	if len(logs) == 0 {
 		logs = []lineage{{}} // what is missing is for the verification of one log to say
 	}
 	for i := range logs {
 		l := &logs[i]
 		o := o
-		o.Heads = rep.succession(logs, l)
+		o.Heads = append(rep.succession(logs, l), heads[l.generation]...)
 		if o.Generation != "" && o.Generation != l.generation {
 			continue
 		}
@@ -113,6 +118,25 @@ func verifyAll(dir string, vkeys []string, o VerifyOptions) (*DirReport, error) 
 		rep.add(one)
 	}
 	return rep, rep.lookAround(dir, fates)
+}
+
+// headsOf sorts heads that were kept elsewhere by the generation whose log they name. A log
+// that is not here has been taken away.
+func (r *DirReport) headsOf(logs []lineage, list [][]byte) (map[string][][]byte, error) {
+	heads := make(map[string][][]byte)
+	for i, msg := range list {
+		h, err := ParseCheckpoint(msg, "")
+		if err != nil {
+			return nil, fmt.Errorf("checkpoint %d of those given: %w", i+1, err)
+		}
+		g := path.Base(h.Origin)
+		if !slices.ContainsFunc(logs, func(l lineage) bool { return l.generation == g }) {
+			r.Find(Finding{Verdict: Missing, Index: -1, Detail: fmt.Sprintf("a head of %d records of %s is kept elsewhere, and that log is not here", h.Size, h.Origin)})
+			continue
+		}
+		heads[g] = append(heads[g], msg)
+	}
+	return heads, nil
 }
 
 // unknown says what it means that a log has no first record that could be read, and so
