@@ -32,12 +32,6 @@ func (d *daemon) openEvidence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.Keys, err = d.openKeys(); err != nil {
-		return err
-	}
-	if d.keys != nil {
-		o.Forgotten = desk.Forgotten(d.keys)
-	}
 	var topic *anchor.Topic
 	if name := d.cfg.Output.Checkpoints; name != "" {
 		if topic, err = anchor.ReadTopic(ctx, d.client, name, o.Origin); err != nil {
@@ -48,6 +42,19 @@ func (d *daemon) openEvidence(ctx context.Context) error {
 		o.OnCheckpoint = d.anchors.publisher.Take
 		o.Published = topic.Own()
 		o.Previous = func() (*evidence.Previous, error) { return d.previous(o.Dir, topic.Previous()) }
+	}
+	if !evidence.HasKeys(o.Dir) {
+		// A directory that was emptied is refused before a master key is made in it, which would
+		// stand in the way of the one that is put back.
+		if err := evidence.CheckBegin(o); err != nil {
+			return err
+		}
+	}
+	if o.Keys, err = d.openKeys(); err != nil {
+		return err
+	}
+	if d.keys != nil {
+		o.Forgotten = desk.Forgotten(d.keys)
 	}
 	if d.evidence, err = evidence.Open(o); err != nil {
 		return err

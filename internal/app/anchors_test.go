@@ -63,6 +63,13 @@ func TestARestoredInstanceDoesNotStart(t *testing.T) {
 	if err := os.RemoveAll(dir("b")); err != nil {
 		t.Fatal(err)
 	}
+	if err := f.tryStart("b"); !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), "and none of its records are here") {
+		t.Fatalf("the instance whose directory was emptied ended with %v", err)
+	}
+	// Nothing is in the way of what is put back.
+	if left, err := filepath.Glob(filepath.Join(dir("b"), "*")); err != nil || len(left) > 0 {
+		t.Errorf("the refused start has made %v, %v", left, err)
+	}
 	f.copyLog(image, dir("b"))
 	old := f.size(dir("b"))
 	err := f.tryStart("b")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -217,6 +218,43 @@ func Open(o Options) (*Log, error) {
 	l.m = newMetrics(o.Registerer, l)
 	l.m.lastCheckpoint.Set(float64(l.signedAt().UnixNano()) / 1e9)
 	return l, nil
+}
+
+// CheckBegin refuses what [Open] would refuse before it has read a record, and touches
+// nothing: a log that was published and of which nothing is here, or whose key is another's,
+// not to be read, or gone. It is for who has more to make beside the log.
+func CheckBegin(o Options) error {
+	generation, err := checkOrigin(o.Origin)
+	if err != nil {
+		return err
+	}
+	l := &Log{o: o, calls: systemCalls(), dir: filepath.Join(o.Dir, logsDir, generation)}
+	if l.o.KeyFile == "" {
+		l.o.KeyFile = filepath.Join(o.Dir, defaultKeyFile(generation))
+	}
+	if err := l.checkBegin(generation); err != nil {
+		return fmt.Errorf("open evidence log %s: %w", l.dir, err)
+	}
+	return nil
+}
+
+func (l *Log) checkBegin(generation string) error {
+	segs, err := segments(l.dir, generation)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	isNew, err := l.isNew(segs)
+	if err != nil {
+		return err
+	}
+	if isNew && len(l.o.Published) > 0 {
+		return refusePublished("ROLLED BACK: %s, and none of its records are here", largest(l.o.Published))
+	}
+	if _, err := os.Stat(l.o.KeyFile); isNew && errors.Is(err, fs.ErrNotExist) {
+		return nil // it is made
+	}
+	_, err = loadKey(l.calls, l.o.KeyFile, l.o.Origin, false)
+	return err
 }
 
 // open is Open without the defaults.

@@ -3,6 +3,7 @@ package evidence
 import (
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -220,4 +221,77 @@ func TestBreak(t *testing.T) {
 	if err := l.Run(t.Context()); !errors.Is(err, why) {
 		t.Errorf("run: %v", err)
 	}
+}
+
+// What would be refused of a directory without records is refused before anything is made in it.
+func TestCheckBegin(t *testing.T) {
+	l := open(t, t.TempDir())
+	seen := published(t, l, 0, 3)
+	other := open(t, t.TempDir())
+	mustClose(t, other)
+	for _, tt := range []struct {
+		name  string
+		dir   func() string
+		seen  [][]byte
+		want  string
+		opens bool
+	}{
+		{"nothing is there, nothing was published", func() string { return filepath.Join(t.TempDir(), "evidence") }, nil, "", true},
+		{"a log that is there", func() string { mustClose(t, l); return copyDir(t, l.o.Dir) }, [][]byte{seen}, "", true},
+		{"it was published, and is gone", func() string { return filepath.Join(t.TempDir(), "evidence") }, [][]byte{seen}, "ROLLED BACK: a head of 4 records of this log was published, and none of its records are here", false},
+		{"only its verifier key is left", func() string {
+			dir := t.TempDir()
+			write(t, dir, verifierFile, read(t, l.o.Dir, verifierFile))
+			return dir
+		}, nil, "ROLLED BACK: log.vkey names this log, but none of its records are left", false},
+		{"its key is gone", func() string {
+			dir := copyDir(t, l.o.Dir)
+			if err := os.Remove(filepath.Join(dir, "log.1.key")); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}, nil, "the log exists and was signed with it: put it back", false},
+		{"the key is none", func() string {
+			dir := t.TempDir()
+			write(t, dir, "log.1.key", []byte("x"))
+			return dir
+		}, nil, "not a signing key", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := tt.dir()
+			before := listing(t, dir)
+			err := CheckBegin(Options{Dir: dir, Origin: testOrigin, Published: tt.seen})
+			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("%v", err)
+			}
+			if after := listing(t, dir); before != after {
+				t.Errorf("it has made files:\n%s\n%s", before, after)
+			}
+			// Open says the same.
+			opened, open := Open(Options{Dir: dir, Origin: testOrigin, Published: tt.seen, calls: noSync()})
+			if open == nil {
+				mustClose(t, opened)
+			}
+			if tt.opens != (open == nil) || err != nil && open.Error() != err.Error() {
+				t.Errorf("Open: %v\nCheckBegin: %v", open, err)
+			}
+		})
+	}
+}
+
+// listing names all that is in a directory.
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		b.WriteString(path + "\n")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
