@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -49,11 +51,20 @@ func (f *fates) destroyedBy(b *SealedBodies) (by witness, found bool) {
 	return by, found
 }
 
+// unheld is what a hold had kept of a body file until it was released.
+type unheld struct {
+	witness
+	file    string
+	hold    string
+	records int64
+}
+
 // removal is what destroy and destroyed records say.
 type removal struct {
 	Files []struct {
-		File   string `json:"file"`
-		SHA256 string `json:"sha256"`
+		File    string `json:"file"`
+		SHA256  string `json:"sha256"`
+		Records int64  `json:"records"`
 	} `json:"files"`
 	KeyFiles []string `json:"key_files"`
 }
@@ -85,6 +96,7 @@ type fates struct {
 	keys      map[keys.Handle]witness
 	erased    map[string][]erasedRange // by generation, ascending
 	held      map[string][]string      // files that holds kept, by the last part of their names
+	unheld    map[string][]unheld      // what holds had kept and is destroyed since, by body file
 	givenUp   map[keys.Handle]witness  // keys that could not be read any more
 }
 
@@ -93,7 +105,7 @@ func newFates() *fates {
 		seals: make(map[string]*sealedBy), files: make(map[string]bool), destroyed: make(map[string][]removed),
 		keyFiles: make(map[string]witness), keys: make(map[keys.Handle]witness),
 		erased: make(map[string][]erasedRange), held: make(map[string][]string),
-		givenUp: make(map[keys.Handle]witness),
+		unheld: make(map[string][]unheld), givenUp: make(map[keys.Handle]witness),
 	}
 }
 
@@ -131,13 +143,13 @@ func readFates(dir string, g *gathered) (*fates, error) {
 // readHeld lists what holds have kept: a part of a body file under the same name, in a
 // directory of the hold.
 func (f *fates) readHeld(dir string) error {
-	return filepath.WalkDir(filepath.Join(dir, bodiesDir, holdsDir), func(path string, d fs.DirEntry, err error) error {
+	return filepath.WalkDir(filepath.Join(dir, bodiesDir, holdsDir), func(at string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err == nil && !d.IsDir() && filepath.Ext(path) == bodyExt {
+		if err == nil && !d.IsDir() && filepath.Ext(at) == bodyExt {
 			var name string
-			name, err = filepath.Rel(dir, path)
+			name, err = filepath.Rel(dir, at)
 			f.held[d.Name()] = append(f.held[d.Name()], name)
 		}
 		return err
@@ -234,6 +246,10 @@ func (f *fates) note(e entry, by witness) {
 		}
 		for _, x := range r.Files {
 			f.destroyed[x.File] = append(f.destroyed[x.File], removed{by, x.SHA256})
+			if kept, ok := strings.CutPrefix(x.File, path.Join(bodiesDir, holdsDir)+"/"); ok {
+				hold, of, _ := strings.Cut(kept, "/")
+				f.unhold(path.Join(bodiesDir, of), unheld{by, x.File, hold, x.Records})
+			}
 		}
 		for _, x := range r.KeyFiles {
 			keepFirst(f.keyFiles, x, by)
@@ -266,6 +282,19 @@ func (f *fates) note(e entry, by witness) {
 			}
 		}
 	}
+}
+
+// unhold notes that what a hold had kept is destroyed, by the first record that says so.
+func (f *fates) unhold(name string, u unheld) {
+	for i := range f.unheld[name] {
+		if x := &f.unheld[name][i]; x.file == u.file {
+			if u.signed && !x.signed {
+				*x = u
+			}
+			return
+		}
+	}
+	f.unheld[name] = append(f.unheld[name], u)
 }
 
 // keepFirst notes the first record that says so: later ones repeat it after a

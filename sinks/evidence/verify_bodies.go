@@ -376,8 +376,19 @@ func (v *verifier) judgeGone(f *bodyFile, find func(verdict Verdict, at place, o
 	case !f.why.signed:
 		find(Missing, f.lostAt, 0, "the file is gone with %s; record %s says why, but no signed head covers that record", bodies, f.why)
 	default:
-		find(Destroyed, f.lostAt, 0, "%s, see %s", bodies, f.why)
+		find(Destroyed, f.lostAt, 0, "%s, see %s%s", bodies, f.why, v.unheld(f))
 	}
+}
+
+// unheld says which records destroyed what holds had kept of a body file. Which of its
+// bodies these were nobody can tell any more but by the scope of the hold.
+func (v *verifier) unheld(f *bodyFile) (text string) {
+	for _, u := range v.fates.unheld[f.File] {
+		if u.signed && !v.hasFile(u.file) {
+			text += fmt.Sprintf("; the hold %s kept %d of them, until %s", u.hold, u.records, u.witness)
+		}
+	}
+	return text
 }
 
 // absent returns the verdict on a record whose body is nowhere.

@@ -155,6 +155,21 @@ func TestTwoHolds(t *testing.T) {
 		t.Errorf("left: %v", got)
 	}
 	w.whole()
+
+	// The verifier names the record that destroyed the day, and those that destroyed what was kept of it.
+	s, err := readState(w.dir, nil)
+	if err != nil || len(s.destroys) != 3 {
+		t.Fatal(len(s.destroys), err)
+	}
+	want := fmt.Sprintf("2 bodies, see #%d; the hold %s kept 1 of them, until #%d; the hold %s kept 1 of them, until #%d",
+		s.destroys[0].Index, first, s.destroys[1].Index, second, s.destroys[2].Index)
+	named := false
+	for _, f := range w.findings().Findings {
+		named = named || f.Verdict == evidence.Destroyed && f.Detail == want
+	}
+	if !named {
+		t.Errorf("nothing says %s\n%v", want, w.findings().Findings)
+	}
 }
 
 // A person is erased while the daemon runs: what it wrote a moment ago, and what it writes later, is
