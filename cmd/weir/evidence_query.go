@@ -26,7 +26,7 @@ type queryCmd struct {
 
 // Help says what kong cannot know.
 func (queryCmd) Help() string {
-	return `Looks records up by what all of the flags say together. Before the first of them is shown, an access record with who, purpose, basis, scope and count is durable in the log; where that fails nothing is shown. It goes through the daemon if one holds the log. What users wrote and who they are is masked (Han characters are 字, letters x, digits 0, symbols *) unless --show-content asks for it, which the record says. A record whose body is gone is shown with the reason: destroyed or erased (see #n), n being the index of the record that says so.`
+	return `Looks records up by what all of the flags say together. Before the first of them is shown, an access record with who, purpose, basis, scope and count is durable in the log; where that fails nothing is shown. It goes through the daemon if one holds the log. What users wrote and who they are is masked (Han characters are 字, letters x, digits 0, symbols *) unless --show-content asks for it, which the record says. A record whose body is gone is shown with the reason: destroyed or erased (see #n), n being the index of the record that says so, or (see #n of G) if that is in the log of generation G.`
 }
 
 // Run looks records up and shows them.

@@ -8,7 +8,6 @@ import (
 	"path"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 	"time"
 
@@ -316,10 +315,24 @@ func (s *Source) explain(list []Found) error {
 	return nil
 }
 
-// reasons are the records that explain why bodies are gone.
+// reason is the record that explains why a body is gone.
+type reason struct {
+	generation string
+	index      int64
+}
+
+// reasons are such records of all logs in the directory: what was written in one generation
+// may be destroyed in a later one.
 type reasons struct {
-	files   map[string]int64 // body and key files, to the record that says so
-	handles map[string]int64 // keys of people, in hex
+	own     string                 // the generation that is looked at
+	files   map[string]reason      // body and key files, to the first record that says so
+	handles map[string][]shredding // keys of people, in hex
+}
+
+// shredding is a shred record that names a key. Several may share a person's records.
+type shredding struct {
+	reason
+	removal *removal
 }
 
 // removal is what a destroy record says of files, and a shred record of keys.
@@ -329,54 +342,93 @@ type removal struct {
 	} `json:"files"`
 	KeyFiles []string `json:"key_files"`
 	Handles  []string `json:"handles"`
+	Records  []struct {
+		Generation string     `json:"generation"`
+		Ranges     [][2]int64 `json:"ranges"`
+	} `json:"records"`
+}
+
+// names reports whether a shred record names a record of a generation. One that was written
+// while its person was being erased stands behind all that are named.
+func (r *removal) names(generation string, index int64) (is, behind bool) {
+	last := int64(0)
+	for _, x := range r.Records {
+		for _, n := range x.Ranges {
+			if x.Generation == generation {
+				is = is || n[0] <= index && index < n[1]
+				last = max(last, n[1])
+			}
+		}
+	}
+	return is, index >= last
 }
 
 func (s *Source) reasons() (*reasons, error) {
-	why := &reasons{files: make(map[string]int64), handles: make(map[string]int64)}
-	_, err := evidence.WalkAudit(s.dir, s.generation, 0, func(e evidence.Entry) error {
-		if e.Kind != evidence.KindDestroy && e.Kind != evidence.KindShred {
-			return nil
+	why := &reasons{own: s.generation, files: make(map[string]reason), handles: make(map[string][]shredding)}
+	gens, err := evidence.Generations(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range gens {
+		_, err := evidence.WalkAudit(s.dir, g, 0, func(e evidence.Entry) error { return why.take(g, &e) })
+		if err != nil {
+			return nil, err
 		}
-		var r removal
-		if err := json.Unmarshal(e.Body, &r); err != nil {
-			return fmt.Errorf("record %d: %w", e.Index, err)
-		}
-		for _, f := range r.Files {
-			why.files[f.File] = e.Index
-		}
-		for _, f := range r.KeyFiles {
-			why.files[f] = e.Index
-		}
-		for _, h := range r.Handles {
-			why.handles[h] = e.Index
-		}
+	}
+	return why, nil
+}
+
+// take takes what a record says. A later one that says the same was written after a crash.
+func (w *reasons) take(generation string, e *evidence.Entry) error {
+	if e.Kind != evidence.KindDestroy && e.Kind != evidence.KindShred {
 		return nil
-	})
-	return why, err
+	}
+	var r removal
+	if err := json.Unmarshal(e.Body, &r); err != nil {
+		return fmt.Errorf("record %d of %s: %w", e.Index, generation, err)
+	}
+	note := func(m map[string]reason, name string) {
+		if _, ok := m[name]; !ok {
+			m[name] = reason{generation, e.Index}
+		}
+	}
+	for _, f := range r.Files {
+		note(w.files, f.File)
+	}
+	for _, f := range r.KeyFiles {
+		note(w.files, f)
+	}
+	for _, h := range r.Handles {
+		w.handles[h] = append(w.handles[h], shredding{reason{generation, e.Index}, &r})
+	}
+	return nil
 }
 
 func (w *reasons) explain(f *Found) {
-	see := int64(-1)
+	var see reason
+	var ok bool
 	switch f.Fate {
 	case FateErased:
-		if n, ok := w.handles[hex.EncodeToString(f.Handle)]; ok {
-			see = n
+		list := w.handles[hex.EncodeToString(f.Handle)]
+		i := slices.IndexFunc(list, func(s shredding) bool { is, _ := s.removal.names(w.own, f.Index); return is })
+		if ok = len(list) > 0; ok {
+			see = list[max(0, i)].reason
 		}
 	case FateDestroyed:
-		if n, ok := w.files[f.BodyFile]; ok {
-			see = n
-		} else if len(f.Handle) > 0 {
-			name := path.Join("keys", f.Class().String(), keys.Handle(f.Handle).Month().String()+".keys")
-			if n, ok := w.files[name]; ok {
-				see = n
-			}
+		if see, ok = w.files[f.BodyFile]; !ok && len(f.Handle) > 0 {
+			see, ok = w.files[path.Join("keys", f.Class().String(), keys.Handle(f.Handle).Month().String()+".keys")]
 		}
-		if see < 0 {
+		if !ok {
 			f.Fate = FateMissing
 		}
 	}
-	if see >= 0 {
-		f.Fate += " (see #" + strconv.FormatInt(see, 10) + ")"
+	switch {
+	case !ok:
+	case see.generation == w.own:
+		f.Fate += fmt.Sprintf(" (see #%d)", see.index)
+	default:
+		f.Fate += fmt.Sprintf(" (see #%d of %s)", see.index, see.generation)
+		f.see = &see
 	}
 }
 

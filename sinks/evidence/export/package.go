@@ -219,6 +219,7 @@ type packer struct {
 	coverage    []Found // accounts of offsets in the range
 	cited       []Found // rule sets, one for each digest
 	citedAs     []string
+	others      []otherLog // whose records explain what is gone here
 }
 
 // line is a record as it stands in a package, a JSON object a line.
@@ -257,7 +258,7 @@ func (p *packer) write() ([]byte, error) {
 	if err := p.collect(); err != nil {
 		return nil, err
 	}
-	for _, part := range []func() error{p.writeRecords, p.writeStatements, p.writeCoverage, p.writeRules, p.writeLog, p.writeKeys, p.writeExtraction, p.writeTools} {
+	for _, part := range []func() error{p.writeRecords, p.writeStatements, p.writeCoverage, p.writeRules, p.writeLog, p.writeOthers, p.writeKeys, p.writeExtraction, p.writeTools} {
 		if err := part(); err != nil {
 			return nil, err
 		}
@@ -649,10 +650,19 @@ type trust struct {
 	PackageKey  string `json:"package_key"`
 	LogFile     string `json:"log_key_file"`
 	PackageFile string `json:"package_key_file"`
+	// Others are logs of the same directory whose records explain what is gone of this one.
+	Others []otherLog `json:"others,omitempty"`
+}
+
+// otherLog says which key signed a log of which the package holds single records.
+type otherLog struct {
+	Origin  string `json:"origin"`
+	LogKey  string `json:"log_key"`
+	LogFile string `json:"log_key_file"`
 }
 
 func (p *packer) writeKeys() error {
-	t := trust{Origin: p.head.Origin, LogKey: p.order.VerifierKey, PackageKey: p.order.SignerKey, LogFile: "keys/log.pem", PackageFile: "keys/log.pem"}
+	t := trust{Origin: p.head.Origin, LogKey: p.order.VerifierKey, PackageKey: p.order.SignerKey, LogFile: "keys/log.pem", PackageFile: "keys/log.pem", Others: p.others}
 	key, err := publicPEM(t.LogKey)
 	if err != nil {
 		return err

@@ -38,7 +38,8 @@ func Open(dir, generation string, ring *keys.Ring) (*Source, error) {
 func (s *Source) Close() error { return s.bodies.Close() }
 
 // What may be said of a record's body. Where a record of the log explains that it
-// is gone, "(see #N)" follows, N being the index of that record.
+// is gone, "(see #N)" follows, N being the index of that record, or "(see #N of G)" if that
+// is in the log of generation G.
 const (
 	FateOK        = "ok"
 	FateClosed    = "ok, body not opened" // there are no keys to open it with
@@ -56,6 +57,8 @@ type Found struct {
 	Plain   []byte // the body
 	Fate    string
 	Reading json.RawMessage // the body as people read it; nil if there is none
+
+	see *reason // the record that explains it, where that is in another log
 }
 
 // read reads a record and opens its body. The fate of a body that is not there is

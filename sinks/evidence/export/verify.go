@@ -57,7 +57,7 @@ func Verify(path string, vkeys []string, third evidence.ThirdParties) (_ *eviden
 		log: evidence.Report{Kinds: make(map[string]int64), Verdicts: make(map[evidence.Verdict]int64)}, used: make(map[string]bool)}
 	c.rep.Logs = []*evidence.Report{&c.log}
 	c.vouched.Expect(&third)
-	for _, step := range []func() error{c.files, c.signed, c.head, c.tree, c.records, c.accounts, c.order, c.strays, c.vouch} {
+	for _, step := range []func() error{c.files, c.signed, c.head, c.tree, c.others, c.records, c.accounts, c.order, c.strays, c.vouch} {
 		if err := step(); errors.Is(err, errStop) {
 			break // what follows would say nothing
 		} else if err != nil {
@@ -89,7 +89,9 @@ type checker struct {
 
 	leaves    map[int64][]byte // of the range
 	found     []checkedLine
-	explained map[int64]evidence.Kind // what is gone, by records of these kinds
+	explained map[int64]checkedLine            // what is gone, by these records
+	elsewhere map[string]map[int64]checkedLine // or by records of other logs, by generation
+	unknown   []string                         // generations whose key was not given
 	access    map[int64]checkedLine
 	coverage  []checkedLine
 	used      map[string]bool // files that a record needs
@@ -369,11 +371,11 @@ func (c *checker) tree() error {
 }
 
 // inTree proves that the leaf is that of a record.
-func (c *checker) inTree(index int64, leaf []byte) bool {
-	if have, ok := c.leaves[index]; ok {
+func (c *checker) inTree(t *proven, index int64, leaf []byte) bool {
+	if have, ok := t.leaves[index]; ok {
 		return bytes.Equal(have, leaf)
 	}
-	name := fmt.Sprintf("%sproofs/%d.tlog-proof", c.logDir(), index)
+	name := fmt.Sprintf("%sproofs/%d.tlog-proof", t.dir, index)
 	b, err := c.read(name)
 	if err != nil {
 		return false
@@ -381,7 +383,7 @@ func (c *checker) inTree(index int64, leaf []byte) bool {
 	c.used[name] = true
 	head, checkpoint, _ := bytes.Cut(b, []byte("\n\n"))
 	lines := strings.Split(string(head), "\n")
-	if len(lines) < 2 || lines[0] != "c2sp.org/tlog-proof@v1" || lines[1] != fmt.Sprintf("index %d", index) || !bytes.Equal(checkpoint, c.point) {
+	if len(lines) < 2 || lines[0] != "c2sp.org/tlog-proof@v1" || lines[1] != fmt.Sprintf("index %d", index) || !bytes.Equal(checkpoint, t.point) {
 		return false
 	}
 	var proof tlog.RecordProof
@@ -392,11 +394,15 @@ func (c *checker) inTree(index int64, leaf []byte) bool {
 		}
 		proof = append(proof, h)
 	}
-	return tlog.CheckRecord(proof, c.signedHead.Size, c.signedHead.Root, index, tlog.RecordHash(leaf)) == nil
+	return tlog.CheckRecord(proof, t.head.Size, t.head.Root, index, tlog.RecordHash(leaf)) == nil
 }
 
 // lines checks a file of records.
 func (c *checker) lines(name string) ([]checkedLine, error) {
+	return c.linesOf(name, &proven{c.logDir(), c.signedHead, c.point, c.leaves})
+}
+
+func (c *checker) linesOf(name string, t *proven) ([]checkedLine, error) {
 	b, err := c.read(name)
 	if err != nil {
 		return nil, err
@@ -405,12 +411,12 @@ func (c *checker) lines(name string) ([]checkedLine, error) {
 	before := int64(-1)
 	for text := range bytes.Lines(b) {
 		var l checkedLine
-		if json.Unmarshal(text, &l.line) != nil || l.Index <= before || l.Index >= c.signedHead.Size || len(l.Leaf) != len(l.stored.Leaf) {
+		if json.Unmarshal(text, &l.line) != nil || l.Index <= before || l.Index >= t.head.Size || len(l.Leaf) != len(l.stored.Leaf) {
 			return nil, c.stop(name, "a record after %d is out of place", before)
 		}
 		before = l.Index
 		l.stored.Leaf = [64]byte(l.Leaf)
-		if !c.inTree(l.Index, l.Leaf) {
+		if !c.inTree(t, l.Index, l.Leaf) {
 			c.find(evidence.Altered, l.Index, name, "its leaf is not the one in the log, or no proof leads to the signed root")
 			return nil, errStop
 		}
@@ -509,7 +515,7 @@ func sameJSON(a, b json.RawMessage) bool {
 	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && bytes.Equal(x.Bytes(), y.Bytes())
 }
 
-var goneAs = regexp.MustCompile(`^(destroyed|erased) \(see #(\d+)\)$`)
+var goneAs = regexp.MustCompile(`^(destroyed|erased) \(see #(\d+)(?: of (\S+))?\)$`)
 
 // gone checks that a record says why its body is not here.
 func (c *checker) gone(name string, l *checkedLine) {
@@ -521,8 +527,16 @@ func (c *checker) gone(name string, l *checkedLine) {
 	case m != nil:
 		n, err := strconv.ParseInt(m[2], 10, 64)
 		want := map[string]evidence.Kind{"destroyed": evidence.KindDestroy, "erased": evidence.KindShred}[m[1]]
-		if err != nil || c.explained[n] != want {
-			c.find(evidence.Missing, l.Index, name, "record %s does not say why its body is gone", m[2])
+		by, which := c.explained[n], m[2]
+		if m[3] != "" {
+			by, which = c.elsewhere[m[3]][n], m[2]+" of "+m[3]
+		}
+		switch {
+		case err == nil && c.explains(&by, l, want):
+		case slices.Contains(c.unknown, m[3]):
+			c.find(evidence.Missing, l.Index, name, "record %s is to say why its body is gone, and the key of that log is not among those given", which)
+		default:
+			c.find(evidence.Missing, l.Index, name, "record %s does not say why its body is gone", which)
 		}
 	case l.Verdict != "ok, body not opened" && l.Verdict != "erased":
 		c.find(evidence.Missing, l.Index, name, "its body is gone, and no record says why")
@@ -531,7 +545,7 @@ func (c *checker) gone(name string, l *checkedLine) {
 
 // records checks the files of records.
 func (c *checker) records() error {
-	c.explained = make(map[int64]evidence.Kind)
+	c.explained = make(map[int64]checkedLine)
 	for _, f := range []struct {
 		name  string
 		kinds []evidence.Kind
@@ -539,7 +553,7 @@ func (c *checker) records() error {
 	}{
 		{"destroyed", []evidence.Kind{evidence.KindDestroyPlan, evidence.KindDestroy, evidence.KindDestroyed, evidence.KindShred, evidence.KindRestricted}, func(list []checkedLine) {
 			for i := range list {
-				c.explained[list[i].Index] = list[i].stored.Kind()
+				c.explained[list[i].Index] = list[i]
 			}
 		}},
 		{"holds", []evidence.Kind{evidence.KindHold, evidence.KindRelease}, func([]checkedLine) {}},
@@ -685,7 +699,7 @@ func (c *checker) order() error {
 
 // strays names files that no record needs.
 func (c *checker) strays() error {
-	for _, dir := range []string{"data/content/", "data/rules/", c.logDir() + "proofs/"} {
+	for _, dir := range []string{"data/content/", "data/rules/", c.logDir() + "proofs/", othersDir} {
 		for _, name := range c.in.names() {
 			if strings.HasPrefix(name, dir) && !c.used[name] {
 				c.find(evidence.Altered, -1, name, "no record names this file")

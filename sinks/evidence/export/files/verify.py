@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Checks a package of Weir evidence with nothing but Python's standard library.
 
-    verify.py --key KEY [--package-key KEY] [PACKAGE]
+    verify.py --key KEY... [--package-key KEY] [PACKAGE]
 
 PACKAGE is the directory, or the .tar, that was handed over; without it the one this
 file lies in. KEY is the public key of the evidence log as the organisation has
 published it: a PEM file, a file with the line <origin>+<hash>+<key>, or that line
-itself. --package-key is the key that signed the package, if it is another one.
+itself. --package-key is the key that signed the package, if it is another one. Where
+records of other logs explain what is gone (data/others), give --key once for each.
 
 Exit status: 0 everything holds, 1 something does not, 2 could not check. Without
 --key the signatures are checked with the keys in the package, which whoever forged
@@ -486,8 +487,8 @@ def unique(pairs):
 
 
 class Package:
-    def __init__(self, root, log_key, package_key):
-        self.root, self.log_key, self.package_key = root, log_key, package_key
+    def __init__(self, root, log_keys, package_keys):
+        self.root, self.log_keys, self.package_keys = root, log_keys, package_keys
         self.alarms, self.proofs_used = 0, set()
         self.extraction = self.trust = None
 
@@ -557,6 +558,8 @@ class Package:
     def signed(self):
         self.extraction, self.trust = self.load("data/extraction.json"), self.load("data/keys/trust.json")
         log, package = Key(self.trust["log_key"]), Key(self.trust["package_key"])
+        self.log_key, self.package_key = ((([k for k in given if k.public == inside.public] or given or [None])[0])
+                                          for given, inside in ((self.log_keys, log), (self.package_keys, package)))
         for inside, file, given, what in ((log, "log_key_file", self.log_key, "log"), (package, "package_key_file", self.package_key, "package")):
             with open(os.path.join(self.root, "data", *self.trust[file].split("/")), encoding="utf-8") as f:
                 pem = f.read()
@@ -611,6 +614,34 @@ class Package:
             raise Fault("the leaves do not have the root that was signed")
         return f"records {self.first} to {self.next - 1} in their order" if self.leaf else "none"
 
+    def others(self):
+        """Records of other logs that explain what is gone of this one, each log by its own head."""
+        self.elsewhere, self.unknown = {}, set()
+        main, files = (self.log, self.checkpoint, self.size, self.root_hash, self.leaf, self.proofs_used), set()
+        for o in self.trust.get("others", []):
+            g = o["origin"].split("/")[-1]
+            if o["origin"] == self.trust["origin"] or g in self.elsewhere or o["log_key_file"] != f"others/{g}/log.pem":
+                raise Fault(f"trust.json: {o['origin']} is no other log, or is there twice")
+            key = Key(o["log_key"])
+            if Key(self.read("data/" + o["log_key_file"]).decode("utf-8").strip()).public != key.public:
+                raise Fault(o["log_key_file"] + ": another key than in trust.json")
+            self.log, self.leaf, self.proofs_used = f"data/others/{g}/", {}, set()
+            self.checkpoint = self.read(self.log + "checkpoint")
+            name, text = key.open(self.checkpoint, self.log + "checkpoint")
+            lines = text.split("\n")
+            if not name == lines[0] == o["origin"]:
+                raise Fault(self.log + "checkpoint: of another log")
+            self.size, self.root_hash = int(lines[1]), b64(lines[2])
+            self.elsewhere[g] = self.records(self.log + "destroyed.jsonl")
+            files |= {f"{g}/checkpoint", f"{g}/log.pem", f"{g}/destroyed.jsonl"} | {f"{g}/proofs/{n}" for n in self.proofs_used}
+            if self.log_keys and all(k.public != key.public for k in self.log_keys):
+                self.unknown.add(g)
+        self.log, self.checkpoint, self.size, self.root_hash, self.leaf, self.proofs_used = main
+        folder = os.path.join(self.root, "data", "others")
+        here = {os.path.relpath(os.path.join(d, f), folder).replace(os.sep, "/") for d, _, names in os.walk(folder) for f in names}
+        if here != files:
+            self.alarm("others/: files that no record needs")
+
     def in_tree(self, index, leaf):
         if index in self.leaf:
             if self.leaf[index] != leaf:
@@ -662,16 +693,33 @@ class Package:
         return out
 
     def gone(self, name, line):
-        m = re.fullmatch(r"(?:destroyed|erased) \(see #(\d+)\)", line["verdict"])
+        m = re.fullmatch(r"(destroyed|erased) \(see #(\d+)(?: of (\S+))?\)", line["verdict"])
         if "reading" in line or "content" in line:
             self.alarm(f"{name}: record {line['index']}: what it says is here, and the body that proves it is not")
         if m:
-            n = int(m.group(1))
-            kind = self.explained.get(n, (0,))[0]
-            if kind != (51 if line["verdict"].startswith("destroyed") else 53):
-                self.alarm(f"{name}: record {line['index']}: record {n} does not say why its body is gone")
+            n, generation = int(m.group(2)), m.group(3)
+            which = f"{n} of {generation}" if generation else str(n)
+            by = self.elsewhere.get(generation, {}).get(n) if generation else self.explained.get(n)
+            if generation in self.unknown:
+                self.alarm(f"{name}: record {line['index']}: record {which} is to say why its body is gone, and the key of that log was not given")
+            elif by is None or not self.explains(m.group(1), by, line):
+                self.alarm(f"{name}: record {line['index']}: record {which} does not say why its body is gone")
         elif line["verdict"] not in ("ok, body not opened", "erased"):
             self.alarm(f"{name}: record {line['index']}: {line['verdict']}: its body is gone, and no record says why")
+
+    def explains(self, word, by, line):
+        """Whether a destroy or shred record is about a record: it names a body file of its class
+        and day, or keys of its class, or the record, or the record came after all it names."""
+        kind, _, body = by
+        if kind != (51 if word == "destroyed" else 53) or body is None:
+            return False
+        b, index = json.loads(body), line["index"]
+        if kind == 53:
+            ranges = [r for x in b.get("records") or [] if x["generation"] == self.generation for r in x["ranges"]]
+            return any(r[0] <= index < r[1] for r in ranges) or index >= max([r[1] for r in ranges], default=0)
+        file = f"body/{line['class']}/{line['time'][:10]}/{self.generation}-"
+        return any(f["file"].startswith(file) for f in b.get("files") or []) or any(
+            f.startswith(f"keys/{line['class']}/") for f in b.get("key_files") or [])
 
     def reads(self, name, line, kind, encoding, body):
         index = line["index"]
@@ -701,6 +749,7 @@ class Package:
     def bodies(self):
         self.reader = Reader(Schema(self.read("data/schema/body.proto").decode("utf-8")))
         self.contents, self.explained = set(), {}
+        self.others()
         self.explained = self.records("data/destroyed.jsonl")
         self.holds = self.records("data/holds.jsonl")
         self.access = self.records("data/access.jsonl")
@@ -806,11 +855,11 @@ def unpack(name, folder):
 
 
 def main(args):
-    keys, root = {}, None
+    keys, root = {"--key": [], "--package-key": []}, None
     while args:
         arg = args.pop(0)
-        if arg in ("--key", "--package-key"):
-            keys[arg] = Key(args.pop(0))
+        if arg in keys:
+            keys[arg].append(Key(args.pop(0)))
         elif arg.startswith("-") or root:
             print(__doc__)
             return 2
@@ -824,12 +873,12 @@ def main(args):
         if not os.path.isdir(os.path.join(root, "data")):
             print("could not check: no package in", root)
             return 2
-        package = Package(root, keys.get("--key"), keys.get("--package-key", keys.get("--key")))
+        package = Package(root, keys["--key"], keys["--package-key"] or keys["--key"])
         package.verify()
     if package.alarms:
         print(f"FAILED: {package.alarms} alarm{'s' if package.alarms > 1 else ''}")
         return 1
-    if "--key" not in keys:
+    if not keys["--key"]:
         print("UNPROVEN: the package agrees with itself, but not even its keys are known to be the organisation's; give --key")
         return 2
     print("everything holds")

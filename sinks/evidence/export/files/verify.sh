@@ -7,16 +7,19 @@
 # it; PACKAGE-KEY.pem the one that signed the package, if it is another. Do not take
 # them from the package. Exit status: 0 everything holds, 1 something does not, 2
 # could not check. With STAMP_CA=CA.pem before it, the certificates of a time-stamp
-# authority, time-stamps of the package in signatures/*.tsr are checked, too.
+# authority, time-stamps of the package in signatures/*.tsr are checked, too; with
+# OTHER_KEY=KEY.pem, the key of another log whose records explain what is gone
+# (data/others), those are believed.
 set -u
 if [ $# -lt 1 ] || [ $# -gt 2 ] || [ ! -f "$1" ] || [ ! -f "${2:-$1}" ]; then
-  sed -n '2,11s/^# \{0,1\}//p' "$0"
+  sed -n '2,13s/^# \{0,1\}//p' "$0"
   exit 2
 fi
 absolute() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s/%s' "$PWD" "$1" ;; esac; }
 log=$(absolute "$1")
 package=$(absolute "${2:-$1}")
 ca=${STAMP_CA:+$(absolute "$STAMP_CA")}
+other=${OTHER_KEY:+$(absolute "$OTHER_KEY")}
 for tool in sha256sum openssl python3; do
   command -v $tool >/dev/null || { echo "could not check: $tool is not installed"; exit 2; }
 done
@@ -60,6 +63,6 @@ for stamp in signatures/*.tsr; do
   say "openssl: $stamp says that the package was there at $at" $?
 done
 
-python3 data/verify/verify.py --key "$log" --package-key "$package" .
+python3 data/verify/verify.py --key "$log" ${other:+--key "$other"} --package-key "$package" .
 say "python3: verify.py" $?
 exit $bad
