@@ -220,6 +220,8 @@ type packer struct {
 	cited       []Found // rule sets, one for each digest
 	citedAs     []string
 	others      []otherLog // whose records explain what is gone here
+	anchors     []Found    // with heads that others have signed
+	vouched     []int64    // the sizes of these heads
 }
 
 // line is a record as it stands in a package, a JSON object a line.
@@ -302,6 +304,7 @@ func (p *packer) collect() error {
 		}
 	}
 	var explain, accounts, inForce []int64
+	anchors := make(anchorings)
 	err := p.walk(func(e evidence.Entry) error {
 		switch {
 		case e.Index >= p.head.Size:
@@ -318,6 +321,8 @@ func (p *packer) collect() error {
 			}
 		case e.Kind == evidence.KindStart || e.Kind == evidence.KindRuleSet:
 			inForce = append(inForce, e.Index)
+		case e.Kind == evidence.KindAnchor || e.Kind == evidence.KindTimestamp:
+			anchors.take(&e, p.next)
 		}
 		return nil
 	})
@@ -327,7 +332,7 @@ func (p *packer) collect() error {
 	for _, part := range []struct {
 		from []int64
 		to   *[]Found
-	}{{explain, &p.statements}, {accounts, &p.coverage}} {
+	}{{explain, &p.statements}, {accounts, &p.coverage}, {anchors.records(), &p.anchors}} {
 		for _, i := range part.from {
 			f, err := p.read(i)
 			if err != nil {
@@ -336,6 +341,7 @@ func (p *packer) collect() error {
 			*part.to = append(*part.to, f)
 		}
 	}
+	p.vouched = anchors.sizes(p.head.Size)
 	for i := range p.coverage {
 		for _, d := range digestsOf(p.coverage[i].Reading) {
 			digests[d] = true
@@ -526,7 +532,7 @@ func (p *packer) writeLog() error {
 	tree := nodes{want: make(map[int64]bool)}
 	left, right := cover(0, p.first), cover(p.next, p.head.Size)
 	var outside []int64
-	for _, list := range [][]Found{p.found, p.statements, p.coverage, p.cited} {
+	for _, list := range [][]Found{p.found, p.statements, p.coverage, p.cited, p.anchors} {
 		for i := range list {
 			if n := list[i].Index; n < p.first || n >= p.next {
 				outside = append(outside, n)
@@ -543,6 +549,11 @@ func (p *packer) writeLog() error {
 	}
 	for _, list := range [][]int64{left, right} {
 		if _, err := tree.ReadHashes(list); err != nil {
+			return err
+		}
+	}
+	for _, n := range p.vouched {
+		if _, err := tlog.ProveTree(p.head.Size, n, &tree); err != nil {
 			return err
 		}
 	}
@@ -587,6 +598,9 @@ func (p *packer) writeLog() error {
 		return err
 	}
 	if err := p.put(p.logDir()+"checkpoint", p.head.checkpoint); err != nil {
+		return err
+	}
+	if err := p.writeVouched(&tree); err != nil {
 		return err
 	}
 	for _, n := range outside {

@@ -57,7 +57,7 @@ func Verify(path string, vkeys []string, third evidence.ThirdParties) (_ *eviden
 		log: evidence.Report{Kinds: make(map[string]int64), Verdicts: make(map[evidence.Verdict]int64)}, used: make(map[string]bool)}
 	c.rep.Logs = []*evidence.Report{&c.log}
 	c.vouched.Expect(&third)
-	for _, step := range []func() error{c.files, c.signed, c.head, c.tree, c.others, c.records, c.accounts, c.order, c.strays, c.vouch} {
+	for _, step := range []func() error{c.files, c.signed, c.head, c.tree, c.others, c.records, c.accounts, c.order, c.vouch, c.strays} {
 		if err := step(); errors.Is(err, errStop) {
 			break // what follows would say nothing
 		} else if err != nil {
@@ -94,6 +94,7 @@ type checker struct {
 	unknown   []string                         // generations whose key was not given
 	access    map[int64]checkedLine
 	coverage  []checkedLine
+	anchors   []checkedLine
 	used      map[string]bool // files that a record needs
 	vouched   evidence.Vouchers
 }
@@ -558,8 +559,12 @@ func (c *checker) records() error {
 		}},
 		{"holds", []evidence.Kind{evidence.KindHold, evidence.KindRelease}, func([]checkedLine) {}},
 		{"coverage", []evidence.Kind{evidence.KindCoverage, evidence.KindGap}, func(list []checkedLine) { c.coverage = list }},
+		{"anchors", nil, func(list []checkedLine) { c.anchors = list }},
 	} {
 		name := "data/" + f.name + ".jsonl"
+		if _, here := c.in.files[name]; f.kinds == nil && !here {
+			continue // nobody had signed anything
+		}
 		list, err := c.lines(name)
 		if err != nil {
 			return err
@@ -568,7 +573,7 @@ func (c *checker) records() error {
 		have := make(map[int64]bool)
 		for i := range list {
 			have[list[i].Index] = true
-			if !slices.Contains(f.kinds, list[i].stored.Kind()) {
+			if k := list[i].stored.Kind(); !slices.Contains(f.kinds, k) && (f.kinds != nil || k != evidence.KindAnchor && k != evidence.KindTimestamp) {
 				c.find(evidence.Altered, list[i].Index, name, "a record of kind %s does not belong there", list[i].stored.Kind())
 			}
 		}
@@ -699,7 +704,7 @@ func (c *checker) order() error {
 
 // strays names files that no record needs.
 func (c *checker) strays() error {
-	for _, dir := range []string{"data/content/", "data/rules/", c.logDir() + "proofs/", othersDir} {
+	for _, dir := range []string{"data/content/", "data/rules/", c.logDir() + "proofs/", c.logDir() + "consistency/", othersDir} {
 		for _, name := range c.in.names() {
 			if strings.HasPrefix(name, dir) && !c.used[name] {
 				c.find(evidence.Altered, -1, name, "no record names this file")

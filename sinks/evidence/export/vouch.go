@@ -1,6 +1,7 @@
 package export
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
@@ -29,15 +30,30 @@ func (c *checker) vouch() error {
 	}
 	list, errs := c.third.Beside(c.point, key)
 	take(-1, c.logDir()+"checkpoint", list, errs)
-	for i := range c.found {
-		l := &c.found[i]
-		if k := l.stored.Kind(); l.plain != nil && l.stored.Encoding() == evidence.EncodingJSON && (k == evidence.KindAnchor || k == evidence.KindTimestamp) {
-			list, errs := c.third.Read(k, l.plain, key)
-			take(l.Index, "data/records/records.jsonl", list, errs)
+	seen := make(map[int64]bool)
+	for _, from := range []struct {
+		name  string
+		lines []checkedLine
+	}{{"data/records/records.jsonl", c.found}, {"data/anchors.jsonl", c.anchors}} {
+		for i := range from.lines {
+			l := &from.lines[i]
+			if k := l.stored.Kind(); !seen[l.Index] && l.plain != nil && l.stored.Encoding() == evidence.EncodingJSON && (k == evidence.KindAnchor || k == evidence.KindTimestamp) {
+				seen[l.Index] = true
+				var nobody evidence.ThirdParties
+				said, _ := nobody.Read(k, l.plain, nil)
+				for _, x := range said { // also of what is false there is a proof
+					c.used[c.consistency(x.Size)] = true
+				}
+				list, errs := c.third.Read(k, l.plain, key)
+				take(l.Index, from.name, list, errs)
+			}
 		}
 	}
 	roots, err := c.roots(heads)
 	if err != nil {
+		return err
+	}
+	if err := c.consistent(heads, roots); err != nil {
 		return err
 	}
 	for i := range heads {
@@ -54,6 +70,43 @@ func (c *checker) vouch() error {
 		}
 	}
 	return c.stamps()
+}
+
+func (c *checker) consistency(size int64) string {
+	return fmt.Sprintf("%sconsistency/%d", c.logDir(), size)
+}
+
+// consistent adds the roots that a proof leads to: that the signed head has the records of a
+// smaller one as its beginning.
+func (c *checker) consistent(heads []evidence.Voucher, roots map[int64]tlog.Hash) error {
+	for i := range heads {
+		x := &heads[i]
+		name := c.consistency(x.Size)
+		if _, here := c.in.files[name]; !here || x.Size > c.signedHead.Size {
+			continue
+		}
+		b, err := c.read(name)
+		if err != nil {
+			return err
+		}
+		var proof tlog.TreeProof
+		for l := range strings.Lines(string(b)) {
+			h, err := tlog.ParseHash(strings.TrimSuffix(l, "\n"))
+			if err != nil {
+				return c.stop(name, "it is no proof")
+			}
+			proof = append(proof, h)
+		}
+		if err := tlog.CheckTree(proof, c.signedHead.Size, c.signedHead.Root, x.Size, x.Root); err != nil {
+			if root, here := roots[x.Size]; here && root != x.Root {
+				continue // that is found without the proof
+			}
+			c.find(evidence.Fork, -1, name, "the head of %d records that others have signed is not the beginning of the signed head, or the proof of that is none", x.Size)
+			continue
+		}
+		roots[x.Size] = x.Root
+	}
+	return nil
 }
 
 // roots computes the roots of the first n records of the log, for the sizes of heads that can

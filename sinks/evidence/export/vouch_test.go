@@ -2,11 +2,15 @@ package export
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,28 +130,110 @@ func TestPackageSaysWhatOthersSigned(t *testing.T) {
 	}
 }
 
-// A head that others have signed and whose records are not in the package is counted, and not believed.
-func TestPackageWithoutTheRecordsOthersSigned(t *testing.T) {
-	w := full(t, true)
-	w.close()
-	cp, err := os.ReadFile(filepath.Join(w.dir, "log/1/checkpoint"))
+// witnessKey is one of a witness with a real signature, as verify.py checks it.
+func witnessKey(t *testing.T) (vkey string, line func(checkpoint []byte, at int64) string) {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.open()
-	for range 3 {
-		w.append(hit("e9", "carol", "illegal.drugs", "d-1", "more"))
+	data := append([]byte{4}, public...)
+	hash := sha256.Sum256(append([]byte("w\n"), data...))
+	return fmt.Sprintf("w+%x+%s", hash[:4], base64.StdEncoding.EncodeToString(data)), func(checkpoint []byte, at int64) string {
+		text, _, _ := bytes.Cut(checkpoint, []byte("\n\n"))
+		sig := ed25519.Sign(private, fmt.Appendf(nil, "cosignature/v1\ntime %d\n%s\n", at, text))
+		sig = append(binary.BigEndian.AppendUint64(hash[:4:4], uint64(at)), sig...)
+		return string(checkpoint) + "— w " + base64.StdEncoding.EncodeToString(sig) + "\n"
 	}
-	w.append(statement(evidence.KindAnchor, evidence.ClassAudit, map[string]any{"cosigned": []map[string]string{{"witness": "w", "checkpoint": witnessed(cp, "good!")}}}))
+}
+
+// Every package holds of each third party a head with its signature, the first that covers the records
+// asked for or else the latest, and a proof that the signed head begins with it: Weir and verify.py say how
+// many records were there when. The order of a person's records has nothing to do with it.
+func TestPackageHoldsWitnessedHeads(t *testing.T) {
+	vkey, sign := witnessKey(t)
+	third := evidence.ThirdParties{Witnesses: []string{"w"}, Cosigned: func(_ string, msg []byte) (time.Time, error) {
+		if !bytes.Contains(msg, []byte("— w ")) {
+			return time.Time{}, errors.New("no signature")
+		}
+		return time.Unix(1795766400, 0), nil
+	}}
+	w := full(t, true)
+	var sizes []int64
+	// A witness signs after 11 records, and after three more, and after three more.
+	for round := range int64(3) {
+		w.close()
+		cp, err := os.ReadFile(filepath.Join(w.dir, "log/1/checkpoint"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := evidence.ParseCheckpoint(cp, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes = append(sizes, h.Size)
+		w.open()
+		w.append(statement(evidence.KindAnchor, evidence.ClassAudit, map[string]any{"cosigned": []map[string]string{{"witness": "w", "checkpoint": sign(cp, 1795766400+round)}}}),
+			hit(fmt.Sprintf("x%d", round), "carol", "illegal.drugs", "d-1", "more"))
+	}
 	w.close()
-	o := w.order(Query{Kinds: []evidence.Kind{evidence.KindAnchor}})
-	w.export(o)
-	r, err := Verify(o.Out, []string{o.VerifierKey}, others())
-	if err != nil || !r.OK() {
-		t.Fatal(err, r.FirstBad)
-	}
-	if v := r.Logs[0].Vouched[0]; v.Checked != 1 || v.Size != 0 || !strings.Contains(v.String(), "none could be compared") {
-		t.Errorf("%+v", v)
+	for _, tt := range []struct {
+		name string
+		q    Query
+		size int64
+	}{
+		{"covered by the first", Query{Subject: "alice"}, sizes[0]},
+		{"covered by the second", Query{Event: "x0"}, sizes[1]},
+		{"covered by none", Query{Subject: "carol"}, sizes[2]},
+	} {
+		o := w.order(tt.q)
+		w.export(o)
+		r, err := Verify(o.Out, []string{o.VerifierKey}, third)
+		if err != nil || !r.OK() {
+			t.Fatal(tt.name, err, r)
+		}
+		if v := r.Logs[0].Vouched; len(v) != 1 || v[0].Heads != 1 || v[0].Size != tt.size {
+			t.Errorf("%s: %+v, want a head of %d", tt.name, v, tt.size)
+		}
+		at := time.Unix(1795766400+int64(slices.Index(sizes, tt.size)), 0).UTC().Format(time.RFC3339)
+		said := fmt.Sprintf("witness w: the first %d records were there at %s", tt.size, at)
+		if out, code := tool(t, "python3", "files/verify.py", "--key", o.VerifierKey, "--witness", vkey, o.Out); code != 0 || !strings.Contains(out, said) {
+			t.Errorf("%s: exit %d, want %s\n%s", tt.name, code, said, out)
+		}
+		if out, code := tool(t, "python3", "files/verify.py", "--key", o.VerifierKey, o.Out); code != 0 || !strings.Contains(out, "not checked, no key given (--witness)") {
+			t.Errorf("%s: exit %d\n%s", tt.name, code, out)
+		}
+		other, _ := witnessKey(t)
+		if out, code := tool(t, "python3", "files/verify.py", "--key", o.VerifierKey, "--witness", other, o.Out); code != 1 || !strings.Contains(out, "the witness w has not signed the head") {
+			t.Errorf("%s: exit %d\n%s", tt.name, code, out)
+		}
+
+		// A proof that is none is found by both; without it nothing is proven.
+		name := fmt.Sprintf("data/log/1/consistency/%d", tt.size)
+		for how, spoil := range map[string]func(dir string) error{
+			"changed": func(dir string) error {
+				return os.WriteFile(filepath.Join(dir, name), []byte(strings.Repeat("A", 43)+"=\n"), 0o600)
+			},
+			"more": func(dir string) error { return os.WriteFile(filepath.Join(dir, name+"7"), nil, 0o600) },
+			"gone": func(dir string) error { return os.Remove(filepath.Join(dir, name)) },
+		} {
+			dir := copyDir(t, o.Out)
+			if err := spoil(dir); err != nil {
+				t.Fatal(err)
+			}
+			resign(t, dir, o.Signer)
+			r, err := Verify(dir, []string{o.VerifierKey}, third)
+			if err != nil || how != "gone" && r.OK() {
+				t.Errorf("%s, the proof %s: %v, %+v", tt.name, how, err, r)
+			}
+			if how == "gone" && tt.size == sizes[0] && r.Logs[0].Vouched[0].Size != 0 { // the others can be computed from the leaves
+				t.Errorf("%s, the proof gone: believed: %s", tt.name, &r.Logs[0].Vouched[0])
+			}
+			out, code := tool(t, "python3", "files/verify.py", "--key", o.VerifierKey, "--witness", vkey, dir)
+			if how != "gone" && code != 1 || how == "gone" && strings.Contains(out, said) {
+				t.Errorf("%s, the proof %s: exit %d\n%s", tt.name, how, code, out)
+			}
+		}
 	}
 }
 

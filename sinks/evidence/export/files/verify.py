@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Checks a package of Weir evidence with nothing but Python's standard library.
 
-    verify.py --key KEY... [--package-key KEY] [PACKAGE]
+    verify.py --key KEY... [--package-key KEY] [--witness KEY]... [PACKAGE]
 
 PACKAGE is the directory, or the .tar, that was handed over; without it the one this
 file lies in. KEY is the public key of the evidence log as the organisation has
 published it: a PEM file, a file with the line <origin>+<hash>+<key>, or that line
 itself. --package-key is the key that signed the package, if it is another one. Where
 records of other logs explain what is gone (data/others), give --key once for each.
+--witness is the key of a witness that has signed heads of the log, as it publishes it.
 
 Exit status: 0 everything holds, 1 something does not, 2 could not check. Without
 --key the signatures are checked with the keys in the package, which whoever forged
@@ -157,6 +158,34 @@ class Key:
         raise Fault(what + ": not signed by the key that was given")
 
 
+class Witness:
+    """A witness's key (C2SP tlog-cosignature): a line <name>+<hash>+<key>, or a file with it."""
+
+    def __init__(self, given):
+        if os.path.exists(given):
+            with open(given, encoding="utf-8") as f:
+                given = f.read().strip()
+        part = given.split("+", 2)
+        data = b64(part[2]) if len(part) == 3 else b""
+        if len(data) != 33 or data[0] != 4 or sha256(part[0].encode(), b"\n", data)[:4].hex() != part[1]:
+            raise ValueError("not the key of an Ed25519 cosigner: " + given)
+        self.name, self.hash, self.public = part[0], part[1], data[1:]
+
+    def time(self, note):
+        """When this witness signed a checkpoint, in seconds; None if it has not."""
+        text, _, signatures = note.rpartition("\n\n")
+        for line in signatures.splitlines():
+            m = re.fullmatch("\u2014 (\\S+) (\\S+)", line)
+            if not m or m.group(1) != self.name or b64(m.group(2))[:4].hex() != self.hash:
+                continue
+            sig = b64(m.group(2))
+            at = int.from_bytes(sig[4:12], "big")
+            if len(sig) == 76 and ed25519(self.public, f"cosignature/v1\ntime {at}\n{text}\n".encode(), sig[12:]):
+                return at
+            return None
+        return None
+
+
 # The tree of RFC 6962.
 
 
@@ -212,6 +241,33 @@ def inclusion(index, size, h, path):
         at >>= 1
         last >>= 1
     return h if last == 0 else None
+
+
+def begins(first, first_root, size, root, path):
+    """Whether a consistency proof (RFC 6962 section 2.1.2) shows that the tree of size begins with that of first."""
+    if first == size:
+        return not path and first_root == root
+    if not 0 < first < size:
+        return False
+    if first & (first - 1) == 0:
+        path = [first_root] + path
+    if not path:
+        return False
+    at, last = first - 1, size - 1
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    old = new = path[0]
+    for h in path[1:]:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            old, new = sha256(b"\1", h, old), sha256(b"\1", h, new)
+            while at and not at & 1:
+                at, last = at >> 1, last >> 1
+        else:
+            new = sha256(b"\1", new, h)
+        at, last = at >> 1, last >> 1
+    return last == 0 and old == first_root and new == root
 
 
 # Bodies in protobuf, by the text of schema/body.proto.
@@ -487,8 +543,8 @@ def unique(pairs):
 
 
 class Package:
-    def __init__(self, root, log_keys, package_keys):
-        self.root, self.log_keys, self.package_keys = root, log_keys, package_keys
+    def __init__(self, root, log_keys, package_keys, witnesses):
+        self.root, self.log_keys, self.package_keys, self.witnesses = root, log_keys, package_keys, witnesses
         self.alarms, self.proofs_used = 0, set()
         self.extraction = self.trust = None
 
@@ -766,6 +822,45 @@ class Package:
             self.alarm("content/: files that no record names")
         return f"{len(self.found)} records, {opened} with their bodies"
 
+    def anchored(self):
+        """Heads that others have signed are the log's, and the signed head begins with them."""
+        have, used, said = {}, set(), []
+        if os.path.exists(os.path.join(self.root, "data", "anchors.jsonl")):
+            have = self.records("data/anchors.jsonl")
+        if any(kind not in (10, 14) for kind, _, _ in have.values()):
+            self.alarm("anchors.jsonl: holds records of other kinds")
+        for index, (kind, _, body) in sorted({**self.found, **have}.items()):
+            if kind not in (10, 14) or body is None:
+                continue
+            b = json.loads(body)
+            for by, checkpoint in [(c["witness"], c["checkpoint"]) for c in b.get("cosigned") or []] if kind == 10 else [(None, b["checkpoint"])]:
+                _, text = self.log_key.open(checkpoint.encode(), f"record {index}: a head that others have signed")
+                size, root = int(text.split("\n")[1]), b64(text.split("\n")[2])
+                name, met = f"{self.log}consistency/{size}", (size, root) == (self.size, self.root_hash)
+                if os.path.exists(os.path.join(self.root, *name.split("/"))):
+                    used.add(str(size))
+                    met = True
+                    if not begins(size, root, self.size, self.root_hash, [b64(x) for x in self.read(name).decode().split("\n")[:-1]]):
+                        self.alarm(f"record {index}: the signed head does not begin with the head of {size} records that others have signed")
+                if by is None:
+                    said.append(f"time-stamp of {b['time']} over the first {size} records: not checked here, see weir evidence verify --timestamp-ca")
+                    continue
+                if not met:
+                    said.append(f"witness {by}, over the first {size} records: nothing here shows that they are this log's")
+                    continue
+                keys = [k for k in self.witnesses if k.name == by]
+                times = [t for t in (k.time(checkpoint) for k in keys) if t is not None]
+                if keys and not times:
+                    self.alarm(f"record {index}: the witness {by} has not signed the head of {size} records")
+                elif keys:
+                    said.append(f"witness {by}: the first {size} records were there at {stamp(times[0])}")
+                else:
+                    said.append(f"witness {by}, over the first {size} records: not checked, no key given (--witness)")
+        folder = os.path.join(self.root, *self.log.split("/"), "consistency")
+        if set(os.listdir(folder) if os.path.isdir(folder) else []) != used:
+            self.alarm("consistency/: files that no record needs")
+        return "; ".join(said) or "none"
+
     # 5. The accounts add up, the rules are those that are cited.
 
     def accounts(self):
@@ -832,7 +927,7 @@ class Package:
 
     def verify(self):
         self.step("files", self.files)
-        for text, fn in (("signature", self.signed), ("signed head", self.head), ("leaves", self.leaves), ("records", self.bodies),
+        for text, fn in (("signature", self.signed), ("signed head", self.head), ("leaves", self.leaves), ("records", self.bodies), ("anchors", self.anchored),
                          ("coverage", self.accounts), ("rules", self.rules), ("export", self.order)):
             before = self.alarms
             self.step(text, fn)
@@ -855,11 +950,11 @@ def unpack(name, folder):
 
 
 def main(args):
-    keys, root = {"--key": [], "--package-key": []}, None
+    keys, root = {"--key": [], "--package-key": [], "--witness": []}, None
     while args:
         arg = args.pop(0)
         if arg in keys:
-            keys[arg].append(Key(args.pop(0)))
+            keys[arg].append((Witness if arg == "--witness" else Key)(args.pop(0)))
         elif arg.startswith("-") or root:
             print(__doc__)
             return 2
@@ -873,7 +968,7 @@ def main(args):
         if not os.path.isdir(os.path.join(root, "data")):
             print("could not check: no package in", root)
             return 2
-        package = Package(root, keys["--key"], keys["--package-key"] or keys["--key"])
+        package = Package(root, keys["--key"], keys["--package-key"] or keys["--key"], keys["--witness"])
         package.verify()
     if package.alarms:
         print(f"FAILED: {package.alarms} alarm{'s' if package.alarms > 1 else ''}")
