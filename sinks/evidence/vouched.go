@@ -52,8 +52,8 @@ func (v *Vouched) String() string {
 	case v.Size == 0:
 		return fmt.Sprintf("%s, %d with a good signature; none could be compared with records that are here and in order", heads, v.Checked)
 	}
-	return fmt.Sprintf("%s, %d with a good signature; the first %d records were there at %s (%s offset %d)",
-		heads, v.Checked, v.Size, v.Time.UTC().Format(time.RFC3339), v.File, v.Offset)
+	return fmt.Sprintf("%s, %d with a good signature; the first %s there at %s (%s offset %d)",
+		heads, v.Checked, plural(v.Size, "record was", "records were"), v.Time.UTC().Format(time.RFC3339), v.File, v.Offset)
 }
 
 // Voucher is a head with the signature of a third party, found in one place.
