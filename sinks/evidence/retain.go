@@ -155,14 +155,14 @@ func KeepBodies(dir, from, to string, keep func(index int64) bool) (int, error) 
 	}
 	defer r.close()
 	path := filepath.Join(dir, to)
-	n, err := keepBodies(systemCalls(), r, path, keep)
+	n, err := keepBodies(systemCalls(), dir, r, path, keep)
 	if err != nil {
 		return 0, fmt.Errorf("keep bodies of %s: %w", from, err)
 	}
 	return n, nil
 }
 
-func keepBodies(c *calls, r *bodyReader, path string, keep func(index int64) bool) (int, error) {
+func keepBodies(c *calls, dir string, r *bodyReader, path string, keep func(index int64) bool) (int, error) {
 	w := &bodyWriter{calls: c, path: path, name: filepath.Base(path), segment: r.segment, first: -1}
 	w.buf = append(w.buf, bodyMagic...)
 	w.buf = append(w.buf, 0, 0, 0, 0)
@@ -180,10 +180,9 @@ func keepBodies(c *calls, r *bodyReader, path string, keep func(index int64) boo
 			continue
 		}
 		if w.f == nil {
-			if err := makeParents(c, filepath.Dir(path)); err != nil {
-				return 0, err
-			}
-			if w.f, err = createTemporary(path); err != nil {
+			// The directories are synced also when they exist: who died between making and syncing
+			// them left some that a loss of power takes away, and the original is unlinked next.
+			if err := w.create(dir); err != nil {
 				return 0, err
 			}
 		}
@@ -195,23 +194,6 @@ func keepBodies(c *calls, r *bodyReader, path string, keep func(index int64) boo
 		return 0, nil
 	}
 	return int(w.records), w.finish()
-}
-
-// makeParents makes a directory and those above it, and makes their names durable.
-func makeParents(c *calls, dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
-	parent := filepath.Dir(dir)
-	if parent != dir {
-		if err := makeParents(c, parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(c, parent)
 }
 
 // ForgetRanges takes what records can be looked up by out of the indexes of sealed

@@ -127,7 +127,7 @@ func TestKeepBodies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, died := keepBodies(c, r, filepath.Join(dir, to), keep)
+		_, died := keepBodies(c, dir, r, filepath.Join(dir, to), keep)
 		r.close()
 		if died != nil && !errors.Is(died, errDied) {
 			t.Fatal(died)
@@ -165,6 +165,36 @@ func TestKeepBodies(t *testing.T) {
 				t.Errorf("it has %d steps only", at-1)
 			}
 			return
+		}
+	}
+}
+
+// The directories of what is kept are durable before the original goes, also those that somebody who died
+// there has made and not synced.
+func TestKeepBodiesSyncsDirectories(t *testing.T) {
+	dir := sealedDays(t, "2026-01-10")
+	from := BodyFile("1", 0, ClassContent, "2026-01-10")
+	to := HoldFile("h1", from)
+	if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, to)), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := noSync()
+	synced := make(map[string]bool)
+	c.sync = func(f *os.File) error {
+		synced[f.Name()] = true
+		return nil
+	}
+	r, err := openMoved(dir, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if n, err := keepBodies(c, dir, r, filepath.Join(dir, to), func(int64) bool { return true }); n != 3 || err != nil {
+		t.Fatal(n, err)
+	}
+	for d := filepath.Dir(filepath.Join(dir, to)); len(d) >= len(dir); d = filepath.Dir(d) {
+		if !synced[d] {
+			t.Errorf("%s was not synced", d)
 		}
 	}
 }
