@@ -302,6 +302,12 @@ func TestTamperingIsFound(t *testing.T) {
 		}
 	}
 	dir := copyDir(t, o.Out)
+	write(t, dir, "data/records/records.jsonl", bytes.Replace(read(t, dir, "data/records/records.jsonl"), []byte(`"verdict":"ok"`), []byte(`"verdict":"no"`), 1))
+	resign(t, dir, o.Signer)
+	if r, err := Verify(dir, []string{o.VerifierKey}, evidence.ThirdParties{}); err != nil || r.FirstBad == nil || r.FirstBad.Index != 3 || r.FirstBad.Time.IsZero() || r.FirstBad.File != "data/records/records.jsonl" {
+		t.Errorf("not named by index, file and time: %v, %+v", err, r.FirstBad)
+	}
+	dir = copyDir(t, o.Out)
 	write(t, dir, "data/more.txt", []byte("more"))
 	if out, code := tool(t, "python3", "files/verify.py", "--key", key, dir); code != 1 || !strings.Contains(out, "ALARM: data/more.txt: is in no manifest") {
 		t.Errorf("exit %d\n%s", code, out)

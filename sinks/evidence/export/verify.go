@@ -111,6 +111,10 @@ func (c *checker) find(v evidence.Verdict, index int64, file, format string, arg
 	if index >= 0 {
 		f.Count = 1
 	}
+	if leaf := c.leaves[index]; leaf != nil {
+		s := evidence.Stored{Leaf: [64]byte(leaf)}
+		f.Time = s.Time()
+	}
 	c.rep.Find(f)
 }
 
