@@ -192,7 +192,7 @@ func (d *daemon) build(ctx context.Context) error {
 	}
 	d.stops.push("spans", d.spans.Close)
 	if d.cfg.Tracing.On() {
-		d.say("tracing", "spans of flagged messages go to %s", d.cfg.Tracing.Endpoint)
+		d.say("tracing", "spans of flagged messages go to %s", d.cfg.Tracing.Receiver())
 	}
 	var producer *produce.Producer
 	produced := newProducerMetrics(d.registry, d.cfg.Output.Topics(), func() float64 { return float64(producer.Queued()) })

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -263,11 +264,12 @@ func pushOf(id, user, class, expires string) []byte {
 	return b
 }
 
+// send writes messages, each with a trace of its user.
 func (w *siestaWorld) send(topic, user string, values ...[]byte) {
 	w.t.Helper()
 	var rs []*kgo.Record
 	for _, v := range values {
-		rs = append(rs, &kgo.Record{Topic: topic, Key: []byte(user), Value: v})
+		rs = append(rs, &kgo.Record{Topic: topic, Key: []byte(user), Value: v, Headers: traceHeaders(user)})
 	}
 	if err := w.admin.ProduceSync(w.t.Context(), rs...).FirstErr(); err != nil {
 		w.t.Fatal(err)
@@ -456,6 +458,13 @@ func TestDeferredPushesComeBack(t *testing.T) {
 						if len(list) != 1 {
 							t.Errorf("%s is on the topic %d times", id, len(list))
 						}
+						user := id
+						if strings.HasPrefix(id, "service") {
+							user = "eager"
+						}
+						if diff := cmp.Diff(traceHeaders(user), traceOf(list[0])); diff != "" {
+							t.Errorf("%s has lost its trace, -want +got:\n%s", id, diff)
+						}
 					}
 					r := cleared["stays"][0]
 					if first := header(r, "weir-first"); !strings.HasPrefix(first, "pushes/") {
@@ -635,7 +644,7 @@ push: {policy: push.yaml, pseudonym_key_file: key, redis: {addrs: ["%[3]s"]}}
 			}
 			send := func(id string) {
 				value := bytes.ReplaceAll(pushOf(id, f.tag+id, "service", ""), []byte("2000-01-03"), []byte("2026-03-01"))
-				f.produce(f.pushes, f.tag+id, value)
+				f.produce(f.pushes, f.tag+id, value, traceHeaders(id)...)
 			}
 			f.start("a")
 			const n = 20
@@ -672,6 +681,9 @@ push: {policy: push.yaml, pseudonym_key_file: key, redis: {addrs: ["%[3]s"]}}
 				}
 				if h := header(list[0], "weir-first"); !strings.HasPrefix(h, f.pushes+"/0/") {
 					t.Errorf("%s was first read at %q", id, h)
+				}
+				if diff := cmp.Diff(traceHeaders(id), traceOf(list[0])); diff != "" {
+					t.Errorf("%s has lost its trace, -want +got:\n%s", id, diff)
 				}
 				if at := list[0].Timestamp; at.Before(wakes) {
 					t.Errorf("%s is sent at %v, and rest ends at %v", id, at, wakes)

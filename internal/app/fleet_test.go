@@ -347,11 +347,11 @@ func (f *fleet) publishText(text []byte) {
 	f.produce(f.rules, app.RulesKey, text)
 }
 
-func (f *fleet) produce(topic, key string, value []byte) {
+func (f *fleet) produce(topic, key string, value []byte, headers ...kgo.RecordHeader) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
 	defer cancel()
-	if err := f.kgo.ProduceSync(ctx, &kgo.Record{Topic: topic, Key: []byte(key), Value: value}).FirstErr(); err != nil {
+	if err := f.kgo.ProduceSync(ctx, &kgo.Record{Topic: topic, Key: []byte(key), Value: value, Headers: headers}).FirstErr(); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -405,7 +405,7 @@ func rulesInfo(t *testing.T, files map[string]string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fmt.Sprintf("weir_ruleset_info{digest=%q} 1", set.Digest())
+	return fmt.Sprintf("weir_ruleset_info{digest=%q,version=%q} 1", set.Digest(), digest(t, files)[:12])
 }
 
 // awaitMetric waits until the metrics of an instance have a line.
@@ -430,16 +430,16 @@ func (f *fleet) awaitMetric(name, want string) {
 			return
 		}
 	}
-	f.t.Fatalf("%s has no metric %s", name, want)
+	f.t.Fatalf("%s has no metric %s\n%s", name, want, body)
 }
 
-func (f *fleet) post(id, text string) {
+func (f *fleet) post(id, text string, headers ...kgo.RecordHeader) {
 	f.t.Helper()
 	b, err := json.Marshal(map[string]any{"id": id, "time": "2026-03-01T12:00:00Z", "user": map[string]any{"id": "u1"}, "fields": map[string]string{"text": text}})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.produce(f.tag+".posts", "u1", b)
+	f.produce(f.tag+".posts", "u1", b, headers...)
 }
 
 // reviewed waits until an event is on the review topic.

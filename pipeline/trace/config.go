@@ -33,6 +33,15 @@ func DefaultConfig() Config { return Config{Queue: defaultQueue} }
 // On reports whether spans are made.
 func (c *Config) On() bool { return c.Endpoint != "" }
 
+// Receiver returns the host and port that spans go to.
+func (c *Config) Receiver() string {
+	u, err := url.Parse(c.Endpoint)
+	if err != nil {
+		return "" // Validate has found none
+	}
+	return u.Host
+}
+
 // Validate reports what is wrong. It opens no files.
 func (c *Config) Validate() error {
 	var errs []error
