@@ -220,12 +220,13 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 	w.counts.Fetched = int64(len(b.Records)) + b.Skipped
 	w.counts.add(Skipped, b.Skipped)
 
-	began := p.now()
+	began, input := p.now(), 0
 	for i := range b.Records {
+		input += len(b.Records[i].Value)
 		p.take(w, force, b, &b.Records[i])
 	}
 	judged := p.now()
-	p.metrics.judged(b, judged.Sub(began))
+	p.metrics.judged(b, input, judged.Sub(began))
 	w.steps = append(w.steps, trace.Step{Name: "judged", At: judged})
 
 	var err error

@@ -219,18 +219,14 @@ func (m *metrics) retries(target string) {
 	}
 }
 
-// judged counts the messages of a batch that were decoded and matched, and how long it took.
-func (m *metrics) judged(b *Batch, d time.Duration) {
+// judged counts the bytes of a batch that was decoded and matched, and how long it took.
+func (m *metrics) judged(b *Batch, input int, d time.Duration) {
 	h := m.durations[b.Kind]
 	if h == nil || len(b.Records) == 0 {
 		return
 	}
 	h.Observe(d.Seconds() / float64(len(b.Records)))
-	n := 0
-	for i := range b.Records {
-		n += len(b.Records[i].Value)
-	}
-	m.bytes[b.Kind].Add(float64(n))
+	m.bytes[b.Kind].Add(float64(input))
 }
 
 // handled notes how long a batch took in all.

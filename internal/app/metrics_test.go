@@ -218,6 +218,9 @@ func registered(reg *prometheus.Registry) map[string]bool {
 // measured is a daemon whose registry is looked at.
 type measured struct{ *daemon }
 
+// many is how many partitions of posts a daemon with everything on reads, beside those of other streams.
+const many = 64
+
 // startMeasured returns a daemon that consumes, with everything on or with posts alone.
 func startMeasured(t testing.TB, everything bool) measured {
 	t.Helper()
@@ -234,13 +237,16 @@ func startMeasured(t testing.TB, everything bool) measured {
 	text := string(world.Config())
 	if everything {
 		text = elsewhere(t, dir, text)
+		text = strings.Replace(text, "  posts: weir.posts\n", "  posts: weir.many\n", 1)
 		client, err := kgo.NewClient(kgo.SeedBrokers(world.Brokers()...))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer client.Close()
-		if _, err := kadm.NewClient(client).CreateTopic(t.Context(), 1, 1, nil, "weir.receipts"); err != nil {
-			t.Fatal(err)
+		for topic, partitions := range map[string]int32{"weir.receipts": 1, "weir.many": many} {
+			if _, err := kadm.NewClient(client).CreateTopic(t.Context(), partitions, 1, nil, topic); err != nil {
+				t.Fatal(err)
+			}
 		}
 	} else {
 		text = regexp.MustCompile(`(?m)^  (pushes|consent|outcomes|halts|decisions|cleared|deferred|deferred_turn|deferred_spread|checkpoints): .*\n`).ReplaceAllString(text, "")
