@@ -66,6 +66,7 @@ func CheckFiles(c *config.Config) error {
 			errs = append(errs, store.Close())
 		}
 	}
+	errs = append(errs, c.Tracing.CheckFiles())
 	return errors.Join(errs...)
 }
 

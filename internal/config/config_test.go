@@ -236,6 +236,10 @@ func TestRefusals(t *testing.T) {
 			`7:11: input.posts[0].map.fields.b: "" is not a JSON Pointer`,
 			`7:15: input.posts[0].map.fields.b.pointer: unknown name; known here: const`,
 		}},
+		{"spans over a protocol that is not spoken", "tracing:\n  endpoint: grpc://otel:4317\n", []string{"2:13: tracing.endpoint: not the URL of an OTLP receiver; write it as http://host:4318/v1/traces"}},
+		{"a queue of no spans", "tracing: {queue: 0}\n", []string{"1:18: tracing.queue: 0; use 1 to"}},
+		{"lines of verdicts at an unknown level", "log: {verdicts: warn}\n", []string{`1:17: log.verdicts: "warn" is not known; use debug, info or off`}},
+		{"no lines a second", "log: {verdicts_per_second: 0}\n", []string{"1:28: log.verdicts_per_second: 0; use 1 to"}},
 		{"turns of no length", "input: {pushes: p}\n" + strings.Replace(pushes, "deferred: d", "deferred: d, deferred_turn: 500ms", 1), []string{"2:50: output.deferred_turn: 500ms; use whole seconds, 1s up to 6h"}},
 		{"a deferred topic that comes in again", "input: {pushes: d}\n" + pushes, []string{"1:17: input.pushes: the topic d is also an output"}},
 

@@ -62,3 +62,12 @@ func (c *Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// CheckFiles reads the files that the configuration names, as a start would.
+func (c *Config) CheckFiles() error {
+	if !c.On() {
+		return nil
+	}
+	_, err := newExporter(c)
+	return err
+}

@@ -309,6 +309,9 @@ func TestEncrypted(t *testing.T) {
 		if _, err := New(Options{Config: c}); err == nil || !strings.HasPrefix(err.Error(), "tracing.") {
 			t.Errorf("a file that is not there: %v", err)
 		}
+		if err := c.CheckFiles(); err == nil || !strings.HasPrefix(err.Error(), "tracing.") {
+			t.Errorf("checked, a file that is not there: %v", err)
+		}
 	}
 }
 
@@ -338,6 +341,10 @@ func TestOff(t *testing.T) {
 		t.Fatal(s, err)
 	}
 	s.Flagged(flagged(1))
+	off := DefaultConfig()
+	if err := off.CheckFiles(); err != nil {
+		t.Error(err)
+	}
 	if s.Wants(flagged(1).Context) || s.Run(t.Context()) != nil || s.Close(t.Context()) != nil {
 		t.Error("spans that are off do something")
 	}

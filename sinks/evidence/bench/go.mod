@@ -6,7 +6,7 @@ require (
 	github.com/transparency-dev/tessera v1.0.4
 	github.com/weir-moderation/weir v0.0.0
 	golang.org/x/mod v0.42.0
-	golang.org/x/sys v0.48.0
+	golang.org/x/sys v0.50.0
 )
 
 require (
