@@ -31,12 +31,11 @@ groups:
 	}
 	reg := prometheus.NewRegistry()
 	c := newDecisionCounters(reg)
-	c.follow(nil)
-	c.follow(policy)
+	n := c.follow(policy)
 	for _, d := range []struct{ class, channel, group string }{
 		{"service", "app", "minor"}, {"service", "app", "minor+default"}, {"service", "pigeon", ""}, {"gossip", "app", ""},
 	} {
-		c.count(policy, &push.Request{Class: []byte(d.class), Channel: []byte(d.channel)}, &push.Decision{Decision: push.Deny, Reason: push.ReasonCap, Group: d.group})
+		c.count(policy, n, &push.Request{Class: []byte(d.class), Channel: []byte(d.channel)}, &push.Decision{Decision: push.Deny, Reason: push.ReasonCap, Group: d.group})
 	}
 	want := `
 # HELP weir_push_decisions_by_class_total Decisions on pushes by class and channel; other: one that the policy does not know.
@@ -71,7 +70,31 @@ weir_push_decisions_by_group_total{decision="deny",group="several"} 1
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "weir_push_decisions_by_class_total", "weir_push_decisions_by_group_total"); err != nil {
 		t.Error(err)
 	}
-	if n := testutil.ToFloat64(c.byReason.WithLabelValues("deny", "cap")); n != 4 {
-		t.Errorf("%v decisions deny, cap; want 4", n)
+	if got := testutil.ToFloat64(c.byReason[push.Outcome{Decision: push.Deny, Reason: push.ReasonCap}]); got != 4 {
+		t.Errorf("%v decisions deny, cap; want 4", got)
+	}
+
+	// Another policy: what it does not name has no series any more.
+	other, err := push.ParsePolicy("push.yaml", []byte(`
+policy: push
+version: "2"
+default_zone: UTC
+classes:
+  marketing: {consent: none, quiet: ignore, count: true}
+channels: [app]
+groups:
+  default:
+    limits: [{id: day, days: 1, max: 3}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.follow(other)
+	if n, m := testutil.CollectAndCount(c.classes), testutil.CollectAndCount(c.groups); n != 3*2*2 || m != 3*3 {
+		t.Errorf("%d series by class and %d by group after another policy, want 12 and 9", n, m)
+	}
+	c.count(policy, n, &push.Request{Class: []byte("service"), Channel: []byte("app")}, &push.Decision{Decision: push.Allow, Reason: push.ReasonNone, Group: "minor"}) // of a batch that began before
+	if n := testutil.CollectAndCount(c.classes); n != 12 {
+		t.Errorf("%d series by class after a batch of the policy before", n)
 	}
 }

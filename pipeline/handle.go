@@ -57,6 +57,8 @@ type Force struct {
 
 	tally *tally         // made by Enforce
 	hits  []ruleCounters // the same, by the number of the rule
+
+	decisions policyCounters // the same, with a policy
 }
 
 // NamedSink is a sink with the word it has in metrics and logs.
@@ -149,7 +151,7 @@ func (p *Pipeline) Enforce(f Force) {
 	f.hits = p.metrics.hitsOf(f.Rules)
 	if f.Policy != nil {
 		p.store.Enforce(f.Policy)
-		p.metrics.decisions.follow(f.Policy)
+		f.decisions = p.metrics.decisions.follow(f.Policy)
 	}
 	f.tally = newTally(f.Rules, f.Breaker)
 	p.watch.follow(f.Policy)
@@ -426,7 +428,7 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 		if v.Action != rules.Pass {
 			d := push.DenyContent(now, force.Policy, &r)
 			v.Decision = &d
-			p.metrics.decisions.count(force.Policy, &r, &d)
+			p.metrics.decisions.count(force.Policy, force.decisions, &r, &d)
 			continue
 		}
 		reqs = append(reqs, r)
@@ -458,7 +460,7 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 		v.Decision = &decisions[k]
 		p.release(v.Decision, reqs[k].User)
 		v.Reason = Reason(decisions[k].Reason)
-		p.metrics.decisions.count(force.Policy, &reqs[k], v.Decision)
+		p.metrics.decisions.count(force.Policy, force.decisions, &reqs[k], v.Decision)
 	}
 	return nil
 }
