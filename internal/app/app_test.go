@@ -142,6 +142,14 @@ func TestDaemon(t *testing.T) {
 	})
 	t.Run("metrics tell and keep secrets", func(t *testing.T) {
 		text := d.await(t, "/metrics", `weir_messages_total{outcome="dead_lettered",stream="post"} 1`)
+		for _, line := range []string{
+			`weir_verdicts_total{action="review",stream="post"} `, `weir_produced_messages_total{topic="weir.deadletter"} 1`,
+			`weir_push_consent_checks_total{result="none"} 1`, `weir_push_consent_checks_total{result="not-needed"} `,
+		} {
+			if i := strings.Index(text, line); i < 0 || text[i+len(line)] == '0' {
+				t.Errorf("the metrics do not say %s", line)
+			}
+		}
 		for _, secret := range []string{"user-number-three", "测试词", "your parcel is here"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%q is in the metrics", secret)

@@ -823,7 +823,7 @@ weir_evidence_records_total{kind="other"} 1
 		t.Fatal(err)
 	}
 	if got["weir_evidence_unsigned_records"] != 0 || got["weir_evidence_append_errors_total"] != 1 ||
-		got["weir_evidence_append_duration_seconds"] != 1 || got["weir_evidence_last_checkpoint_timestamp_seconds"] < 1e9 ||
+		got["weir_evidence_append_duration_seconds"] != 1 || got["weir_evidence_log_records"] != float64(l.Size()) || got["weir_evidence_last_checkpoint_timestamp_seconds"] < 1e9 ||
 		got["weir_evidence_log_bytes"] <= 0 || got["weir_evidence_log_bytes"] > float64(fi.Size()) {
 		t.Errorf("%v, file of %d bytes", got, fi.Size())
 	}

@@ -203,6 +203,7 @@ func TestDamagedSegmentIsNotSealed(t *testing.T) {
 func TestScrubInTheBackground(t *testing.T) {
 	dir := memDir(t)
 	synctest.Test(t, func(t *testing.T) {
+		last := float64(0) // what the metric says at the end
 		run := func(d time.Duration) {
 			l, err := Open(Options{Dir: dir, Origin: testOrigin, ScrubEvery: 7 * 24 * time.Hour, CheckpointEvery: time.Minute, calls: noSync()})
 			if err != nil {
@@ -218,19 +219,27 @@ func TestScrubInTheBackground(t *testing.T) {
 			}
 			time.Sleep(d)
 			synctest.Wait()
+			last = testutil.ToFloat64(l.m.lastScrub)
 			stop()
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
 			mustClose(t, l)
 		}
+		began := float64(time.Now().Unix())
 		run(5 * 24 * time.Hour)
+		if last != began {
+			t.Errorf("before the first scrub the metric says %v, want when it began to wait, %v", last, began)
+		}
 		if found := damagedRecords(t, dir); len(found) != 0 {
 			t.Errorf("scrubbed after five days: %+v", found)
 		}
 		run(3 * 24 * time.Hour)
 		if found := damagedRecords(t, dir); len(found) != 1 {
 			t.Errorf("not scrubbed after eight days: %+v", found)
+		}
+		if days := (last - began) / (24 * 60 * 60); days < 7 || days > 7.1 {
+			t.Errorf("the metric says that it was scrubbed after %v days, want 7", days)
 		}
 	})
 }

@@ -57,7 +57,23 @@ func TestPartitionOf(t *testing.T) {
 func TestProduce(t *testing.T) {
 	e := setup(t, 3)
 	a, b := e.topic(5), e.topic(1)
-	p := e.producer(e.link(), Options{Topics: []string{a, b}})
+	var mu sync.Mutex
+	taken, size, answers := make(map[string]int), 0, 0
+	p := e.producer(e.link(), Options{Topics: []string{a, b},
+		OnTaken: func(topic string, messages, bytes int) {
+			mu.Lock()
+			defer mu.Unlock()
+			taken[topic] += messages
+			size += bytes
+		},
+		OnAnswer: func(took time.Duration) {
+			mu.Lock()
+			defer mu.Unlock()
+			if answers++; took <= 0 {
+				t.Errorf("an answer in %v", took)
+			}
+		},
+	})
 	var ms []Message
 	want := make(map[int32][]string)
 	for i := range 500 {
@@ -91,6 +107,11 @@ func TestProduce(t *testing.T) {
 	}
 	if err := p.Produce(e.context(), nil); err != nil {
 		t.Errorf("nothing to produce: %v", err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if taken[a] != 500 || taken[b] != 1 || size < 2*batch.HeadSize || answers == 0 {
+		t.Errorf("told of %v messages, %d bytes, %d answers", taken, size, answers)
 	}
 }
 
