@@ -181,10 +181,7 @@ func Open(o Options) (*Log, error) {
 		o.SegmentBytes = defaultSegmentBytes
 	}
 	if o.Forgotten == nil && o.Keys != nil {
-		o.Forgotten = func(c Class, handle []byte) bool {
-			_, err := o.Keys.Open(c.String(), keys.Handle(handle))
-			return errors.Is(err, keys.ErrErased)
-		}
+		o.Forgotten = func(c Class, handle []byte) bool { return o.Keys.Erased(c.String(), keys.Handle(handle)) }
 	}
 	if o.SegmentRecords == 0 {
 		o.SegmentRecords = defaultSegmentRecords

@@ -81,6 +81,22 @@ func (r *Ring) Open(class string, h Handle) (cipher.AEAD, error) {
 	return a, nil
 }
 
+// Erased reports whether [Ring.Open] would say [ErrErased] of the key. Of keys that are in use it knows without
+// opening them: sealing asks of every record.
+func (r *Ring) Erased(class string, h Handle) bool {
+	if v, ok := r.writers.Load(class); ok {
+		w := v.(*writer)
+		w.mu.RLock()
+		inUse := w.file != nil && w.month == h.Month() && !w.gone[h]
+		w.mu.RUnlock()
+		if inUse {
+			return false
+		}
+	}
+	_, err := r.Open(class, h)
+	return errors.Is(err, ErrErased)
+}
+
 // find reads a key from a file. The caller holds mu.
 //
 // Another process may rotate the master key meanwhile, more than once. What it

@@ -181,4 +181,7 @@ func wants(t testing.TB, r *Ring, class string, h Handle, want error) {
 	if _, err := r.Open(class, h); !errors.Is(err, want) {
 		t.Errorf("%v, want %v", err, want)
 	}
+	if erased := r.Erased(class, h); erased != errors.Is(want, ErrErased) {
+		t.Errorf("erased: %v, though opening it says %v", erased, want)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -329,6 +330,12 @@ func (r *Ring) evict(handles []Handle) {
 		w := v.(*writer)
 		w.mu.Lock()
 		w.ready.dropFunc(func(_ string, k *ready) bool { return gone[k.Handle] })
+		// Of whichever class and month: Erased looks more closely. A file that is just being loaded may have been
+		// read before they were overwritten.
+		if w.gone == nil {
+			w.gone = make(map[Handle]bool)
+		}
+		maps.Copy(w.gone, gone)
 		w.mu.Unlock()
 		return true
 	})

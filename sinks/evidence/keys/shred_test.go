@@ -504,3 +504,36 @@ func memDir(t testing.TB) string {
 	})
 	return dir
 }
+
+// Of keys in use it is known without opening them whether they were destroyed, also of those that were before the
+// process started; putting aside is not destroying.
+func TestErased(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir, Options{})
+	ks := mustKeys(t, r, "content", "anna", "ben", "carl", "dora")
+	if _, err := r.Shred("anna"); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, r)
+	r = open(t, dir, Options{})
+	for range 2 { // before the file is open for writing, and after
+		wants(t, r, "content", ks[0].Handle, ErrErased)
+		wants(t, r, "content", ks[3].Handle, nil)
+		mustKeys(t, r, "content", "dora")
+	}
+	if _, err := r.Shred("ben"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Restrict("carl", testNow.AddDate(1, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, r, "content", ks[1].Handle, ErrErased)
+	wants(t, r, "content", ks[2].Handle, ErrRestricted)
+	opened := r.reader.opened.len()
+	for range 10 {
+		k := mustKeys(t, r, "content", "emil")[0]
+		if r.Erased("content", k.Handle) || r.reader.opened.len() != opened {
+			t.Error("a key in use was opened to find out that it is not destroyed, or was called so")
+		}
+	}
+}

@@ -47,6 +47,7 @@ type writer struct {
 	month Month
 	ready cache[string, *ready] // by subject
 	known map[tag]uint32        // where the subject's newest key is in the file
+	gone  map[Handle]bool       // keys that are not in the file any more: destroyed, or put aside
 	next  *batch                // new keys that nobody has begun to write
 	fresh map[tag]*newKey       // all new keys that are not durable yet
 }
@@ -316,13 +317,19 @@ func (w *writer) turn(m Month) error {
 		return err
 	}
 	w.write() // what still belongs to the month before
-	f, size, known, err := w.load(m)
-	if err != nil {
+	loaded := &writer{r: w.r, class: w.class, month: m}
+	if err := loaded.load(); err != nil {
 		return err
 	}
 	w.mu.Lock()
 	old := w.file
-	w.file, w.size, w.month, w.known = f, size, m, known
+	w.file, w.size, w.month, w.known = loaded.file, loaded.size, m, loaded.known
+	for h := range w.gone {
+		if h.Month() >= m {
+			loaded.gone[h] = true
+		}
+	}
+	w.gone = loaded.gone
 	w.ready.clear()
 	w.mu.Unlock()
 	if old == nil {
@@ -331,15 +338,16 @@ func (w *writer) turn(m Month) error {
 	return old.Close()
 }
 
-// load opens the file of a month for writing, or makes it, and finds the subjects.
-func (w *writer) load(m Month) (f *os.File, size int64, known map[tag]uint32, err error) {
-	path := w.r.path(w.class, m, keysSuffix)
+// load opens the file of the writer's month, or makes it, and finds the subjects.
+func (w *writer) load() (err error) {
+	path := w.r.path(w.class, w.month, keysSuffix)
 	dir := filepath.Dir(path)
 	if err := makeDir(w.r.calls, dir); err != nil {
-		return nil, 0, nil, w.r.kill(err)
+		return w.r.kill(err)
 	}
-	if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return nil, 0, nil, w.r.kill(err)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return w.r.kill(err)
 	}
 	defer func() {
 		if err != nil {
@@ -347,21 +355,24 @@ func (w *writer) load(m Month) (f *os.File, size int64, known map[tag]uint32, er
 		}
 	}()
 	if err := syncDir(w.r.calls, dir); err != nil {
-		return nil, 0, nil, err
+		return err
 	}
-	known = make(map[tag]uint32)
+	w.known, w.gone = make(map[tag]uint32), make(map[Handle]bool)
 	s, err := survey(f, func(n int64, e *entry) {
-		if !e.dead() {
-			known[e.subject()] = uint32(n)
+		if e.dead() {
+			w.gone[e.handle()] = true
+		} else {
+			w.known[e.subject()] = uint32(n)
 		}
 	})
 	if err != nil {
-		return nil, 0, nil, err
+		return err
 	}
 	if err := w.r.mend(f, path, s); err != nil {
-		return nil, 0, nil, err
+		return err
 	}
-	return f, s.entries * entrySize, known, nil
+	w.file, w.size = f, s.entries*entrySize
+	return nil
 }
 
 func (w *writer) close() error {
