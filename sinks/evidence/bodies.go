@@ -454,7 +454,7 @@ func (b *Bodies) record(s *bodySegment, i int64) (Stored, error) {
 	rec.BodyFile = BodyFile(b.generation, s.first, rec.Class(), dayOf(rec.leaf().nanos()))
 	if body < 0 {
 		// Without an index the file is read up to the record.
-		m := movedBodies{dir: b.dir, generation: b.generation, segment: s.first}
+		m := movedBodies{dir: b.dir, names: bodyNames{generation: b.generation, segment: s.first}}
 		defer m.close()
 		stored, _, offset, err := m.find(i, rec.leaf())
 		if err == nil && stored == nil {

@@ -59,6 +59,36 @@ func BodyFile(generation string, first int64, c Class, day string) string {
 	return filepath.Join(bodiesDir, c.String(), day, fmt.Sprintf("%s-%020d%s", generation, first, bodyExt))
 }
 
+// bodyNames are the names of the body files of one segment. They are asked for with every record, and are few.
+type bodyNames struct {
+	generation string
+	segment    int64 // its first index
+	known      map[bodyDay]string
+}
+
+type bodyDay struct {
+	class Class
+	day   int64 // since January 1970
+}
+
+// of returns the name of the file that has the body of a record.
+func (n *bodyNames) of(l *leaf) string {
+	const day = int64(24 * time.Hour)
+	at := bodyDay{l.class(), l.nanos() / day}
+	if l.nanos() < 0 {
+		at.day-- // nobody wrote this
+	}
+	name, ok := n.known[at]
+	if !ok {
+		if n.known == nil {
+			n.known = make(map[bodyDay]string)
+		}
+		name = BodyFile(n.generation, n.segment, at.class, dayOf(l.nanos()))
+		n.known[at] = name
+	}
+	return name
+}
+
 // errBodyFile says that a body file is not what sealing wrote.
 var errBodyFile = errors.New("the body file is damaged")
 
@@ -292,32 +322,31 @@ func (r *bodyReader) next() (index int64, stored []byte, offset int64, err error
 // movedBodies reads what was moved out of one segment, in the order of the
 // records, beside the segment itself.
 type movedBodies struct {
-	dir        string // of the evidence
-	generation string
-	segment    int64 // its first index
-	hash       func() hash.Hash
-	files      map[string]*bodyReader // by name; nil where there is none
-	failed     map[string]error
+	dir    string // of the evidence
+	names  bodyNames
+	hash   func() hash.Hash
+	files  map[string]*bodyReader // by name; nil where there is none
+	failed map[string]error
 }
 
 // moved returns a reader of what was moved out of the segment, which opens files
 // as it needs them.
 func (s *segment) moved() *movedBodies {
 	logDir := filepath.Dir(filepath.Dir(s.path))
-	return &movedBodies{dir: filepath.Dir(filepath.Dir(logDir)), generation: filepath.Base(logDir), segment: s.first}
+	return &movedBodies{dir: filepath.Dir(filepath.Dir(logDir)), names: bodyNames{generation: filepath.Base(logDir), segment: s.first}}
 }
 
 // find returns the stored bytes of a record, the file and the offset of its
 // entry. They are nil where the file is not there, or has no such record. The
 // records are asked for in order; the bytes are valid until the next call.
 func (m *movedBodies) find(index int64, l *leaf) (stored []byte, name string, offset int64, err error) {
-	name = BodyFile(m.generation, m.segment, l.class(), dayOf(l.nanos()))
+	name = m.names.of(l)
 	r, seen := m.files[name]
 	if !seen {
 		if m.files == nil {
 			m.files, m.failed = make(map[string]*bodyReader), make(map[string]error)
 		}
-		r, err = openBodyFile(m.dir, name, m.segment)
+		r, err = openBodyFile(m.dir, name, m.names.segment)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			m.failed[name] = err
 		}

@@ -62,7 +62,39 @@ type posting struct {
 
 // compare orders postings by key, and by record among those of one key.
 func (p posting) compare(q posting) int {
-	return cmp.Or(cmp.Compare(p.key, q.key), cmp.Compare(p.record, q.record))
+	if p.key != q.key {
+		return cmp.Compare(p.key, q.key)
+	}
+	return cmp.Compare(p.record, q.record)
+}
+
+// sorted returns postings in order. Keys are spread evenly, but for those that many records have; so they are dealt
+// out by their first bits, in the order they come in, which leaves little to sort.
+func sorted(list []posting) []posting {
+	k := tableBits(int64(len(list))) + 4 // some four to eight in each heap
+	ends := make([]int, 1<<k)
+	for _, p := range list {
+		ends[p.key>>(64-k)]++
+	}
+	sum := 0
+	for i, n := range ends {
+		ends[i] = sum // where the heap begins; when all are dealt out, where it ends
+		sum += n
+	}
+	out := make([]posting, len(list))
+	for _, p := range list {
+		heap := p.key >> (64 - k)
+		out[ends[heap]] = p
+		ends[heap]++
+	}
+	from := 0
+	for _, end := range ends {
+		if heap := out[from:end]; !slices.IsSortedFunc(heap, posting.compare) {
+			slices.SortFunc(heap, posting.compare)
+		}
+		from = end
+	}
+	return out
 }
 
 // indexWriter gathers the index of a segment.
@@ -71,6 +103,11 @@ type indexWriter struct {
 	places []byte
 	ids    []posting
 	terms  []posting
+}
+
+// newIndexWriter has room for so many records.
+func newIndexWriter(first, records int64) indexWriter {
+	return indexWriter{first: first, places: make([]byte, 0, records*placeSize), ids: make([]posting, 0, records)}
 }
 
 // add takes the next record. body is 0 if it was not moved.
@@ -86,9 +123,7 @@ func (w *indexWriter) add(l *leaf, entry, body int64, terms []byte) {
 
 // bytes is the file, size being that of the stripped segment.
 func (w *indexWriter) bytes(size int64) []byte {
-	slices.SortFunc(w.ids, posting.compare)
-	slices.SortFunc(w.terms, posting.compare)
-	w.terms = slices.Compact(w.terms)
+	w.ids, w.terms = sorted(w.ids), slices.Compact(sorted(w.terms))
 	b := make([]byte, indexHeader, indexHeader+int64(len(w.places))+listSize(int64(len(w.ids)))+listSize(int64(len(w.terms))))
 	copy(b, indexMagic)
 	binary.BigEndian.PutUint64(b[8:], uint64(w.first))

@@ -167,6 +167,7 @@ func (l *Log) nextUnsealed() *unsealed {
 type sealing struct {
 	l       *Log
 	u       *unsealed
+	files   bodyNames
 	writers map[string]*bodyWriter // by name
 	index   indexWriter
 	raw     int64 // size of the segment
@@ -221,7 +222,7 @@ func (s *sealing) rest(ctx context.Context) error {
 // Clause: rn-store
 // Records are stored by class: the bodies of each retention class and day have files of their own.
 func (l *Log) seal(ctx context.Context, u *unsealed, gently bool) error {
-	s := &sealing{l: l, u: u, writers: make(map[string]*bodyWriter), index: indexWriter{first: u.seg.first}, gently: gently, rested: time.Now()}
+	s := &sealing{l: l, u: u, files: bodyNames{generation: l.generation, segment: u.seg.first}, writers: make(map[string]*bodyWriter), index: newIndexWriter(u.seg.first, u.next-u.seg.first), gently: gently, rested: time.Now()}
 	defer s.abandon()
 	err := s.split(ctx)
 	if err == nil {
@@ -327,7 +328,6 @@ func (s *sealing) split(ctx context.Context) error {
 		buf = buf[:0]
 		return nil
 	}
-	forgotten := make(map[string]bool)
 	index := seg.first
 	err = walkSegment(seg, false, func(_ *segment, f *frame) error {
 		if err := s.rest(ctx); err != nil {
@@ -345,7 +345,7 @@ func (s *sealing) split(ctx context.Context) error {
 		var err error
 		f.each(func(e entry) {
 			if err == nil {
-				buf, err = s.entry(buf, index, &e, forgotten)
+				buf, err = s.entry(buf, index, &e)
 			}
 			index++
 		})
@@ -382,7 +382,7 @@ func (s *sealing) split(ctx context.Context) error {
 }
 
 // entry puts a record into the stripped segment, and its body where it belongs.
-func (s *sealing) entry(buf []byte, index int64, e *entry, forgotten map[string]bool) ([]byte, error) {
+func (s *sealing) entry(buf []byte, index int64, e *entry) ([]byte, error) {
 	at := s.size + int64(len(buf))
 	class := e.leaf.class()
 	if !class.Moved() || len(e.stored) == 0 {
@@ -395,7 +395,7 @@ func (s *sealing) entry(buf []byte, index int64, e *entry, forgotten map[string]
 	if !ok {
 		return nil, s.damage(index, e.offset, "its stored body cannot be taken apart")
 	}
-	w, err := s.writer(class, dayOf(e.leaf.nanos()))
+	w, err := s.writer(e.leaf)
 	if err != nil {
 		return nil, err
 	}
@@ -403,29 +403,21 @@ func (s *sealing) entry(buf []byte, index int64, e *entry, forgotten map[string]
 	if err != nil {
 		return nil, err
 	}
-	if len(p.terms) > 0 && s.l.o.Forgotten != nil {
-		// Who was erased while his records lay here must not be found by them.
-		key := string(p.handle)
-		gone, known := forgotten[key]
-		if !known {
-			gone = s.l.o.Forgotten(class, p.handle)
-			forgotten[key] = gone
-		}
-		if gone {
-			p.terms = nil
-		}
+	if len(p.terms) > 0 && s.l.o.Forgotten != nil && s.l.o.Forgotten(class, p.handle) {
+		p.terms = nil // who was erased while his records lay here must not be found by them
 	}
 	s.index.add(e.leaf, at, body, p.terms)
 	buf = append(buf, 0, 0, 0, 0)
 	return append(buf, e.leaf[:]...), nil
 }
 
-// writer returns the body file of a class and a day.
-func (s *sealing) writer(class Class, day string) (*bodyWriter, error) {
-	name := BodyFile(s.l.generation, s.u.seg.first, class, day)
+// writer returns the body file that a record's body goes to.
+func (s *sealing) writer(l *leaf) (*bodyWriter, error) {
+	name := s.files.of(l)
 	if w := s.writers[name]; w != nil {
 		return w, nil
 	}
+	class, day := l.class(), dayOf(l.nanos())
 	if s.l.destroyed[filepath.ToSlash(name)] {
 		// Sealed before a crash and destroyed since: it must not come back.
 		w := newBodyWriter(s.l.calls, s.l.o.Dir, s.l.generation, s.u.seg.first, class, day)
@@ -468,7 +460,7 @@ func (s *sealing) reread(ctx context.Context) error {
 	stripped := u.seg
 	stripped.path += temporaryExt
 	t := u.start
-	moved := movedBodies{dir: l.o.Dir, generation: l.generation, segment: u.seg.first, hash: func() hash.Hash { return sha256.New() }}
+	moved := movedBodies{dir: l.o.Dir, names: s.files, hash: func() hash.Hash { return sha256.New() }}
 	defer moved.close()
 	index := u.seg.first
 	err := walkSegment(&stripped, false, func(_ *segment, f *frame) error {
@@ -532,7 +524,7 @@ func (s *sealing) reread(ctx context.Context) error {
 
 // check looks at one record as it lies on the disk now.
 func (s *sealing) check(moved *movedBodies, t *tree, index int64, e *entry) error {
-	if err := t.add(tlog.RecordHash(e.leaf[:])); err != nil {
+	if err := t.add(hashLeaf(e.leaf)); err != nil {
 		return err
 	}
 	p, ok := parts{rest: e.stored}, true
