@@ -80,8 +80,14 @@ func (l *Log) appendAll(ctx context.Context, recs []Record) (first int64, err er
 	}
 	started := time.Now()
 	r := &request{wake: make(chan struct{}, 1)}
-	if r.items, err = prepare(recs, l.o.Keys); err == nil {
-		err = l.commit(ctx, r)
+	room, _ := l.rooms.Get().(*[]byte)
+	if room == nil {
+		room = new([]byte)
+	}
+	if r.items, *room, err = prepare(*room, recs, l.o.Keys); err == nil {
+		if err = l.commit(ctx, r); err == nil && cap(*room) <= maxGroupBytes {
+			l.rooms.Put(room)
+		}
 	} else if errors.Is(err, keys.ErrBroken) {
 		err = l.kill(err) // no more well before a restart than if the log itself could not be written
 	}

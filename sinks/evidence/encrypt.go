@@ -57,17 +57,22 @@ func keysOf(recs []Record, ring *keys.Ring) ([]keys.Key, error) {
 // termsOf returns the record's terms as they are written. A text can be made to
 // break any number of rules: what is over the limit is not looked up by.
 func termsOf(r *Record, ring *keys.Ring) []uint64 {
-	terms := make([]uint64, 0, min(len(r.Terms), maxTerms))
-	for _, t := range r.Terms[:cap(terms)] {
-		terms = append(terms, ring.Term(r.Class.String(), t.Name, t.Value))
+	return appendTerms(nil, r, ring)
+}
+
+func appendTerms(terms []uint64, r *Record, ring *keys.Ring) []uint64 {
+	for _, t := range r.Terms[:min(len(r.Terms), maxTerms)] {
+		term := ring.Term
+		if t.Name == "category" || t.Name == "rule" { // they come again and again
+			term = ring.CommonTerm
+		}
+		terms = append(terms, term(r.Class.String(), t.Name, t.Value))
 	}
 	return terms
 }
 
-// beforeText returns the stored bytes before the ciphertext, with room for that of
-// a body of so many bytes.
-func beforeText(h keys.Handle, terms []uint64, nonce []byte, body int) []byte {
-	b := make([]byte, 0, handleSize+1+len(terms)*termSize+nonceSize+saltSize+body+tagSize)
+// appendBeforeText appends the stored bytes before the ciphertext.
+func appendBeforeText(b []byte, h keys.Handle, terms []uint64, nonce []byte) []byte {
 	b = append(b, h[:]...)
 	b = append(b, uint8(len(terms)))
 	for _, t := range terms {

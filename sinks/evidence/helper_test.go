@@ -140,7 +140,7 @@ func ids(t testing.TB, dir string) map[ID]int {
 // prepared makes records ready for a frame.
 func prepared(t testing.TB, ring *keys.Ring, recs ...Record) []item {
 	t.Helper()
-	items, err := prepare(recs, ring)
+	items, _, err := prepare(nil, recs, ring)
 	if err != nil {
 		t.Fatal(err)
 	}

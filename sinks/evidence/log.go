@@ -107,6 +107,8 @@ type Log struct {
 	generation string
 	lock       *os.File
 
+	rooms sync.Pool // of *[]byte: where records lie until they are written
+
 	// mu guards the queue and whether anything may still be appended.
 	mu      sync.Mutex
 	queue   []*request // not empty only while someone leads

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weir-moderation/weir/sinks/evidence/keys"
@@ -277,15 +278,26 @@ type item struct {
 // prepare salts, commits to and encrypts the records. It runs on the callers'
 // goroutines, all at once: hashing bodies is most of what an append costs. With a
 // ring the keys that are not there yet are made, and durable, when it returns.
-func prepare(recs []Record, ring *keys.Ring) ([]item, error) {
+// What is stored of the items lies in room, or where that is too small in a new
+// one, which is returned for another use once they are written.
+func prepare(room []byte, recs []Record, ring *keys.Ring) ([]item, []byte, error) {
 	secrets, err := keysOf(recs, ring)
 	if err != nil {
-		return nil, err
+		return nil, room, err
 	}
+	size := 0
+	for i := range recs {
+		size += saltSize + len(recs[i].Body)
+		if secrets != nil && secrets[i].AEAD != nil {
+			size += handleSize + 1 + min(len(recs[i].Terms), maxTerms)*termSize + nonceSize + tagSize
+		}
+	}
+	room = slices.Grow(room[:0], size)
 	items := make([]item, len(recs))
 	random := make([]byte, len(recs)*(saltSize+nonceSize))
 	rand.Read(random) // never fails: it ends the process first
 	h := sha256.New()
+	var terms []uint64
 	for i := range recs {
 		r, it := &recs[i], &items[i]
 		salt, nonce := random[:saltSize], random[saltSize:saltSize+nonceSize]
@@ -295,25 +307,26 @@ func prepare(recs []Record, ring *keys.Ring) ([]item, error) {
 		copy(it.leaf[leafID:], r.ID[:])
 		binary.BigEndian.PutUint32(it.leaf[leafBody:], uint32(len(r.Body)))
 		encrypt := secrets != nil && secrets[i].AEAD != nil
+		start := len(room)
 		if encrypt {
 			it.leaf[3] |= flagEncrypted
-			it.stored = beforeText(secrets[i].Handle, termsOf(r, ring), nonce, len(r.Body))
-		} else {
-			it.stored = make([]byte, 0, saltSize+len(r.Body))
+			terms = appendTerms(terms[:0], r, ring)
+			room = appendBeforeText(room, secrets[i].Handle, terms, nonce)
 		}
-		plain := len(it.stored)
-		it.stored = append(append(it.stored, salt...), r.Body...)
+		plain := len(room)
+		room = append(append(room, salt...), r.Body...)
 
 		h.Reset()
 		h.Write([]byte(commitmentTag))
 		h.Write(r.ID[:])
-		h.Write(it.stored[plain:])
+		h.Write(room[plain:])
 		h.Sum(it.leaf[:leafCommitment])
 		if encrypt {
-			it.stored = secrets[i].AEAD.Seal(it.stored[:plain], nonce, it.stored[plain:], it.leaf[:leafTime])
+			room = secrets[i].AEAD.Seal(room[:plain], nonce, room[plain:], it.leaf[:leafTime])
 		}
+		it.stored = room[start:len(room):len(room)]
 	}
-	return items, nil
+	return items, room, nil
 }
 
 // commitsTo reports whether plain, salt and body, is what the leaf promised.

@@ -400,7 +400,7 @@ func (l *Log) begin() error {
 	if err != nil {
 		return err
 	}
-	items, err := prepare([]Record{{ID: genesisID(l.o.Origin), Kind: KindGenesis, Class: ClassAudit, Body: body}}, nil)
+	items, _, err := prepare(nil, []Record{{ID: genesisID(l.o.Origin), Kind: KindGenesis, Class: ClassAudit, Body: body}}, nil)
 	if err != nil {
 		return err
 	}

@@ -310,7 +310,7 @@ func encrypted(t testing.TB, dir string, records int, terms func(i int) []uint64
 	for from := 0; from < records; from += 100 {
 		var items []item
 		for i := from; i < min(records, from+100); i++ {
-			it, err := prepare(hits(i, 1), nil)
+			it, _, err := prepare(nil, hits(i, 1), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

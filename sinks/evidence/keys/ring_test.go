@@ -185,3 +185,18 @@ func wants(t testing.TB, r *Ring, class string, h Handle, want error) {
 		t.Errorf("erased: %v, though opening it says %v", erased, want)
 	}
 }
+
+// A term that is remembered is the one that is not.
+func TestCommonTerm(t *testing.T) {
+	r := open(t, t.TempDir(), Options{})
+	for range 2 {
+		for i := range maxCommon + 10 {
+			name, value := "rule", fmt.Sprint(i)
+			for _, class := range []string{"content", "push"} {
+				if got, want := r.CommonTerm(class, name, value), r.Term(class, name, value); got != want {
+					t.Fatalf("class %s, rule %s: %x, want %x", class, value, got, want)
+				}
+			}
+		}
+	}
+}

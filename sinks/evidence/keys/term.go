@@ -26,7 +26,12 @@ func newMAC(key []byte) *mac {
 type hashing struct {
 	h   hash.Hash
 	buf []byte
+
+	common map[string]uint64 // terms of values of which there are few
 }
+
+// maxCommon is how many of them are remembered.
+const maxCommon = 4096
 
 // sum hashes name, a zero byte and value.
 func (m *mac) sum(name, value string) (sum [sha256.Size]byte) {
@@ -59,6 +64,25 @@ func (m *mac) subject(subject string) tag {
 func (r *Ring) Term(class, name, value string) uint64 {
 	sum := r.macOf(class).sum(name, value)
 	return binary.BigEndian.Uint64(sum[:])
+}
+
+// CommonTerm is [Ring.Term] of a value of which there are few, and none is about a person, such as a category: it is
+// remembered.
+func (r *Ring) CommonTerm(class, name, value string) uint64 {
+	m := r.macOf(class)
+	s := m.pool.Get().(*hashing)
+	defer m.pool.Put(s)
+	s.buf = append(append(append(s.buf[:0], name...), 0), value...)
+	term, ok := s.common[string(s.buf)]
+	if ok {
+		return term
+	}
+	if s.common == nil || len(s.common) >= maxCommon {
+		s.common = make(map[string]uint64)
+	}
+	term = r.Term(class, name, value)
+	s.common[string(s.buf)] = term
+	return term
 }
 
 // macOf returns the keyed hash of a class.

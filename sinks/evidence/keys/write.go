@@ -137,7 +137,11 @@ func (w *writer) make(subjects []string, out []Key) error {
 		return err
 	}
 	waits := make(map[*batch]bool)
-	fresh := make(map[int]*newKey)
+	type place struct {
+		at  int // in out
+		key *newKey
+	}
+	var fresh []place
 	w.mu.Lock()
 	for i, s := range subjects {
 		if out[i].AEAD != nil {
@@ -157,7 +161,7 @@ func (w *writer) make(subjects []string, out []Key) error {
 			out[i] = n.Key
 			continue
 		}
-		fresh[i] = n
+		fresh = append(fresh, place{i, n})
 		waits[n.batch] = true
 	}
 	w.mu.Unlock()
@@ -166,8 +170,8 @@ func (w *writer) make(subjects []string, out []Key) error {
 			return err
 		}
 	}
-	for i, n := range fresh {
-		out[i] = n.Key
+	for _, p := range fresh {
+		out[p.at] = p.key.Key
 	}
 	return nil
 }
