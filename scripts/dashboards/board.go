@@ -64,7 +64,7 @@ func (b board) dashboard() dashboard {
 		Annotations: annotations{List: []annotation{
 			note("Rules and policy put in force", "blue", `weir_ruleset_last_load_success_timestamp_seconds{@} * on (job, instance) group_left (digest) weir_ruleset_info{@} * 1000`,
 				"rules {{digest}}", "{{instance}} has put rules and policy in force", true),
-			note("Rules or policy refused", "red", `weir_ruleset_last_load_successful{@} == 0`, "load refused", "{{instance}} has refused a change; the old one stays", false),
+			note("Rules or policy refused", "red", `1 - weir_ruleset_last_load_successful{@} > 0`, "load refused", "{{instance}} has refused a change; the old one stays", false),
 			note("Started", "purple", `process_start_time_seconds{@} * on (job, instance) group_left (version) weir_build_info{@} * 1000`,
 				"started {{version}}", "{{instance}} was started", true),
 		}},
@@ -91,7 +91,7 @@ func (b board) dashboard() dashboard {
 	id, y := 1, 0
 	for _, r := range b.rows {
 		open := false
-		d.Panels = append(d.Panels, panelJSON{Type: "row", Title: r.title, ID: id, Collapsed: &open, GridPos: gridPos{H: 1, W: 24, Y: y}})
+		d.Panels = append(d.Panels, panelJSON{Type: "row", Title: r.title, ID: id, Collapsed: &open, Panels: &[]panelJSON{}, GridPos: gridPos{H: 1, W: 24, Y: y}})
 		id++
 		y++
 		x, tallest := 0, 0
@@ -110,12 +110,8 @@ func (b board) dashboard() dashboard {
 }
 
 func note(name, color, expr, title, text string, timed bool) annotation {
-	a := annotation{Datasource: prometheus, Enable: true, Expr: query{expr: expr}.expand(), IconColor: color, Name: name, Step: "30s", TagKeys: "instance",
-		TitleFormat: title, TextFormat: text}
-	if timed {
-		a.UseValueForTime = "on"
-	}
-	return a
+	return annotation{Datasource: prometheus, Enable: true, Expr: query{expr: expr}.expand(), IconColor: color, Name: name, Step: "30s", TagKeys: "instance",
+		TitleFormat: title, TextFormat: text, UseValueForTime: timed}
 }
 
 func choice(name, label, about, values string) variable {
@@ -215,7 +211,7 @@ func (p panel) custom() map[string]any {
 		}
 		return c
 	case "table":
-		return map[string]any{"align": "auto", "cellOptions": map[string]any{"type": "auto"}, "filterable": true}
+		return map[string]any{"align": "auto", "cellOptions": map[string]any{"type": "auto"}, "filterable": true, "inspect": false}
 	case "state-timeline":
 		return map[string]any{"fillOpacity": 70, "lineWidth": 0}
 	}
@@ -232,11 +228,11 @@ func (p panel) options() map[string]any {
 			"tooltip": map[string]any{"mode": "multi", "sort": "desc"},
 		}
 	case "stat":
-		return map[string]any{"colorMode": "background", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "reduceOptions": last, "textMode": "auto", "wideLayout": true}
+		return map[string]any{"colorMode": "background", "graphMode": "none", "justifyMode": "auto", "orientation": "auto", "reduceOptions": last, "textMode": "auto", "wideLayout": true, "showPercentChange": false, "percentChangeColorMode": "standard"}
 	case "bargauge":
 		return map[string]any{"displayMode": "gradient", "orientation": "horizontal", "reduceOptions": last, "showUnfilled": true, "valueMode": "color", "minVizHeight": 10, "minVizWidth": 0}
 	case "table":
-		return map[string]any{"cellHeight": "sm", "showHeader": true, "footer": map[string]any{"show": false, "reducer": []string{"sum"}, "fields": ""}}
+		return map[string]any{"cellHeight": "sm", "frameIndex": 0, "showHeader": true, "footer": map[string]any{"show": false, "reducer": []string{"sum"}, "fields": ""}}
 	case "state-timeline":
 		return map[string]any{"alignValue": "left", "mergeValues": true, "rowHeight": 0.9, "showValue": "never",
 			"legend": map[string]any{"displayMode": "list", "placement": "bottom", "showLegend": true, "calcs": []string{}}, "tooltip": map[string]any{"mode": "single", "sort": "none"}}

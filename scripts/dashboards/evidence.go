@@ -17,7 +17,7 @@ func evidence() board {
 					`max(weir_evidence_unpublished_seconds{@})`, from(60, "orange"), from(900, "red")),
 				fact("Alarms about other logs", "short", "another-log-is-not-to-be-believed", "Logs whose head contradicts what they had published before.",
 					`sum(weir_evidence_peer_alarms_total{@})`, from(1, "red")).say(none),
-				fact("Room left", "bytes", "the-disk-of-the-evidence-is-full", "Where it is least.",
+				fact("Room left", "bytes", "the-disk-of-the-evidence-is-full", "Room on the disk of the evidence, where it is least.",
 					`min(weir_evidence_disk_free_bytes{@})`, below("red"), from(2e9, "orange"), from(1e10, "green")),
 			}},
 			{"Writing", []panel{

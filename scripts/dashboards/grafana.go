@@ -37,7 +37,7 @@ type annotation struct {
 	TagKeys         string `json:"tagKeys"`
 	TextFormat      string `json:"textFormat"`
 	TitleFormat     string `json:"titleFormat"`
-	UseValueForTime string `json:"useValueForTime,omitempty"` // "on": the value is the time, in milliseconds
+	UseValueForTime bool   `json:"useValueForTime"` // the value is the time, in milliseconds
 }
 
 type link struct {
@@ -95,7 +95,7 @@ type panelJSON struct {
 	Interval        string           `json:"interval,omitempty"`
 	Links           []link           `json:"links,omitempty"`
 	Options         map[string]any   `json:"options,omitempty"`
-	Panels          []panelJSON      `json:"panels,omitempty"`
+	Panels          *[]panelJSON     `json:"panels,omitempty"` // of rows that are folded; of open ones it is empty
 	Targets         []target         `json:"targets,omitempty"`
 	Title           string           `json:"title"`
 	Transformations []transformation `json:"transformations,omitempty"`

@@ -48,7 +48,7 @@ func ruleset() board {
 			{"Whether to trust them", []panel{
 				graph("Conditions without an answer", "ops", "conditions-without-an-answer", "Conditions of rules that cost too much or divided by zero. The hits stood.",
 					query{`sum by (instance) (rate(weir_rule_conditions_undecided_total{@}[$__rate_interval]))`, "{{instance}}"}),
-				graph("Rules that lost their action", "short", "a-rule-has-lost-its-action", "In an hour.",
+				graph("Rules that lost their action", "short", "a-rule-has-lost-its-action", "In an hour. weir rules restore gives the action back.",
 					query{`sum by (instance) (increase(weir_rule_trips_total{@}[1h]))`, "{{instance}}"}).whole(),
 				graph("Panics, and critical terms not looked at twice", "short", "it-panics", "Panics in an hour are bugs of Weir. Terms are left out of the second opinion when there are more than it has room for.",
 					query{`sum by (instance) (increase(weir_panics_total{@}[1h]))`, "panics {{instance}}"}, query{`max(weir_ruleset_second_opinion_left_out_terms{@})`, "terms left out"}).whole(),
