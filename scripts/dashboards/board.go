@@ -62,8 +62,8 @@ var prometheus = source{Type: "prometheus", UID: "${datasource}"}
 func (b board) dashboard() dashboard {
 	d := dashboard{
 		Annotations: annotations{List: []annotation{
-			note("Rules and policy put in force", "blue", `weir_ruleset_last_load_success_timestamp_seconds{@} * on (job, instance) group_left (digest) weir_ruleset_info{@} * 1000`,
-				"rules {{digest}}", "{{instance}} has put rules and policy in force", true),
+			note("Rules and policy put in force", "blue", `weir_ruleset_last_load_success_timestamp_seconds{@} * on (job, instance) group_left (version) weir_ruleset_info{@} * 1000`,
+				"rules {{version}}", "{{instance}} has put rules and policy in force", true),
 			note("Rules or policy refused", "red", `1 - weir_ruleset_last_load_successful{@} > 0`, "load refused", "{{instance}} has refused a change; the old one stays", false),
 			note("Started", "purple", `process_start_time_seconds{@} * on (job, instance) group_left (version) weir_build_info{@} * 1000`,
 				"started {{version}}", "{{instance}} was started", true),

@@ -32,6 +32,14 @@ func capacity() board {
 				graph("Network", "Bps", "how-much-it-takes", "Of the host or container, as the process sees it.",
 					query{`rate(process_network_receive_bytes_total{@}[$__rate_interval])` + self, "in {{instance}}"}, query{`rate(process_network_transmit_bytes_total{@}[$__rate_interval])` + self, "out {{instance}}"}),
 			}},
+			{"Looking at it", []panel{
+				graph("Requests at the admin address", "s", "how-much-it-takes", "Time of a request by route, 99 of 100.",
+					query{quantile(0.99, "weir_http_request_duration_seconds", "@", "route"), "{{route}}"}),
+				graph("Answers at the admin address", "reqps", "how-much-it-takes", "Requests a second by answer. 4xx are wrong paths or strangers, 5xx what is not ready.",
+					query{observed("weir_http_request_duration_seconds", "@", "code"), "{{code}}"}),
+				graph("Traces and lines", "ops", "how-much-it-takes", "Spans of flagged messages by what became of them, and flagged messages without a line in the log because there were too many.",
+					query{`sum by (result) (rate(weir_trace_spans_total{@}[$__rate_interval]))`, "spans {{result}}"}, query{`sum(rate(weir_verdict_lines_left_out_total{@}[$__rate_interval]))`, "lines left out"}),
+			}},
 			{"Growth", []panel{
 				graph("Evidence written", "Bps", "the-disk-of-the-evidence-is-full", "How fast room on its disk goes, over an hour.", query{`clamp_min(-deriv(weir_evidence_disk_free_bytes{@}[1h]), 0)`, "{{instance}}"}),
 				graph("Room in four days", "bytes", "the-disk-of-the-evidence-is-full", "What is left in four days if it goes on as in the last 6 hours. Below 0 it is full before.", query{`predict_linear(weir_evidence_disk_free_bytes{@}[6h], 4 * 86400)`, "{{instance}}"}),

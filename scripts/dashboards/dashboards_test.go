@@ -89,7 +89,7 @@ func TestGrafanaTakesIt(t *testing.T) {
 }
 
 // Units that panels may have; Grafana knows each.
-var known = []string{units.Short, units.PercentUnit, units.Seconds, units.BytesIEC, units.BytesPerSecondSI, units.OpsPerSecond, units.MessagesPerSecond}
+var known = []string{units.Short, units.PercentUnit, units.Seconds, units.BytesIEC, units.BytesPerSecondSI, units.OpsPerSecond, units.RequestsPerSecond, units.MessagesPerSecond}
 
 // Panels are numbered once, do not overlap, say what they show and where it is
 // told what to do, and have a unit; each board says the same variables.
