@@ -259,8 +259,8 @@ func fact(title, unit, section, about, expr string, steps ...step) panel {
 }
 
 // table has a line for each series as it is now.
-func table(title, unit, section, about string, queries ...query) panel {
-	return panel{kind: "table", title: title, unit: unit, section: section, about: about, w: 12, h: 8, queries: queries}
+func table(title, section, about string, queries ...query) panel {
+	return panel{kind: "table", title: title, unit: "short", section: section, about: about, w: 12, h: 8, queries: queries}
 }
 
 func (p panel) wide(w int) panel   { p.w = w; return p }
@@ -282,24 +282,24 @@ func (p panel) columns(renamed map[string]string, hidden ...string) panel {
 
 // quantile is a quantile of a histogram, by labels, in both modes of Prometheus: where it stores native histograms it
 // has no series _bucket of a metric that is both, and where it does not it has no other.
-func quantile(q float64, metric, match string, by ...string) string {
+func quantile(q float64, metric string, by ...string) string {
 	rate := func(suffix string, by []string) string {
-		return fmt.Sprintf("sum by (%s) (rate(%s%s{%s}[$__rate_interval]))", strings.Join(by, ", "), metric, suffix, match)
+		return fmt.Sprintf("sum by (%s) (rate(%s%s{@}[$__rate_interval]))", strings.Join(by, ", "), metric, suffix)
 	}
 	return fmt.Sprintf("histogram_quantile(%v, %s) or histogram_quantile(%v, %s)", q, rate("_bucket", append([]string{"le"}, by...)), q, rate("", by))
 }
 
 // observed is how often a second a histogram observed something, by labels, in both modes.
-func observed(metric, match string, by ...string) string {
+func observed(metric string, by ...string) string {
 	labels := strings.Join(by, ", ")
-	return fmt.Sprintf("sum by (%s) (rate(%s_count{%s}[$__rate_interval])) or sum by (%s) (histogram_count(rate(%s{%s}[$__rate_interval])))", labels, metric, match, labels, metric, match)
+	return fmt.Sprintf("sum by (%s) (rate(%s_count{@}[$__rate_interval])) or sum by (%s) (histogram_count(rate(%s{@}[$__rate_interval])))", labels, metric, labels, metric)
 }
 
 // quantiles are the median and the 99th percentile of a histogram.
-func quantiles(metric, match string, by ...string) []query {
+func quantiles(metric string, by ...string) []query {
 	legend := ""
 	for _, label := range by {
 		legend += " {{" + label + "}}"
 	}
-	return []query{{quantile(0.99, metric, match, by...), "99 %" + legend}, {quantile(0.5, metric, match, by...), "50 %" + legend}}
+	return []query{{quantile(0.99, metric, by...), "99 %" + legend}, {quantile(0.5, metric, by...), "50 %" + legend}}
 }

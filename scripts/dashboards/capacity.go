@@ -34,9 +34,9 @@ func capacity() board {
 			}},
 			{"Looking at it", []panel{
 				graph("Requests at the admin address", "s", "how-much-it-takes", "Time of a request by route, 99 of 100.",
-					query{quantile(0.99, "weir_http_request_duration_seconds", "@", "route"), "{{route}}"}),
+					query{quantile(0.99, "weir_http_request_duration_seconds", "route"), "{{route}}"}),
 				graph("Answers at the admin address", "reqps", "how-much-it-takes", "Requests a second by answer. 4xx are wrong paths or strangers, 5xx what is not ready.",
-					query{observed("weir_http_request_duration_seconds", "@", "code"), "{{code}}"}),
+					query{observed("weir_http_request_duration_seconds", "code"), "{{code}}"}),
 				graph("Traces and lines", "ops", "how-much-it-takes", "Spans of flagged messages by what became of them, and flagged messages without a line in the log because there were too many.",
 					query{`sum by (result) (rate(weir_trace_spans_total{@}[$__rate_interval]))`, "spans {{result}}"}, query{`sum(rate(weir_verdict_lines_left_out_total{@}[$__rate_interval]))`, "lines left out"}),
 			}},

@@ -64,7 +64,7 @@ func TestGrafanaTakesIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var d grafana.Dashboard
+		var d grafana.Dashboard                                                  //nolint:staticcheck // the second form of dashboards is not in Grafana 10 and 11
 		if err := d.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // an empty list of faults is no fault
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -81,7 +81,7 @@ func TestGrafanaTakesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, misspelt := range []string{`"drawStyle"`, `"colorMode"`, `"graphTooltip"`} {
-		var d grafana.Dashboard
+		var d grafana.Dashboard //nolint:staticcheck // the second form of dashboards is not in Grafana 10 and 11
 		if err := d.UnmarshalJSONStrict(bytes.ReplaceAll(text, []byte(misspelt), []byte(`"misspelt"`))); err == nil || err.Error() == "" {
 			t.Errorf("a misspelt %s is taken: the test shows nothing", misspelt)
 		}

@@ -22,9 +22,9 @@ func evidence() board {
 			}},
 			{"Writing", []panel{
 				graph("Time until an append is durable", "s", "evidence-is-slow", "Every flagged message waits for this once: it is the disk's time to sync, shared by all who wait.",
-					quantiles("weir_evidence_append_duration_seconds", "@", "instance")...).limit(from(1, "red")),
+					quantiles("weir_evidence_append_duration_seconds", "instance")...).limit(from(1, "red")),
 				graph("Appends", "ops", "evidence-is-slow", "Appends a second; one may have many records.",
-					query{observed("weir_evidence_append_duration_seconds", "@", "instance"), "{{instance}}"}),
+					query{observed("weir_evidence_append_duration_seconds", "instance"), "{{instance}}"}),
 				graph("Records written", "ops", "files-of-the-evidence", "Records made durable a second, by kind.",
 					query{`topk(10, sum by (kind) (rate(weir_evidence_records_total{@}[$__rate_interval])))`, "{{kind}}"}).stack(),
 				graph("Not signed yet", "short", "records-are-not-signed", "Durable records that no signed head covers: some seconds' worth.",

@@ -12,7 +12,6 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -169,7 +168,7 @@ func checkNode(a asked, node parser.Node, path []parser.Node, metrics map[string
 			return err
 		}
 		for _, match := range n.LabelMatchers {
-			if match.Name != labels.MetricName && !given[match.Name] && m.labels != nil && !m.labels[match.Name] {
+			if match.Name != model.MetricNameLabel && !given[match.Name] && m.labels != nil && !m.labels[match.Name] {
 				return fmt.Errorf("%s has no label %s", n.Name, match.Name)
 			}
 		}

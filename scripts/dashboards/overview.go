@@ -59,7 +59,7 @@ func overview() board {
 			}},
 			{"How late", []panel{
 				graph("Age of messages when they are done", "s", "it-falls-behind", "From a message's time in Kafka until all its effects are durable; the oldest of each batch. Deferred pushes are left out.",
-					quantiles("weir_message_age_seconds", "@", "stream")...).limit(from(60, "red")),
+					quantiles("weir_message_age_seconds", "stream")...).limit(from(60, "red")),
 				graph("Messages behind, by topic", "short", "it-falls-behind", "Messages in Kafka that are not handled yet. A saw-tooth is fine, a slope is not.",
 					query{`sum by (topic) (max by (job, topic, partition) (weir_consumer_lag_messages{@}))`, "{{topic}}"}),
 				graph("Oldest message in hand, by topic", "s", "it-falls-behind", "Age of the oldest message that was fetched and is not finished.",
@@ -73,14 +73,14 @@ func overview() board {
 				graph("Commits and polls that fail", "ops", "members-come-and-go", "Offsets that could not be committed, and partitions that could not be read. They are repeated.",
 					query{`sum(rate(weir_commit_failures_total{@}[$__rate_interval]))`, "commits"}, query{`sum(rate(weir_poll_failures_total{@}[$__rate_interval]))`, "polls"}),
 				graph("Evidence: time until an append is durable", "s", "evidence-is-slow", "Every flagged message waits for this once. It is the disk's time to sync.",
-					quantiles("weir_evidence_append_duration_seconds", "@")...).limit(from(1, "red")),
+					quantiles("weir_evidence_append_duration_seconds")...).limit(from(1, "red")),
 				graph("Redis: time to decide a batch of pushes", "s", "redis-does-not-take-what-it-is-given", "Reads and commits of a batch. After 0.7 s pushes are decided without Redis.",
-					quantiles("weir_push_batch_duration_seconds", "@")...).limit(from(0.7, "red")),
+					quantiles("weir_push_batch_duration_seconds")...).limit(from(0.7, "red")),
 				graph("In hand", "short", "the-ledger-how-to-prove-that-nothing-is-lost", "Messages being handled, and messages done whose account is not in the evidence yet: a second's worth is normal.",
 					query{`sum(weir_in_flight_messages{@})`, "being handled"}, query{`sum(weir_ledger_open_messages{@})`, "done, not on record"}),
 			}},
 			{"Who, and what fires", []panel{
-				table("Processes", "short", "members-come-and-go", "Which versions run, and how many partitions each process reads.",
+				table("Processes", "members-come-and-go", "Which versions run, and how many partitions each process reads.",
 					query{`max by (job, instance) (weir_assigned_partitions{@}) * on (job, instance) group_left (version) weir_build_info{@}`, ""}).
 					columns(map[string]string{"Value": "partitions"}),
 				{kind: "state-timeline", title: "Alerts that fire", unit: "short", section: "alerts", w: 12, h: 8,

@@ -18,10 +18,10 @@ func ruleset() board {
 				fact("Engines disagree, last day", "short", "two-engines-disagree", "Hits of critical rules that only one of two engines found. It must be 0: else it is a bug of Weir.",
 					`sum(increase(weir_match_divergence_total{@}[1d]))`, from(1, "red")).say(none),
 				fact("Rules", "short", "rules-are-old", "Live and shadow rules in force.", `max(weir_ruleset_rules{@})`, below("blue")),
-				table("By process", "short", "instances-judge-by-different-rules", "The digest of the rules each process judges by, and since when.",
+				table("By process", "instances-judge-by-different-rules", "The digest of the rules each process judges by, and since when.",
 					query{`weir_ruleset_last_load_success_timestamp_seconds{@} * on (job, instance) group_left (version, digest) weir_ruleset_info{@} * 1000`, ""}).
 					columns(map[string]string{"Value": "since", "version": "rules"}).dated("since"),
-				table("Push policy, by process", "short", "changing-the-push-policy", "Version and digest of the policy each process decides pushes by.",
+				table("Push policy, by process", "changing-the-push-policy", "Version and digest of the policy each process decides pushes by.",
 					query{`weir_push_policy_info{@}`, ""}).columns(map[string]string{"digest": "policy"}, "Value", "__name__"),
 			}},
 			{"What they hit", []panel{
@@ -37,13 +37,13 @@ func ruleset() board {
 					query{`topk(10, sum by (category) (rate(weir_shadow_hits_total{@}[$__rate_interval])))`, "{{category}}"}).stack(),
 				graph("Hits by the form that was read", "short", "rules-do-not-hit", "In which form a text had to be read for a hit: a rise of anything but fold is people evading. A hit that took several counts for each.",
 					query{`sum by (form) (rate(weir_hits_by_form_total{@}[$__rate_interval]))`, "{{form}}"}).stack(),
-				table("Hits in the last hour, and in the hour before", "short", "a-rule-has-lost-its-action", "By category. A factor of ten is a campaign, or a rule that came with the last change.",
+				table("Hits in the last hour, and in the hour before", "a-rule-has-lost-its-action", "By category. A factor of ten is a campaign, or a rule that came with the last change.",
 					query{`sort_desc(sum by (category) (increase(weir_hits_total{@}[1h])))`, ""}, query{`sum by (category) (increase(weir_hits_total{@}[1h] offset 1h))`, ""}).
 					columns(map[string]string{"Value #A": "last hour", "Value #B": "hour before"}).whole().wide(24).high(9),
 			}},
 			{"What they cost", []panel{
 				graph("Time to judge a message", "s", "how-much-it-takes", "To decode, fold and match, per message of a batch.",
-					quantiles("weir_match_duration_seconds", "@", "stream")...).wide(6),
+					quantiles("weir_match_duration_seconds", "stream")...).wide(6),
 				graph("Memory of the automaton", "bytes", "how-much-it-takes", "Of the rules in force, and of the second opinion.",
 					query{`weir_ruleset_automaton_bytes{@}`, "{{instance}}"}).wide(6),
 				graph("Read to be judged", "Bps", "how-much-it-takes", "Bytes a second of the messages that were decoded and matched.",
