@@ -43,6 +43,9 @@ func (c *checkCmd) Run(ctx context.Context, s streams) error {
 	for _, line := range app.Describe(cfg, force) {
 		fmt.Fprintln(s.out, line)
 	}
+	for _, line := range app.Exposed(cfg) {
+		fmt.Fprintf(s.out, "%-14s %s\n", "warning", line)
+	}
 	if c.Online {
 		for _, line := range found.Facts {
 			fmt.Fprintf(s.out, "%-14s %s\n", "redis", line)

@@ -12,8 +12,13 @@ import (
 )
 
 type restoreCmd struct {
-	Rule  string `arg:"" help:"The id of the rule." placeholder:"RULE"`
-	Admin string `default:"http://127.0.0.1:9464" help:"Where the admin listener of the daemon is. Each daemon decides by what it sees itself, so ask each."`
+	Rule string `arg:"" help:"The id of the rule." placeholder:"RULE"`
+	adminFlags
+}
+
+// Help says what kong cannot know.
+func (restoreCmd) Help() string {
+	return `Each daemon decides by what it sees itself, so ask each: --admin.`
 }
 
 // maxAnswer is how much of an answer is read.
@@ -21,21 +26,15 @@ const maxAnswer = 64 << 10
 
 // Run asks a daemon to give a rule that hit too much its action back.
 func (c *restoreCmd) Run(ctx context.Context, s streams) error {
-	at, err := url.Parse(c.Admin)
-	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
-		return &codeError{fmt.Errorf("--admin: %q is no address of an admin listener; give one such as http://127.0.0.1:9464", c.Admin), exitMisuse}
-	}
-	at = at.JoinPath("/-/rules/restore")
-	at.RawQuery = url.Values{"rule": {c.Rule}}.Encode()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at.String(), nil)
+	daemon, err := c.client()
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	resp, err := daemon.Do(ctx, http.MethodPost, "/-/rules/restore", url.Values{"rule": {c.Rule}})
 	if err != nil {
-		return &hintError{fmt.Errorf("ask the daemon: %w", err), "name the address of its admin listener with --admin; weir run prints it"}
+		return &hintError{err, "name the address of its admin listener with --admin, and how to log in with --admin-user and the like; weir run prints the address"}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))

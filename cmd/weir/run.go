@@ -15,20 +15,28 @@ import (
 
 type runCmd struct {
 	Config    string `default:"weir.yaml" help:"The configuration file." type:"path"`
-	Listen    string `default:"127.0.0.1:9464" help:"Address of the admin listener (metrics, health, reload); empty turns it off. Whoever reaches it can reload the rules."`
+	Listen    string `default:"127.0.0.1:9464" help:"Address of the admin listener (metrics, health, reload); empty turns it off. Beyond loopback it serves what can be read, and reload, restore and pprof only with TLS and a login."`
+	WebConfig string `name:"web.config.file" help:"TLS, client certificates and users of the admin listener, in the format of Prometheus' exporters; instead of admin.web_config_file." type:"path" placeholder:"FILE"`
 	LogFormat string `default:"json" enum:"json,text" help:"Form of the log on stderr: json or text."`
 	LogLevel  string `default:"info" enum:"debug,info,warn,error" help:"The least level that is logged."`
 }
 
 // Run runs the daemon until a signal ends it.
 func (c *runCmd) Run(ctx context.Context, s streams) error {
-	cfg, err := loadConfig(c.Config)
+	read := func() (*config.Config, error) {
+		cfg, err := loadConfig(c.Config)
+		if err == nil && c.WebConfig != "" {
+			cfg.Admin.WebConfigFile = c.WebConfig
+		}
+		return cfg, err
+	}
+	cfg, err := read()
 	if err != nil {
 		return err
 	}
 	return app.Run(ctx, app.Options{
 		Config: cfg,
-		Load:   func() (*config.Config, error) { return config.Load(c.Config) },
+		Load:   read,
 		Reload: hangups(ctx),
 		Listen: c.Listen,
 		Build:  version(),

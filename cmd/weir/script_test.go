@@ -4,9 +4,16 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -49,25 +56,28 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"fails":  fails,
-			"broker": startBroker,
-			"send":   send,
-			"topic":  makeTopics,
-			"put":    put,
-			"bury":   bury,
-			"cover":  cover,
-			"commit": commit,
-			"world":  startWorld,
-			"mute":   startMute,
-			"free":   freeAddress,
-			"await":  await,
-			"repeat": repeat,
-			"grab":   grab,
-			"concat": concat,
-			"aged":   aged,
-			"fill":   fill,
-			"flip":   flip,
-			"cut":    cut,
+			"fails":       fails,
+			"broker":      startBroker,
+			"send":        send,
+			"topic":       makeTopics,
+			"put":         put,
+			"bury":        bury,
+			"cover":       cover,
+			"commit":      commit,
+			"world":       startWorld,
+			"mute":        startMute,
+			"free":        freeAddress,
+			"await":       await,
+			"repeat":      repeat,
+			"wide":        wideAddress,
+			"certificate": makeCertificate,
+			"awaitTLS":    awaitTLS,
+			"grab":        grab,
+			"concat":      concat,
+			"aged":        aged,
+			"fill":        fill,
+			"flip":        flip,
+			"cut":         cut,
 		},
 	})
 }
@@ -178,6 +188,56 @@ func freeAddress(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Check(l.Close())
 	ts.Setenv(args[0], l.Addr().String())
+}
+
+// wideAddress puts the port of an address on all of this machine's into $NAME: wide NAME ADDRESS.
+func wideAddress(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "wide name address")
+	_, port, err := net.SplitHostPort(args[1])
+	ts.Check(err)
+	ts.Setenv(args[0], net.JoinHostPort("0.0.0.0", port))
+}
+
+// makeCertificate writes NAME.pem, a certificate of its own signing for 127.0.0.1, and its
+// key NAME.key: certificate NAME.
+func makeCertificate(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "certificate name")
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	ts.Check(err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+}
+
+// awaitTLS waits until the admin listener at an address is ready and lets a user in:
+// awaitTLS ADDRESS CA USER PASSWORD.
+func awaitTLS(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 4, "awaitTLS address ca user password")
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(ts.ReadFile(args[1])))
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "https://"+args[0]+"/-/ready", nil)
+	ts.Check(err)
+	req.SetBasicAuth(args[2], args[3])
+	last := ""
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		resp, err := client.Do(req)
+		if err != nil {
+			last = err.Error()
+			continue
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return
+		}
+		last = resp.Status
+	}
+	ts.Fatalf("%s is not ready: %s", args[0], last)
 }
 
 // await waits until a GET of the URL is answered with 200: await URL.

@@ -74,10 +74,10 @@ type daemon struct {
 	source   *ingest.Source
 	reloader *reloader
 	halts    *halts       // nil where no topic of halts is named
-	admin    *admin       // nil where it is off
 	spans    *trace.Spans // nil where it is off
 	status   *status.Monitor
 	shown    statusShown
+	admin    *adminServer // nil where it is off
 
 	stops stopStack
 }
@@ -115,6 +115,7 @@ func (d *daemon) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.watchCredentials()
 	d.stops.push("kafka client", func(context.Context) error { return d.client.Close() })
 	if err := CheckKafka(ctx, d.client, d.cfg); err != nil {
 		return err
@@ -237,7 +238,7 @@ func (d *daemon) build(ctx context.Context) error {
 		if d.admin, err = newAdmin(d); err != nil {
 			return err
 		}
-		d.stops.push("admin listener", func(context.Context) error { return d.admin.close() })
+		d.stops.push("admin listener", func(context.Context) error { return d.admin.door.Close() })
 	}
 	d.reloader = newReloader(d.cfg, d.o.Load, d.pipeline, d.evidence, d.log, d.registry)
 	d.reloader.build, d.reloader.topic, d.reloader.store = d.o.Build, topic, d.store
@@ -417,7 +418,10 @@ func (d *daemon) run(ctx context.Context) error {
 		g.Go(func() error { return d.halts.share(ctx) })
 	}
 	if d.admin != nil {
-		d.say("admin", "http://%s/ shows how it does  /metrics  /-/healthy  /-/ready  /-/reload", d.admin.addr())
+		if w := d.admin.door.Warning(); w != "" {
+			d.warn("admin", w)
+		}
+		d.say("admin", "%s/ shows how it does  /metrics  /-/healthy  /-/ready  /-/reload", d.admin.door.URL())
 		g.Go(func() error { return d.admin.run(ctx) })
 		g.Go(func() error { return d.status.Run(ctx) })
 	}

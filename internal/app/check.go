@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weir-moderation/weir/internal/admin"
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/pipeline/push"
@@ -51,7 +52,7 @@ func CheckKafka(ctx context.Context, client *kafka.Client, c *config.Config) err
 // CheckFiles reads the keys, passwords and certificates a configuration names,
 // as a start would, and connects to nobody.
 func CheckFiles(c *config.Config) error {
-	var errs []error
+	errs := []error{admin.Check(c.Admin)}
 	client, err := kafka.NewClient(c.Kafka, kafka.Options{})
 	if err != nil {
 		errs = append(errs, err)

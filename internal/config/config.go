@@ -18,6 +18,8 @@ import (
 	"slices"
 
 	"github.com/weir-moderation/weir/configs"
+	"github.com/weir-moderation/weir/internal/admin"
+	"github.com/weir-moderation/weir/internal/dial"
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/strictyaml"
 	"github.com/weir-moderation/weir/pipeline"
@@ -49,6 +51,7 @@ type Config struct {
 	Push     push.Config     `yaml:"push"`
 	Evidence evidence.Config `yaml:"evidence"`
 	Anchors  anchor.Config   `yaml:"anchors"`
+	Admin    admin.Config    `yaml:"admin"`
 
 	Tracing trace.Config       `yaml:"tracing"`
 	Log     pipeline.LogConfig `yaml:"log"`
@@ -199,14 +202,57 @@ func (c *Config) PushesOn() bool { return len(c.Input.Pushes) > 0 }
 // resolve makes relative paths relative to the configuration's folder, so that
 // it does not matter where Weir is started.
 func (c *Config) resolve(dir string) {
-	for _, p := range []*string{
-		&c.Evidence.Dir, &c.Evidence.KeyFile, &c.Evidence.MasterKey.File, &c.Evidence.Postgres.DSNFile, &c.Evidence.Postgres.KeysDSNFile, &c.Anchors.Timestamp.CAFile, &c.Rules.Dir, &c.Rules.Categories, &c.Rules.Words, &c.Rules.Exclusions, &c.Rules.Benign, &c.Push.Policy, &c.Push.PseudonymKeyFile,
-		&c.Push.Redis.PasswordFile, &c.Push.Redis.TLS.CAFile, &c.Push.Redis.TLS.CertFile, &c.Push.Redis.TLS.KeyFile,
-		&c.Tracing.TokenFile, &c.Tracing.TLS.CAFile, &c.Tracing.TLS.CertFile, &c.Tracing.TLS.KeyFile,
-		&c.Kafka.SASL.PasswordFile, &c.Kafka.TLS.CAFile, &c.Kafka.TLS.CertFile, &c.Kafka.TLS.KeyFile,
-	} {
+	paths := []*string{
+		&c.Evidence.Dir, &c.Rules.Dir, &c.Rules.Categories, &c.Rules.Words, &c.Rules.Exclusions, &c.Rules.Benign, &c.Push.Policy,
+		&c.Admin.WebConfigFile, &c.Evidence.KeyFile, &c.Evidence.MasterKey.File, &c.Evidence.Postgres.DSNFile, &c.Evidence.Postgres.KeysDSNFile,
+	}
+	for _, f := range c.credentials() {
+		paths = append(paths, f.path)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+}
+
+// credential is a setting that names a file with a certificate or a secret.
+type credential struct {
+	setting string
+	kind    dial.Kind
+	path    *string
+}
+
+func (c *Config) credentials() []credential {
+	list := []credential{
+		{"kafka.sasl.password_file", dial.Private, &c.Kafka.SASL.PasswordFile},
+		{"kafka.sasl.oauth.token_file", dial.Private, &c.Kafka.SASL.OAuth.TokenFile},
+		{"kafka.sasl.oauth.client_secret_file", dial.Private, &c.Kafka.SASL.OAuth.ClientSecretFile},
+		{"push.pseudonym_key_file", dial.Private, &c.Push.PseudonymKeyFile},
+		{"push.redis.password_file", dial.Private, &c.Push.Redis.PasswordFile},
+		{"tracing.token_file", dial.Private, &c.Tracing.TokenFile},
+		{"anchors.timestamp.ca_file", dial.Authorities, &c.Anchors.Timestamp.CAFile},
+	}
+	for _, t := range []struct {
+		at  string
+		tls *dial.TLS
+	}{{"kafka.tls", &c.Kafka.TLS}, {"kafka.sasl.oauth.tls", &c.Kafka.SASL.OAuth.TLS}, {"push.redis.tls", &c.Push.Redis.TLS}, {"tracing.tls", &c.Tracing.TLS}} {
+		list = append(list,
+			credential{t.at + ".ca_file", dial.Authorities, &t.tls.CAFile},
+			credential{t.at + ".cert_file", dial.Certificate, &t.tls.CertFile},
+			credential{t.at + ".key_file", dial.Private, &t.tls.KeyFile})
+	}
+	return list
+}
+
+// Credentials returns the files with certificates and secrets that are read again
+// while Weir runs, those that are named.
+func (c *Config) Credentials() []dial.File {
+	var files []dial.File
+	for _, f := range c.credentials() {
+		if *f.path != "" {
+			files = append(files, dial.File{Setting: f.setting, Path: *f.path, Kind: f.kind})
+		}
+	}
+	return files
 }

@@ -1,20 +1,17 @@
 // Package dial holds what every server Weir connects to asks of its
 // configuration: an address, TLS, a password in a file.
 //
-// What it is not: a dialer. It opens files, never connections. The one thing to
+// What it is not: a dialer. It opens files, never connections. Two things to
 // know: each error begins with the path the caller gives, so that the
-// configuration can say in which line the mistake is.
+// configuration can say in which line the mistake is; and files are read again
+// for every connection, so that what was replaced counts from the next one on.
 package dial
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
-	"strings"
 )
 
 // TLS says how connections to a server are encrypted.
@@ -41,45 +38,6 @@ func (t *TLS) Validate(path string) error {
 		errs = append(errs, fmt.Errorf("%s.%s: empty, but %s.%s is set; give both or none", path, empty, path, other))
 	}
 	return errors.Join(errs...)
-}
-
-// Config reads the files and returns what crypto/tls needs, nil where TLS is off.
-func (t *TLS) Config(path string) (*tls.Config, error) {
-	if !t.Enabled {
-		return nil, nil
-	}
-	c := &tls.Config{ServerName: t.ServerName, MinVersion: tls.VersionTLS12}
-	if t.CAFile != "" {
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("%s.ca_file: %w", path, err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s.ca_file: no certificate in it; it must hold PEM blocks of type CERTIFICATE", path)
-		}
-	}
-	if t.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("%s.cert_file: %w", path, err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c, nil
-}
-
-// Password reads a password from a file: its content without the newline at the end.
-func Password(path, file string) (string, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", path, err)
-	}
-	password := strings.TrimRight(string(b), "\r\n")
-	if password == "" {
-		return "", fmt.Errorf("%s: the file is empty; it must hold the password", path)
-	}
-	return password, nil
 }
 
 // IsHostPort reports whether s is an address such as kafka-1.example.org:9092.

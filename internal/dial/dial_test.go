@@ -46,18 +46,19 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 		{dial.TLS{Enabled: true, CAFile: file("ca", "nonsense")}, "tls.ca_file: no certificate in it"},
 		{dial.TLS{Enabled: true, CertFile: file("c", "x"), KeyFile: file("k", "x")}, "tls.cert_file: "},
 	} {
-		if _, err := c.tls.Config("tls"); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+		if _, err := c.tls.Handshake("tls"); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.tls, err, c.want)
 		}
 	}
-	if got, err := (&dial.TLS{CAFile: "none"}).Config("tls"); got != nil || err != nil {
+	if got, err := (&dial.TLS{CAFile: "none"}).Handshake("tls"); got != nil || err != nil {
 		t.Errorf("TLS that is off: %v, %v; want neither", got, err)
 	}
-	if got, err := dial.Password("p", file("good", "secret\r\n")); got != "secret" || err != nil {
-		t.Errorf("password %q, %v", got, err)
+	good, err := dial.OpenSecret("p", file("good", "secret\r\n"))
+	if err != nil || good.Value() != "secret" {
+		t.Errorf("password %q, %v", good.Value(), err)
 	}
 	for _, f := range []string{file("empty", "\n"), filepath.Join(dir, "none")} {
-		if _, err := dial.Password("sasl.password_file", f); err == nil || !strings.HasPrefix(err.Error(), "sasl.password_file: ") {
+		if _, err := dial.OpenSecret("sasl.password_file", f); err == nil || !strings.HasPrefix(err.Error(), "sasl.password_file: ") {
 			t.Errorf("%s: %v", f, err)
 		}
 	}

@@ -19,6 +19,7 @@ var house = plan{
 		"internal/strictjson",
 		"internal/strictyaml",
 		"internal/dial",
+		"internal/admin",
 		"internal/disk",
 		"internal/kafka/...",
 		"sinks/evidence/keys",
@@ -67,6 +68,11 @@ var house = plan{
 		{module: "github.com/segmentio/kafka-go", packages: []string{"internal/kafka/..."}},
 		{module: "github.com/klauspost/compress", packages: []string{"internal/kafka/..."}},
 		{module: "github.com/pierrec/lz4", packages: []string{"internal/kafka/..."}},
+		{module: "golang.org/x/oauth2", packages: []string{"internal/kafka/..."}},
+		{module: "github.com/prometheus/exporter-toolkit", packages: []string{"internal/admin"}},
+		{module: "go.yaml.in/yaml", packages: []string{"internal/admin"}}, // what the toolkit reads its file by
+		{module: "golang.org/x/net", packages: []string{"internal/admin"}, tests: true},
+		{module: "golang.org/x/crypto", tests: true}, // hashes of passwords, as in a web config
 		{module: "github.com/redis/go-redis", packages: []string{"pipeline/push"}, tests: true},
 		{module: "github.com/go-redis/redis_rate", tests: true},
 		{module: "github.com/cloudflare/ahocorasick", packages: []string{"rules/automaton"}, tests: true},

@@ -75,7 +75,7 @@ func NewClient(c Config, o Options) (*Client, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	tls, err := c.TLS.Config("tls")
+	secure, err := c.TLS.Handshake("tls")
 	if err != nil {
 		return nil, err
 	}
@@ -83,10 +83,10 @@ func NewClient(c Config, o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := newLine(o.Dial)
+	l := newLine(o.Dial, secure)
 	cl := &Client{config: c, addr: kafkago.TCP(c.Brokers...), line: l}
 	cl.ctx, cl.cancel = context.WithCancel(context.Background())
-	cl.dialer = &kafkago.Dialer{ClientID: c.ClientID, Timeout: dialTimeout, DialFunc: l.dial, TLS: tls, SASLMechanism: login}
+	cl.dialer = &kafkago.Dialer{ClientID: c.ClientID, Timeout: dialTimeout, DialFunc: l.dial, SASLMechanism: login}
 	// No topics: an empty list asks for none, nil would ask for all.
 	cl.control = cl.newTransport([]string{}, login)
 	return cl, nil
@@ -103,7 +103,6 @@ func (c *Client) newTransport(topics []string, login sasl.Mechanism) *kafkago.Tr
 		MetadataTTL:    metadataTTL,
 		MetadataTopics: topics,
 		ClientID:       c.config.ClientID,
-		TLS:            c.dialer.TLS,
 		SASL:           login,
 		Context:        c.ctx,
 	}

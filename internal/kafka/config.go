@@ -1,14 +1,8 @@
 package kafka
 
 import (
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/sha512"
 	"errors"
 	"fmt"
-
-	"github.com/segmentio/kafka-go/sasl"
-	"github.com/segmentio/kafka-go/sasl/plain"
 
 	"github.com/weir-moderation/weir/internal/dial"
 )
@@ -23,10 +17,14 @@ type Config struct {
 
 // SASL says how to log in. An empty Mechanism means not at all.
 type SASL struct {
-	Mechanism    string `yaml:"mechanism"` // plain, scram-sha-256 or scram-sha-512
+	Mechanism    string `yaml:"mechanism"` // plain, scram-sha-256, scram-sha-512 or oauthbearer
 	Username     string `yaml:"username"`
-	PasswordFile string `yaml:"password_file"` // its content without the newline at the end
+	PasswordFile string `yaml:"password_file"` // its content without the newline at the end; read again at each login
+	OAuth        OAuth  `yaml:"oauth"`         // where the token of oauthbearer comes from
 }
+
+// mechanisms are the logins there are, in words.
+const mechanisms = "plain, scram-sha-256, scram-sha-512 or oauthbearer"
 
 // DefaultConfig returns a broker on this machine, without TLS and login.
 func DefaultConfig() Config {
@@ -58,7 +56,7 @@ func (c *Config) Validate() error {
 	switch c.SASL.Mechanism {
 	case "":
 		if c.SASL != (SASL{}) {
-			bad("sasl.mechanism: empty, but other fields of sasl are set; use plain, scram-sha-256 or scram-sha-512")
+			bad("sasl.mechanism: empty, but other fields of sasl are set; use " + mechanisms)
 		}
 	case "plain", "scram-sha-256", "scram-sha-512":
 		if c.SASL.Username == "" {
@@ -67,28 +65,18 @@ func (c *Config) Validate() error {
 		if c.SASL.PasswordFile == "" {
 			bad("sasl.password_file: empty; name the file that holds the password")
 		}
+		if c.SASL.OAuth != (OAuth{}) {
+			bad("sasl.oauth: set, but sasl.mechanism is %s; set it to oauthbearer or remove the section", c.SASL.Mechanism)
+		}
+	case "oauthbearer":
+		if c.SASL.Username != "" || c.SASL.PasswordFile != "" {
+			bad("sasl.username: set, but sasl.mechanism is oauthbearer, where the token says who we are; leave username and password_file out")
+		}
+		if err := c.SASL.OAuth.validate("sasl.oauth"); err != nil {
+			errs = append(errs, err)
+		}
 	default:
-		bad("sasl.mechanism: %q is not known; use plain, scram-sha-256 or scram-sha-512", c.SASL.Mechanism)
+		bad("sasl.mechanism: %q is not known; use "+mechanisms, c.SASL.Mechanism)
 	}
 	return errors.Join(errs...)
-}
-
-// mechanism reads the password and returns the login, nil for none.
-func (c *SASL) mechanism() (sasl.Mechanism, error) {
-	if c.Mechanism == "" {
-		return nil, nil
-	}
-	password, err := dial.Password("sasl.password_file", c.PasswordFile)
-	if err != nil {
-		return nil, err
-	}
-	switch c.Mechanism {
-	case "plain":
-		return plain.Mechanism{Username: c.Username, Password: password}, nil
-	case "scram-sha-256":
-		return &scram{"SCRAM-SHA-256", sha256.New, c.Username, password, rand.Text}, nil
-	case "scram-sha-512":
-		return &scram{"SCRAM-SHA-512", sha512.New, c.Username, password, rand.Text}, nil
-	}
-	return nil, fmt.Errorf("sasl.mechanism: %q is not known", c.Mechanism)
 }

@@ -28,7 +28,7 @@ func TestConfigValidate(t *testing.T) {
 		{"half a certificate", func(c *Config) { c.TLS = dial.TLS{Enabled: true, CertFile: "c"} }, []string{"tls.key_file: empty"}},
 		{"the other half", func(c *Config) { c.TLS = dial.TLS{Enabled: true, KeyFile: "k"} }, []string{"tls.cert_file: empty"}},
 		{"login without mechanism", func(c *Config) { c.SASL.Username = "u" }, []string{"sasl.mechanism: empty"}},
-		{"unknown mechanism", func(c *Config) { c.SASL.Mechanism = "gssapi" }, []string{`sasl.mechanism: "gssapi" is not known; use plain, scram-sha-256 or scram-sha-512`}},
+		{"unknown mechanism", func(c *Config) { c.SASL.Mechanism = "gssapi" }, []string{`sasl.mechanism: "gssapi" is not known; use plain, scram-sha-256, scram-sha-512 or oauthbearer`}},
 		{"nobody to log in", func(c *Config) { c.SASL.Mechanism = "plain" }, []string{"sasl.username: empty", "sasl.password_file: empty"}},
 		{"all at once", func(c *Config) { *c = Config{SASL: SASL{Mechanism: "x"}} }, []string{"brokers: ", "client_id: ", "sasl.mechanism: "}},
 	} {
@@ -71,8 +71,8 @@ func TestConfigFiles(t *testing.T) {
 		{"no authority file", Config{TLS: dial.TLS{Enabled: true, CAFile: filepath.Join(dir, "none")}}, "tls.ca_file: "},
 		{"no authority in it", Config{TLS: dial.TLS{Enabled: true, CAFile: file("ca", "nonsense")}}, "tls.ca_file: no certificate in it"},
 		{"no certificate", Config{TLS: dial.TLS{Enabled: true, CertFile: file("c", "x"), KeyFile: file("k", "x")}}, "tls.cert_file: "},
-		{"no password file", Config{SASL: SASL{"plain", "u", filepath.Join(dir, "none")}}, "sasl.password_file: "},
-		{"empty password", Config{SASL: SASL{"scram-sha-256", "u", file("p", "\n")}}, "sasl.password_file: the file is empty"},
+		{"no password file", Config{SASL: SASL{Mechanism: "plain", Username: "u", PasswordFile: filepath.Join(dir, "none")}}, "sasl.password_file: "},
+		{"empty password", Config{SASL: SASL{Mechanism: "scram-sha-256", Username: "u", PasswordFile: file("p", "\n")}}, "sasl.password_file: the file is empty"},
 	} {
 		test.c.Brokers, test.c.ClientID = []string{"127.0.0.1:1"}, "weir"
 		_, err := NewClient(test.c, Options{})

@@ -5,24 +5,27 @@ import (
 	"errors"
 	"net"
 	"sync"
+
+	"github.com/weir-moderation/weir/internal/dial"
 )
 
 // line opens the client's connections and can cut all of them at once. A long
 // poll, or a request to a broker that is frozen, would otherwise outlive its
 // client by seconds.
 type line struct {
-	open func(ctx context.Context, network, address string) (net.Conn, error)
+	open   func(ctx context.Context, network, address string) (net.Conn, error)
+	secure *dial.Handshake // nil without TLS
 
 	mu    sync.Mutex
 	isCut bool
 	conns map[*connection]struct{}
 }
 
-func newLine(open func(context.Context, string, string) (net.Conn, error)) *line {
+func newLine(open func(context.Context, string, string) (net.Conn, error), secure *dial.Handshake) *line {
 	if open == nil {
 		open = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
-	return &line{open: open, conns: make(map[*connection]struct{})}
+	return &line{open: open, secure: secure, conns: make(map[*connection]struct{})}
 }
 
 // connection is one connection of a line.
@@ -34,6 +37,10 @@ type connection struct {
 func (l *line) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := l.open(ctx, network, address)
 	if err != nil {
+		return nil, err
+	}
+	// Here and not by kafka-go, which would keep the certificates it began with.
+	if conn, err = l.secure.Client(ctx, conn, address); err != nil {
 		return nil, err
 	}
 	w := &connection{conn, l}

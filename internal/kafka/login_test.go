@@ -25,12 +25,12 @@ func TestLoginAtRealBroker(t *testing.T) {
 		sasl SASL
 		want string
 	}{
-		{"SCRAM-SHA-512", trust, SASL{"scram-sha-512", "user", secret(t, "secret")}, ""},
-		{"SCRAM-SHA-256", trust, SASL{"scram-sha-256", "user", secret(t, "secret")}, ""},
-		{"PLAIN", trust, SASL{"plain", "plain", secret(t, "plain-secret")}, ""},
-		{"wrong SCRAM password", trust, SASL{"scram-sha-512", "user", secret(t, "wrong")}, "wrong user name or password"},
-		{"wrong PLAIN password", trust, SASL{"plain", "plain", secret(t, "wrong")}, "wrong user name or password"},
-		{"unknown user", trust, SASL{"scram-sha-256", "nobody", secret(t, "secret")}, "wrong user name or password"},
+		{"SCRAM-SHA-512", trust, SASL{Mechanism: "scram-sha-512", Username: "user", PasswordFile: secret(t, "secret")}, ""},
+		{"SCRAM-SHA-256", trust, SASL{Mechanism: "scram-sha-256", Username: "user", PasswordFile: secret(t, "secret")}, ""},
+		{"PLAIN", trust, SASL{Mechanism: "plain", Username: "plain", PasswordFile: secret(t, "plain-secret")}, ""},
+		{"wrong SCRAM password", trust, SASL{Mechanism: "scram-sha-512", Username: "user", PasswordFile: secret(t, "wrong")}, "wrong user name or password"},
+		{"wrong PLAIN password", trust, SASL{Mechanism: "plain", Username: "plain", PasswordFile: secret(t, "wrong")}, "wrong user name or password"},
+		{"unknown user", trust, SASL{Mechanism: "scram-sha-256", Username: "nobody", PasswordFile: secret(t, "secret")}, "wrong user name or password"},
 		{"no login", trust, SASL{}, "it may want a login (sasl)"},
 		{"no TLS", dial.TLS{}, SASL{}, "it may want TLS (tls.enabled)"},
 		{"unknown authority", dial.TLS{Enabled: true}, SASL{}, "name the authority in tls.ca_file"},

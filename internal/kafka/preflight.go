@@ -82,6 +82,7 @@ func (c *Client) explain(err error) error {
 		invalid   x509.CertificateInvalidError
 		record    tls.RecordHeaderError
 		alert     tls.AlertError
+		token     *tokenError
 		dns       *net.DNSError
 		timeout   interface{ Timeout() bool }
 	)
@@ -90,12 +91,18 @@ func (c *Client) explain(err error) error {
 		return fmt.Errorf("its certificate is signed by an authority we do not know; name the authority in tls.ca_file (%w)", authority)
 	case errors.As(err, &host):
 		return fmt.Errorf("its certificate is for another name; set tls.server_name to the right one (%w)", host)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Errorf("its certificate has ended or not begun, or this machine's clock is wrong; the broker needs a new one (%w)", invalid)
 	case errors.As(err, &invalid):
 		return fmt.Errorf("its certificate is not valid (%w)", invalid)
 	case errors.As(err, &record):
 		return errors.New("it does not speak TLS on this port; use its TLS port or set tls.enabled to false")
 	case errors.As(err, &alert):
 		return fmt.Errorf("it refused our side of TLS; it may want a certificate of ours, see tls.cert_file (%w)", alert)
+	case errors.As(err, &token):
+		return token
+	case errors.Is(err, errToken), errors.Is(err, kafkago.SASLAuthenticationFailed) && c.config.SASL.Mechanism == "oauthbearer":
+		return errors.New("login refused: it does not take the token; see sasl.oauth: has it ended, is it for these brokers (scope, audience)?")
 	case errors.Is(err, kafkago.SASLAuthenticationFailed):
 		return errors.New("login refused: wrong user name or password, see sasl.username and sasl.password_file")
 	case errors.Is(err, kafkago.UnsupportedSASLMechanism):

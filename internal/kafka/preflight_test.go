@@ -112,9 +112,9 @@ func TestPreflight(t *testing.T) {
 	}{
 		{"open", open, dial.TLS{}, SASL{}, ""},
 		{"TLS", encrypted, trust, SASL{}, ""},
-		{"PLAIN", guarded, dial.TLS{}, SASL{"plain", "plain", secret(t, "secret")}, ""},
-		{"SCRAM-SHA-256 over TLS", both, trust, SASL{"scram-sha-256", "s256", secret(t, "secret")}, ""},
-		{"SCRAM-SHA-512 over TLS", both, trust, SASL{"scram-sha-512", "s512", secret(t, "secret")}, ""},
+		{"PLAIN", guarded, dial.TLS{}, SASL{Mechanism: "plain", Username: "plain", PasswordFile: secret(t, "secret")}, ""},
+		{"SCRAM-SHA-256 over TLS", both, trust, SASL{Mechanism: "scram-sha-256", Username: "s256", PasswordFile: secret(t, "secret")}, ""},
+		{"SCRAM-SHA-512 over TLS", both, trust, SASL{Mechanism: "scram-sha-512", Username: "s512", PasswordFile: secret(t, "secret")}, ""},
 
 		{"nobody there", "127.0.0.1:1", dial.TLS{}, SASL{}, "nobody listens there"},
 		{"no such host", "kafka.invalid:9092", dial.TLS{}, SASL{}, "its name cannot be resolved"},
@@ -123,9 +123,9 @@ func TestPreflight(t *testing.T) {
 		{"TLS to a plain port", open, trust, SASL{}, "tls.enabled"},
 		{"plain to a TLS port", encrypted, dial.TLS{}, SASL{}, "it may want TLS (tls.enabled) or a login (sasl)"},
 		{"no login", guarded, dial.TLS{}, SASL{}, "a login (sasl)"},
-		{"wrong password", guarded, dial.TLS{}, SASL{"plain", "plain", secret(t, "wrong")}, "wrong user name or password"},
-		{"wrong SCRAM password", both, trust, SASL{"scram-sha-512", "s512", secret(t, "wrong")}, "wrong user name or password"},
-		{"unknown user", both, trust, SASL{"scram-sha-256", "nobody", secret(t, "secret")}, "wrong user name or password"},
+		{"wrong password", guarded, dial.TLS{}, SASL{Mechanism: "plain", Username: "plain", PasswordFile: secret(t, "wrong")}, "wrong user name or password"},
+		{"wrong SCRAM password", both, trust, SASL{Mechanism: "scram-sha-512", Username: "s512", PasswordFile: secret(t, "wrong")}, "wrong user name or password"},
+		{"unknown user", both, trust, SASL{Mechanism: "scram-sha-256", Username: "nobody", PasswordFile: secret(t, "secret")}, "wrong user name or password"},
 		{"hangs up", rude.Addr().String(), dial.TLS{}, SASL{}, "it closed the connection"},
 		{"says nothing", mute.Addr().String(), dial.TLS{}, SASL{}, "no answer"},
 	} {

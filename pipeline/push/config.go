@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -99,7 +100,6 @@ func (c *RedisConfig) client(greet func(addr string) func(context.Context, *redi
 		Addrs:         c.Addrs,
 		IsClusterMode: c.Cluster,
 		DB:            c.DB,
-		Username:      c.Username,
 
 		ContextTimeoutEnabled: true,
 		DialTimeout:           dialTimeout,
@@ -117,14 +117,27 @@ func (c *RedisConfig) client(greet func(addr string) func(context.Context, *redi
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		DisableIdentity:          true,
 	}
-	var err error
 	if c.PasswordFile != "" {
-		if o.Password, err = dial.Password("redis.password_file", c.PasswordFile); err != nil {
+		password, err := dial.OpenSecret("redis.password_file", c.PasswordFile)
+		if err != nil {
 			return nil, err
 		}
+		o.CredentialsProviderContext = func(context.Context) (string, string, error) { return c.Username, password.Value(), nil }
 	}
-	if o.TLSConfig, err = c.TLS.Config("redis.tls"); err != nil {
+	secure, err := c.TLS.Handshake("redis.tls")
+	if err != nil {
 		return nil, err
+	}
+	// Here and not by go-redis, which would keep the certificates it began with.
+	dialer := net.Dialer{Timeout: dialTimeout}
+	o.Dialer = func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout) // the handshake included
+		defer cancel()
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return secure.Client(ctx, conn, address)
 	}
 	if greet == nil {
 		return redis.NewUniversalClient(o), nil

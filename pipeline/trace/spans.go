@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -104,25 +106,45 @@ func newExporter(c *Config) (*otlptrace.Exporter, error) {
 	options := []otlptracehttp.Option{
 		otlptracehttp.WithEndpointURL(c.Endpoint),
 		otlptracehttp.WithCompression(otlptracehttp.GzipCompression),
-		otlptracehttp.WithTimeout(exportTimeout),
 		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: true, InitialInterval: 500 * time.Millisecond, MaxInterval: 5 * time.Second, MaxElapsedTime: exportTimeout}),
+		otlptracehttp.WithHeaders(map[string]string{}), // not nil: settings of the environment do not count
 	}
-	encrypted, err := c.TLS.Config("tls")
+	secure, err := c.TLS.Handshake("tls")
 	if err != nil {
 		return nil, fmt.Errorf("tracing.%w", err)
 	}
-	if encrypted != nil {
-		options = append(options, otlptracehttp.WithTLSClientConfig(encrypted))
+	send := &sender{http.DefaultTransport.(*http.Transport).Clone(), nil}
+	if secure != nil {
+		send.Transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return secure.Client(ctx, conn, address)
+		}
 	}
-	headers := map[string]string{} // not nil: settings of the environment do not count
 	if c.TokenFile != "" {
-		token, err := dial.Password("token_file", c.TokenFile)
-		if err != nil {
+		if send.token, err = dial.OpenSecret("token_file", c.TokenFile); err != nil {
 			return nil, fmt.Errorf("tracing.%w", err)
 		}
-		headers["Authorization"] = "Bearer " + token
 	}
-	return otlptrace.NewUnstarted(otlptracehttp.NewClient(append(options, otlptracehttp.WithHeaders(headers))...)), nil
+	options = append(options, otlptracehttp.WithHTTPClient(&http.Client{Transport: send, Timeout: exportTimeout}))
+	return otlptrace.NewUnstarted(otlptracehttp.NewClient(options...)), nil
+}
+
+// sender sends spans, with the token that its file has by then.
+type sender struct {
+	*http.Transport
+	token *dial.Secret // nil for none
+}
+
+// RoundTrip sends a request.
+func (s *sender) RoundTrip(r *http.Request) (*http.Response, error) {
+	if s.token != nil {
+		r = r.Clone(r.Context())
+		r.Header.Set("Authorization", "Bearer "+s.token.Value())
+	}
+	return s.Transport.RoundTrip(r)
 }
 
 // Wants reports whether a message of this context is to have a span if it is flagged.
