@@ -48,6 +48,7 @@ var openLabels = map[string]string{
 	"digest":    "of the rules, or of the policy",
 	"revision":  "of the source",
 	"goversion": "of Go",
+	"setting":   "a setting that names a file",
 }
 
 // closedLabels are the labels whose values are all in docs/metrics.md.
