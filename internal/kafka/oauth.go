@@ -90,6 +90,15 @@ func (o *OAuth) open(path string) (func(context.Context) (string, error), error)
 		}
 		return func(context.Context) (string, error) { return wholeToken(token.Value()) }, nil
 	}
+	e, err := o.endpoint(path)
+	if err != nil {
+		return nil, err
+	}
+	return e.token, nil
+}
+
+// endpoint reads the files and returns where tokens are asked for.
+func (o *OAuth) endpoint(path string) (*endpoint, error) {
 	secret, err := dial.OpenSecret(path+".client_secret_file", o.ClientSecretFile)
 	if err != nil {
 		return nil, err
@@ -112,12 +121,11 @@ func (o *OAuth) open(path string) (func(context.Context) (string, error), error)
 				return secure.Client(ctx, conn, address)
 			},
 			DisableKeepAlives: true, // asked once in minutes or hours
-			Proxy:             http.ProxyFromEnvironment,
 		},
 		// What we send is a secret, for the endpoint that was named and no other.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return e.token, nil
+	return e, nil
 }
 
 // wholeToken refuses what cannot be a token: within the login it would say
@@ -137,8 +145,9 @@ type endpoint struct {
 	now      func() time.Time
 
 	busy  chan struct{} // held by who asks; the others wait for what it gets
-	last  *oauth2.Token
+	last  string
 	renew time.Time // from when on a new one is asked for
+	ends  time.Time
 }
 
 // token returns a token that has a fifth of its life before it, or, if the
@@ -151,22 +160,23 @@ func (e *endpoint) token(ctx context.Context) (string, error) {
 		return "", ctx.Err()
 	}
 	now := e.now()
-	if e.last != nil && now.Before(e.renew) {
-		return e.last.AccessToken, nil
+	if now.Before(e.renew) {
+		return e.last, nil
 	}
-	t, err := e.ask(ctx)
+	t, life, err := e.ask(ctx)
 	if err != nil {
-		if e.last != nil && now.Before(e.last.Expiry) {
-			return e.last.AccessToken, nil
+		if now.Before(e.ends) {
+			return e.last, nil
 		}
 		return "", err
 	}
-	// Without an end in the answer renew is in the past: each login asks anew.
-	e.last, e.renew = t, now.Add(t.Expiry.Sub(now)*4/5)
-	return t.AccessToken, nil
+	e.last, e.renew, e.ends = t, now.Add(life*4/5), now.Add(life)
+	return t, nil
 }
 
-func (e *endpoint) ask(ctx context.Context) (*oauth2.Token, error) {
+// ask returns a new token and how long it lives: 0 if nobody says, so that each
+// login asks anew.
+func (e *endpoint) ask(ctx context.Context) (string, time.Duration, error) {
 	s := &e.settings
 	c := clientcredentials.Config{ClientID: s.ClientID, ClientSecret: e.secret.Value(), TokenURL: s.Endpoint, Scopes: strings.Fields(s.Scope)}
 	if s.Audience != "" {
@@ -176,10 +186,13 @@ func (e *endpoint) ask(ctx context.Context) (*oauth2.Token, error) {
 	if err == nil {
 		_, err = wholeToken(t.AccessToken)
 	}
-	if err != nil {
-		return nil, &tokenError{e.explain(err)}
+	switch {
+	case err != nil:
+		return "", 0, &tokenError{e.explain(err)}
+	case t.Expiry.IsZero():
+		return t.AccessToken, 0, nil
 	}
-	return t, nil
+	return t.AccessToken, time.Until(t.Expiry), nil
 }
 
 // tokenError says why there is no token. It is not about the broker.

@@ -81,7 +81,7 @@ func (c *Client) explain(err error) error {
 		host      x509.HostnameError
 		invalid   x509.CertificateInvalidError
 		record    tls.RecordHeaderError
-		alert     tls.AlertError
+		remote    *net.OpError
 		token     *tokenError
 		dns       *net.DNSError
 		timeout   interface{ Timeout() bool }
@@ -97,8 +97,8 @@ func (c *Client) explain(err error) error {
 		return fmt.Errorf("its certificate is not valid (%w)", invalid)
 	case errors.As(err, &record):
 		return errors.New("it does not speak TLS on this port; use its TLS port or set tls.enabled to false")
-	case errors.As(err, &alert):
-		return fmt.Errorf("it refused our side of TLS; it may want a certificate of ours, see tls.cert_file (%w)", alert)
+	case errors.As(err, &remote) && remote.Op == "remote error": // an alert; crypto/tls has no better name for it
+		return fmt.Errorf("it refused our side of TLS; it may want a certificate of ours, or another, see tls.cert_file (%w)", remote)
 	case errors.As(err, &token):
 		return token
 	case errors.Is(err, errToken), errors.Is(err, kafkago.SASLAuthenticationFailed) && c.config.SASL.Mechanism == "oauthbearer":
