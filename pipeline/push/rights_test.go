@@ -147,12 +147,12 @@ func everything(t *testing.T, config Config) error {
 		}
 	}
 	rebuild()
-	decide := func(p *Policy, id string) {
-		_, err := s.Decide(ctx, p, noon, []Request{pushTo("u", id, "marketing")})
+	decide := func(p *Policy, user, id string) {
+		_, err := s.Decide(ctx, p, noon, []Request{pushTo(user, id, "marketing")})
 		add(err)
 	}
-	decide(p, "1")
-	decide(replicatedPolicy(t, shippedPolicy), "2")
+	decide(p, "u", "1")
+	decide(replicatedPolicy(t, shippedPolicy), "v", "2")
 	_, err = s.Refund(ctx, []byte("u"), []byte("1"))
 	add(err)
 	_, err = s.InspectUser(ctx, []byte("u"))
