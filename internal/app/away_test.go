@@ -121,7 +121,7 @@ func (w *away) instance(t *testing.T, name string, pairs ...string) *running {
 		d.done <- app.Run(ctx, app.Options{
 			Config: cfg, Load: func() (*config.Config, error) { return config.Load(file) },
 			Listen: "127.0.0.1:0", Build: "test", Status: status, Up: func() { close(up) },
-			Logger: slog.New(slog.NewJSONHandler(d.log, nil)),
+			Logger: slog.New(slog.NewJSONHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		})
 	}()
 	t.Cleanup(d.cancel)

@@ -50,8 +50,12 @@ func TestFloodTakesTheAction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	listed, err := os.ReadFile("../../docs/metrics.md") // of a daemon with everything on
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range regexp.MustCompile(`weir_[a-z_]+`).FindAllString(string(docs), -1) {
-		if !strings.Contains(metrics, "\n"+name) {
+		if !strings.Contains(metrics, "\n"+name) && !strings.Contains(string(listed), "`"+name) {
 			t.Errorf("docs/operations.md speaks of %s, which is no metric", name)
 		}
 	}

@@ -164,6 +164,8 @@ func TestCorruptBatches(t *testing.T) {
 	be := binary.BigEndian
 	bomb := repacked(t, of(2, strings.Repeat("0", 9<<20), "", ""), Zstd, false)
 	lz4Bomb := repacked(t, of(2, strings.Repeat("0", 9<<20), "", ""), LZ4, false)
+	snappyBomb := repacked(t, of(2, strings.Repeat("0", 9<<20), "", ""), Snappy, false)
+	framedBomb := repacked(t, of(2, strings.Repeat("0", 9<<20), "", ""), Snappy, true)
 	gzipBomb := repacked(t, of(2, strings.Repeat("0", 9<<20), "", ""), Gzip, false)
 	for _, test := range []struct {
 		name   string
@@ -196,6 +198,8 @@ func TestCorruptBatches(t *testing.T) {
 		{"a zstd bomb", bomb, ReasonSize},
 		{"an lz4 bomb", lz4Bomb, ReasonSize},
 		{"a gzip bomb", gzipBomb, ReasonSize},
+		{"a snappy bomb", snappyBomb, ReasonSize},
+		{"a snappy bomb in Java's frames", framedBomb, ReasonSize},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			data := join(of(0, "a", "b"), test.bad, of(5, "f"), of(6, "g"))
