@@ -28,7 +28,7 @@ func BenchmarkScrape(b *testing.B) {
 			began := cpu(b)
 			for b.Loop() {
 				w := httptest.NewRecorder()
-				d.admin.server.Handler.ServeHTTP(w, r)
+				d.admin.handler.ServeHTTP(w, r)
 				if w.Code != http.StatusOK {
 					b.Fatal(w.Code)
 				}
