@@ -115,7 +115,7 @@ func newExporter(c *Config) (*otlptrace.Exporter, error) {
 	}
 	send := &sender{http.DefaultTransport.(*http.Transport).Clone(), nil}
 	if secure != nil {
-		send.Transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		send.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, address)
 			if err != nil {
 				return nil, err
