@@ -11,7 +11,11 @@ import (
 // routes are the paths of the admin listener that have series of their own, the pattern
 // of a request without its method; of a family only the beginning. Whatever else is asked for, the
 // wrong paths of scanners among it, is "other".
-var routes = [...]string{"/metrics", "/-/healthy", "/-/ready", "/-/reload", "/-/rules/", "/-/evidence/", "/debug/pprof/", "other"}
+// The page is "/status" with all that belongs to it.
+var routes = [...]string{"/metrics", "/-/healthy", "/-/ready", "/-/reload", "/-/rules/", "/-/evidence/", "/status", "/debug/pprof/", "other"}
+
+// stream is the pattern of the answers that have no end: how long one was listened to is no time to answer.
+const stream = "GET /status/events"
 
 // codes are the classes of HTTP status codes, by their first digit.
 var codes = [...]string{2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
@@ -42,6 +46,9 @@ func (m *requestMetrics) around(h http.Handler) http.Handler {
 		began := time.Now()
 		c := &codeWriter{ResponseWriter: w, code: http.StatusOK}
 		defer func() {
+			if r.Pattern == stream && c.code == http.StatusOK {
+				return
+			}
 			if digit := c.code / 100; digit < len(codes) && codes[digit] != "" {
 				m[route(r.Pattern)][digit].Observe(time.Since(began).Seconds())
 			}
@@ -55,6 +62,9 @@ func route(pattern string) int {
 	_, path, ok := strings.Cut(pattern, " ")
 	if !ok {
 		path = pattern
+	}
+	if path == "/{$}" || strings.HasPrefix(path, "/status") {
+		path = "/status"
 	}
 	for i, r := range routes[:len(routes)-1] {
 		if path == r || strings.HasSuffix(r, "/") && strings.HasPrefix(path, r) {

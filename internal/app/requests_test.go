@@ -25,10 +25,14 @@ func TestRequestsAreMeasured(t *testing.T) {
 	mux.HandleFunc("GET /-/evidence/consistency/{from}/{to}", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /debug/pprof/", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /new", func(http.ResponseWriter, *http.Request) {})
+	for _, path := range []string{"/{$}", "/status.json", "/status/style.css", "/status/events"} {
+		mux.HandleFunc("GET "+path, func(http.ResponseWriter, *http.Request) {})
+	}
 	h := newRequestMetrics(reg).around(mux)
 	for _, r := range []struct{ method, path string }{
 		{"GET", "/-/ready"}, {"GET", "/-/healthy"}, {"GET", "/-/healthy"}, {"GET", "/-/evidence/consistency/1/2"}, {"GET", "/debug/pprof/heap"},
 		{"GET", "/new"}, {"GET", "/wp-login.php"}, {"GET", "/-/readyy"}, {"POST", "/-/healthy"},
+		{"GET", "/"}, {"GET", "/status.json"}, {"GET", "/status/style.css"}, {"GET", "/status/events"}, // the last has no end
 	} {
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(r.method, r.path, nil))
 	}
@@ -44,7 +48,7 @@ func TestRequestsAreMeasured(t *testing.T) {
 			got[m.GetLabel()[1].GetValue()+" "+m.GetLabel()[0].GetValue()] = n
 		}
 	}
-	want := map[string]uint64{"/-/ready 5xx": 1, "/-/healthy 2xx": 2, "/-/evidence/ 2xx": 1, "/debug/pprof/ 2xx": 1, "other 2xx": 1, "other 4xx": 3}
+	want := map[string]uint64{"/-/ready 5xx": 1, "/-/healthy 2xx": 2, "/-/evidence/ 2xx": 1, "/debug/pprof/ 2xx": 1, "other 2xx": 1, "other 4xx": 3, "/status 2xx": 3}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
 	}
