@@ -73,6 +73,7 @@ var texts = map[string]words{
 	"parts":        {"Health", "健康"},
 	"part":         {"Part", "部件"},
 	"state":        {"State", "状态"},
+	"detail":       {"Detail", "说明"},
 	"ok":           {"well", "正常"},
 	"warn":         {"attention", "注意"},
 	"down":         {"fault", "故障"},
