@@ -421,7 +421,8 @@ func (d *daemon) run(ctx context.Context) error {
 		if w := d.admin.door.Warning(); w != "" {
 			d.warn("admin", w)
 		}
-		d.say("admin", "%s/ shows how it does  /metrics  /-/healthy  /-/ready  /-/reload", d.admin.door.URL())
+		d.say("admin", "%s  /metrics  /-/healthy  /-/ready  /-/reload", d.admin.door.URL())
+		d.say("status", "%s/ is a page for people; in a terminal: weir top --admin %[1]s", d.admin.door.URL())
 		g.Go(func() error { return d.admin.run(ctx) })
 		g.Go(func() error { return d.status.Run(ctx) })
 	}

@@ -47,7 +47,7 @@ rules:
   - {id: test.two, category: two, severity: low, action: review, state: shadow, terms: [otherstuff]}
 `
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	register, err := rules.ParseRegister("categories.yaml", []byte("categories:\n  - {code: one, name: One, name_zh: 一类}\n  - {code: two, name: Two, name_zh: 二类}\n"))
 	if err != nil {

@@ -21,7 +21,7 @@ const base = await new Promise((resolve, reject) => {
   let said = "";
   demo.stdout.on("data", (b) => {
     said += b;
-    const at = said.match(/admin +(http:\/\/[0-9.:]+)\//);
+    const at = said.match(/status +(http:\/\/[0-9.:]+)\//);
     if (at) resolve(at[1]);
   });
   demo.on("exit", (code) => reject(new Error(`the demo ended with ${code}: ${said}`)));
@@ -63,8 +63,8 @@ const open = async (path, options = {}, f) => {
   }
 };
 
-const until = async (what, ask) => {
-  for (const end = Date.now() + 30000; !(await ask()); await new Promise((r) => setTimeout(r, 200))) {
+const until = async (what, ask, patience = 30) => {
+  for (const end = Date.now() + 1000 * patience; !(await ask()); await new Promise((r) => setTimeout(r, 200))) {
     if (Date.now() > end) throw new Error(`never: ${what}`);
   }
 };
@@ -87,7 +87,7 @@ try {
     if (!r.ok) return false;
     const s = await r.json();
     return s.hits.rules.length > 0 && s.push.some((d) => d.window > 0) && s.dead_letters.length > 0 && s.flow.window_seconds >= Number(WARM);
-  });
+  }, 60 + Number(WARM));
 
   for (const scheme of ["light", "dark"]) {
     for (const [lang, locale] of [["en", "en-GB"], ["zh", "zh-CN"]]) {
