@@ -202,10 +202,12 @@ func TestEvents(t *testing.T) {
 		t.Errorf("sent %s, %v", text, lines.Err())
 	}
 	stop()
-	for lines.Scan() { //nolint:revive // to its end
+	rest := 0
+	for lines.Scan() {
+		rest++
 	}
 	if err := lines.Err(); err != nil {
-		t.Errorf("the stream ends with %v", err)
+		t.Errorf("the stream ends with %v after %d lines more", err, rest)
 	}
 	if r, _ := events(t.Context(), t, server.URL); r.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("after the end: %s", r.Status)

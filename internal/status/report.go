@@ -71,14 +71,15 @@ func (r *report) line(pieces ...piece) {
 	r.lines = append(r.lines, strings.TrimRight(b.String(), " "))
 }
 
-// folded adds a text in as many lines as it takes.
-func (r *report) folded(indent int, text string) {
-	line := strings.Repeat(" ", indent)
+// folded adds a text, indented, in as many lines as it takes.
+func (r *report) folded(text string) {
+	const indent = "  "
+	line := indent
 	used := false
 	for word := range strings.FieldsSeq(text) {
 		if used && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > r.columns {
 			r.line(piece{Plain, line})
-			line, used = strings.Repeat(" ", indent), false
+			line, used = indent, false
 		}
 		if used {
 			line += " "
@@ -112,15 +113,15 @@ func (r *report) top() {
 		english.span(s.Time.Sub(s.Instance.Started)), s.Time.UTC().Format(time.TimeOnly))})
 	title := texts[map[Level]string{OK: "well", Warn: "impaired", Down: "broken"}[s.Level]].en
 	r.line(piece{toneOf(s.Level), "● "}, piece{Strong, title})
-	r.folded(2, summary(s, english))
+	r.folded(summary(s, english))
 	for _, p := range s.Problems {
 		r.line()
 		r.line(piece{toneOf(p.Level), "! "}, piece{Strong, p.What}, piece{Plain, "  since " + p.Since.UTC().Format(time.TimeOnly)})
 		if p.Detail != "" {
-			r.folded(2, p.Detail)
+			r.folded(p.Detail)
 		}
-		r.folded(2, p.Next)
-		r.folded(2, p.Runbook)
+		r.folded(p.Next)
+		r.folded(p.Runbook)
 	}
 }
 

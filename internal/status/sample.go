@@ -31,7 +31,7 @@ const (
 	mPush   = "weir_push_batch_duration_seconds"
 	mAppend = "weir_evidence_append_duration_seconds"
 
-	// Only where pushes are judged, where heads are published:
+	// Only where pushes are judged, where heads are published.
 	mTrusted     = "weir_push_consent_view_trusted"
 	mHalted      = "weir_push_halted"
 	mUnpublished = "weir_evidence_unpublished_seconds"
