@@ -3,6 +3,7 @@ package sinks
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -81,13 +82,14 @@ func (s *Evidence) Write(ctx context.Context, out *pipeline.Output) error {
 	return nil
 }
 
-// append makes records durable. Its only error that is not for good is that of
-// a context that has ended: once writing has failed the log takes nothing more,
+// append makes records durable. Its only errors that are not for good are that of
+// a context that has ended, and that the disk is nearly full: then nothing was written,
+// and there may be room the next time. Once writing has failed the log takes nothing more,
 // since after a failed fsync the kernel may have dropped the pages and no second
 // try can be believed. Only a restart, which reads what is really there, can go on.
 func (s *Evidence) append(ctx context.Context, recs []evidence.Record) error {
 	err := s.Log.Append(ctx, recs)
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || errors.Is(err, evidence.ErrFull) {
 		return err
 	}
 	return pipeline.Permanent(err)

@@ -102,6 +102,17 @@ func TestStatusNamesWhatIsBroken(t *testing.T) {
 		t.Error(lines.Err())
 	}
 	d.stop(t)
+
+	// What needs evidence waits for room, and the process goes on.
+	full.send(t, "weir.posts", "u2", map[string]any{"id": "p2", "time": "2026-03-01T12:00:00Z",
+		"user": map[string]any{"id": "u2"}, "fields": map[string]string{"text": "违禁测试词"}})
+	full.await(t, "/metrics", "weir_stalled_partitions 1")
+	full.problems(t, status.DiskFull)
+	select {
+	case err := <-full.done:
+		t.Fatalf("a full disk ended it: %v", err)
+	default:
+	}
 	http.DefaultClient.CloseIdleConnections()
 
 	if err := w.world.Close(); err != nil {
