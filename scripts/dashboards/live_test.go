@@ -186,8 +186,8 @@ func describe(list []sample) string {
 	return strings.TrimSpace(b.String())
 }
 
-// now takes offsets out of an expression: the Prometheus of this test is too
-// young to know what was an hour ago.
+// now takes offsets and steps of minutes out of an expression: the Prometheus of
+// this test is too young to know what was an hour ago.
 func now(e parser.Expr) parser.Expr {
 	parser.Inspect(e, func(node parser.Node, _ []parser.Node) error {
 		switch n := node.(type) {
@@ -195,6 +195,7 @@ func now(e parser.Expr) parser.Expr {
 			n.OriginalOffset, n.Offset = 0, 0
 		case *parser.SubqueryExpr:
 			n.OriginalOffset, n.Offset = 0, 0
+			n.Step = time.Second // else it begins with the next full minute
 		}
 		return nil
 	})
