@@ -25,7 +25,7 @@ type locateCmd struct {
 }
 
 func (locateCmd) Help() string {
-	return `Prints for each record found the log and the index in it, and nothing of what it says: to see that, use query where the daemon of that log runs, which puts on record who looks. What is not sealed yet is not found, nor what was sealed within the last seconds; nor an erased user. By id, records that only begin with the same 8 bytes are printed, too.`
+	return `Prints for each record found the log and the index in it, and nothing of what it says: to see that, use query where the daemon of that log runs, which puts on record who looks; locate itself leaves no record, though it tells whether a user has any. What is not sealed yet is not found, nor what was sealed within the last seconds; nor an erased user. By id, records that only begin with the same 8 bytes are printed, too.`
 }
 
 // Run looks and prints.
