@@ -79,6 +79,8 @@ type daemon struct {
 	shown    statusShown
 	admin    *adminServer // nil where it is off
 
+	manager *notifier // the service manager that started the process, if one did
+
 	stops stopStack
 }
 
@@ -93,6 +95,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		defer cancel()
 		err = errors.Join(err, d.stops.run(stopCtx))
 	}()
+	if d.manager, err = newNotifier(d.log); err != nil {
+		return err
+	}
 	if err := d.build(ctx); err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return nil // told to stop before it was up: nothing was begun
@@ -400,7 +405,9 @@ func (d *daemon) run(ctx context.Context) error {
 				return nil
 			case <-d.o.Reload:
 				// A failed reload is logged and on a metric; the old set stays in force.
+				d.manager.tell("RELOADING=1")
 				_ = d.reloader.reload(ctx)
+				d.manager.tell("READY=1")
 			}
 		}
 	})
@@ -429,6 +436,9 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.o.Up != nil {
 		d.o.Up()
 	}
+	d.manager.tell("READY=1")
+	defer context.AfterFunc(ctx, func() { d.manager.tell("STOPPING=1") })()
+	g.Go(func() error { return d.manager.watchdog(ctx, d.answers) })
 	return g.Wait()
 }
 

@@ -245,6 +245,7 @@ func dayZone() string {
 
 // running is a daemon with its world.
 type running struct {
+	hup    chan struct{} // asks for a reload, as a signal does
 	world  *demo.World
 	dir    string
 	url    string
@@ -276,7 +277,7 @@ func (b *lockedBuffer) String() string {
 
 func startDaemon(t *testing.T) *running {
 	t.Helper()
-	d := &running{dir: filepath.Join(t.TempDir(), "demo"), log: new(lockedBuffer), done: make(chan error, 1)}
+	d := &running{dir: filepath.Join(t.TempDir(), "demo"), log: new(lockedBuffer), done: make(chan error, 1), hup: make(chan struct{})}
 	var err error
 	if d.world, err = demo.Start(t.Context(), demo.Options{Dir: d.dir, Rate: -1}); err != nil {
 		t.Fatal(err)
@@ -307,7 +308,7 @@ func startDaemon(t *testing.T) *running {
 	go func() {
 		d.done <- app.Run(ctx, app.Options{
 			Config: cfg, Load: func() (*config.Config, error) { return config.Load(file) },
-			Listen: "127.0.0.1:0", Build: "test", Status: d.status, Up: func() { close(up) },
+			Listen: "127.0.0.1:0", Build: "test", Status: d.status, Up: func() { close(up) }, Reload: d.hup,
 			Logger: slog.New(slog.NewJSONHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		})
 	}()
