@@ -86,13 +86,28 @@ func Default() Config {
 	}
 }
 
-// Load reads the file at path. Relative paths inside it are relative to its folder.
+// instanceVariable gives the process its name where many share one file, as the pods of a StatefulSet do: it goes before the
+// file's. It is read here rather than by a flag of weir run, so that every verb that looks at evidence means the same log.
+const instanceVariable = "WEIR_INSTANCE"
+
+// Load reads the file at path. Relative paths inside it are relative to its folder. The environment
+// variable WEIR_INSTANCE, if it is set, goes before what the file has for instance.
 func Load(path string) (*Config, error) {
 	src, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(path, src)
+	c, err := Parse(path, src)
+	if err != nil {
+		return nil, err
+	}
+	if name := os.Getenv(instanceVariable); name != "" {
+		if !nameShape.MatchString(name) {
+			return nil, fmt.Errorf("environment variable %s: not a name; use 1 to 63 of a-z 0-9 . - beginning with a letter or digit", instanceVariable)
+		}
+		c.Instance = name
+	}
+	return c, nil
 }
 
 // Parse reads a configuration. The file name is used in messages and to resolve
