@@ -3,7 +3,7 @@
 #
 #   docker build -t weir .
 #   docker build -t weir --build-arg BASE_IMAGE=debian:stable-slim .
-#   docker run -v weir:/var/lib/weir -v ./weir.yaml:/etc/weir/weir.yaml:ro weir
+#   docker run --read-only --cap-drop ALL -v weir:/var/lib/weir -v ./weir.yaml:/etc/weir/weir.yaml:ro weir
 ARG GO_IMAGE=golang:1.26
 ARG BASE_IMAGE=scratch
 
@@ -15,7 +15,7 @@ RUN go mod download
 COPY . .
 # timetzdata: quiet hours need time zones, and the base image may have none.
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags timetzdata \
-      -ldflags "-s -w -X main.release=${VERSION}" -o /out/weir ./cmd/weir
+      -ldflags "-s -w -buildid= -X main.release=${VERSION}" -o /out/weir ./cmd/weir
 # The example configuration, with evidence and its key on the volume. Shown by
 # the binary itself to be readable before the image exists.
 RUN mkdir -p /out/etc /out/lib/evidence \
@@ -26,9 +26,12 @@ RUN mkdir -p /out/etc /out/lib/evidence \
 
 FROM ${BASE_IMAGE}
 ARG VERSION=
+ARG REVISION=
 LABEL org.opencontainers.image.title="Weir" \
       org.opencontainers.image.description="Streaming content moderation with evidence" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/weir-moderation/weir" \
+      org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.version="${VERSION}"
 # Authorities for TLS to brokers and Redis, where the base image has none.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
