@@ -33,6 +33,8 @@ type cli struct {
 	Evidence   evidenceCmd   `cmd:"" help:"Look at evidence."`
 	Ledger     ledgerCmd     `cmd:"" help:"Say whether every offset of a group was judged exactly once, by topics and evidence."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Completion completionCmd `cmd:"" help:"Print the completion of verbs and flags for a shell."`
+	Man        manCmd        `cmd:"" help:"Print the manual page."`
 }
 
 // streams are the process's own input and outputs, passed down so that tests
@@ -90,7 +92,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exitMisuse
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
-	parsed.Bind(s)
+	parsed.Bind(s, parser.Model)
 	if err := parsed.Run(); err != nil {
 		return s.fail(err)
 	}
