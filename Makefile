@@ -7,7 +7,8 @@ GO      ?= go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint integration chaos kafka fuzz bench generate check-generated quality demo clean
+.PHONY: help build test race lint integration chaos kafka fuzz bench generate check-generated quality demo clean \
+	dist twice deb image chart
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +51,23 @@ check-generated: ## fail if a generated file is stale
 quality: ## measure what is caught and what is hit in error, into docs/quality.md (needs the samples)
 	$(GO) run ./scripts/quality -data $(or $(WEIR_TEST_DATA),../shared/data) -write docs/quality.md
 
+dist: ## static binaries for linux, archives, SBOMs and checksums into dist/ (ARCH="amd64 arm64")
+	scripts/package/dist $(ARCH)
+
+twice: ## build the binaries in two directories and compare them
+	scripts/package/twice $(ARCH)
+
+deb: ## a Debian package of what dist has built, into dist/
+	scripts/package/deb $(ARCH)
+
+image: ## the image of the Dockerfile by buildah, into dist/, and its entry point run (as root)
+	scripts/package/image
+
+chart: ## the Helm chart into dist/
+	scripts/package/chart
+
 demo: ## the whole daemon on this machine, nothing needed
 	$(GO) run ./cmd/weir demo
 
 clean: ## remove what was built
-	rm -rf bin coverage.out
+	rm -rf bin dist coverage.out
