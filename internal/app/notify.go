@@ -11,7 +11,7 @@ import (
 )
 
 // notifier tells the service manager that started the process how it does, by systemd's protocol: datagrams of NAME=VALUE
-// to the socket that NOTIFY_SOCKET names. The zero value, and one without a socket, tells nobody.
+// to the socket that NOTIFY_SOCKET names. Nil, and one without a socket, tells nobody.
 //
 // What cannot be told is logged and nothing else: a manager that does not listen ends the process itself when its patience ends.
 type notifier struct {
@@ -43,7 +43,7 @@ func newNotifier(log *slog.Logger) (*notifier, error) {
 
 // tell sends one state, such as "READY=1".
 func (n *notifier) tell(state string) {
-	if n.socket == "" {
+	if n == nil || n.socket == "" {
 		return
 	}
 	// A name that begins with @ is of the abstract kind; package net knows it, too.
@@ -60,7 +60,7 @@ func (n *notifier) tell(state string) {
 
 // watchdog gives a sign of life twice in the time the manager allows, until ctx ends.
 func (n *notifier) watchdog(ctx context.Context, ask func()) error {
-	if n.socket != "" && n.every > 0 {
+	if n != nil && n.socket != "" && n.every > 0 {
 		pulse(ctx, n.every, ask, func() { n.tell("WATCHDOG=1") })
 	}
 	return nil
