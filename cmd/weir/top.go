@@ -8,21 +8,21 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
 
 	"golang.org/x/term"
 
+	"github.com/weir-moderation/weir/internal/admin"
 	"github.com/weir-moderation/weir/internal/demo"
 	"github.com/weir-moderation/weir/internal/status"
 )
 
 type topCmd struct {
-	Admin string `default:"http://127.0.0.1:9464" help:"Where the admin listener of the daemon is; weir run and weir demo print it."`
-	Once  bool   `help:"Say it once and end, as where the output is no terminal. Exit code 3 if something is wrong."`
-	JSON  bool   `name:"json" help:"Write the snapshot once as JSON, as /status.json has it."`
+	adminFlags
+	Once bool `help:"Say it once and end, as where the output is no terminal. Exit code 3 if something is wrong."`
+	JSON bool `name:"json" help:"Write the snapshot once as JSON, as /status.json has it."`
 }
 
 // Help says what kong cannot know.
@@ -35,12 +35,11 @@ const maxSnapshot = 8 << 20
 
 // Run shows how a daemon does.
 func (c *topCmd) Run(ctx context.Context, s streams) error {
-	at, err := url.Parse(c.Admin)
-	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
-		return &codeError{fmt.Errorf("--admin: %q is no address of an admin listener; give one such as http://127.0.0.1:9464", c.Admin), exitMisuse}
+	daemon, err := c.client()
+	if err != nil {
+		return err
 	}
-	address := at.JoinPath("/status.json").String()
-	fetch := func(ctx context.Context) ([]byte, error) { return fetchStatus(ctx, address) }
+	fetch := func(ctx context.Context) ([]byte, error) { return fetchStatus(ctx, daemon) }
 	if c.JSON || c.Once || !demo.IsTerminal(s.out) {
 		return c.once(ctx, s, fetch)
 	}
@@ -51,7 +50,7 @@ func (c *topCmd) Run(ctx context.Context, s streams) error {
 func (c *topCmd) once(ctx context.Context, s streams, fetch func(context.Context) ([]byte, error)) error {
 	text, err := fetch(ctx)
 	if err != nil {
-		return &hintError{err, "name the address of its admin listener with --admin; weir run and weir demo print it"}
+		return &hintError{err, "name the address of its admin listener with --admin, and how to log in with --admin-user and the like; weir run and weir demo print the address"}
 	}
 	var snap status.Snapshot
 	if err := json.Unmarshal(text, &snap); err != nil {
@@ -75,16 +74,12 @@ func (p palette) tone(t status.Tone, text string) string {
 }
 
 // fetchStatus asks a daemon.
-func fetchStatus(ctx context.Context, address string) ([]byte, error) {
+func fetchStatus(ctx context.Context, daemon *admin.Client) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	resp, err := daemon.Do(ctx, http.MethodGet, "/status.json", nil)
 	if err != nil {
 		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask the daemon: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxSnapshot))
@@ -94,7 +89,7 @@ func fetchStatus(ctx context.Context, address string) ([]byte, error) {
 	case resp.StatusCode == http.StatusServiceUnavailable:
 		return nil, errors.New("the daemon has just started; ask again in a moment")
 	case resp.StatusCode != http.StatusOK || !bytes.HasPrefix(text, []byte("{")):
-		return nil, fmt.Errorf("%s is no status of Weir: it answers %s", address, resp.Status)
+		return nil, fmt.Errorf("%s is no status of Weir: it answers %s", resp.Request.URL.Redacted(), resp.Status)
 	}
 	return text, nil
 }
