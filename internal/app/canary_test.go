@@ -90,7 +90,7 @@ func TestCanary(t *testing.T) {
 	for _, place := range []string{"a service", "an advertisement", "a denied push"} {
 		d.find(t, "weir.decisions", c.word("id of "+place))
 	}
-	d.order(t, "campaign", c.word("campaign"), true)
+	d.order(t, c.word("campaign"), true)
 	d.await(t, "/metrics", `weir_push_halted{scope="campaign"} 1`)
 	put("weir.pushes", "a halted push", push("a halted push", "service", "hello"))
 	d.find(t, "weir.decisions", c.word("id of a halted push"))

@@ -74,11 +74,11 @@ func (d *running) incidents(t *testing.T, dir string) (list []string) {
 	return list
 }
 
-// order writes an order to halt or to resume.
-func (d *running) order(t *testing.T, scope, value string, halted bool) {
+// order writes an order to halt the pushes of a campaign, or to resume them.
+func (d *running) order(t *testing.T, campaign string, halted bool) {
 	t.Helper()
-	d.send(t, "weir.halts", scope+"/"+value, map[string]any{"id": fmt.Sprint("h-", halted), "time": time.Now().UTC().Format(time.RFC3339),
-		"scope": scope, "value": value, "halted": halted, "why": "complaints", "by": "officer-7"})
+	d.send(t, "weir.halts", "campaign/"+campaign, map[string]any{"id": fmt.Sprint("h-", halted), "time": time.Now().UTC().Format(time.RFC3339),
+		"scope": "campaign", "value": campaign, "halted": halted, "why": "complaints", "by": "officer-7"})
 }
 
 // pushTo is a push of a class everybody may get, of a campaign and a sender.
@@ -112,7 +112,7 @@ func TestHaltAndResume(t *testing.T) {
 	second.await(t, "/-/ready", "consumer: ready")
 	d.decidedAs(t, "before", "spring", "allow/none")
 
-	d.order(t, "campaign", "spring", true)
+	d.order(t, "spring", true)
 	for _, m := range []*running{d, second} {
 		m.await(t, "/metrics", `weir_push_halted{scope="campaign"} 1`)
 		m.await(t, "/metrics", `weir_push_halts_total{cause="order",scope="campaign"} 1`)
@@ -134,7 +134,7 @@ func TestHaltAndResume(t *testing.T) {
 	d.decidedAs(t, "third", "spring", "deny/halted")
 	third.await(t, "/-/ready", "consumer: ready")
 
-	d.order(t, "campaign", "spring", false)
+	d.order(t, "spring", false)
 	for _, m := range []*running{d, third} {
 		m.await(t, "/metrics", `weir_push_halted{scope="campaign"} 0`)
 		m.await(t, "/metrics", `weir_push_resumes_total{scope="campaign"} 1`)
@@ -209,7 +209,7 @@ func TestAbnormalPushesAreHalted(t *testing.T) {
 	if by, why := order["by"], order["why"].(string); by != "weir/0" && by != "weir/second" || !strings.HasPrefix(why, "rule bad-campaign: 10 of 10 pushes within 10m0s denied for their content") {
 		t.Errorf("halted by %v", order)
 	}
-	d.order(t, "campaign", "casino", false)
+	d.order(t, "casino", false)
 	both(`weir_push_halted{scope="campaign"} 0`)
 	d.decidedAs(t, "resumed", "casino", "allow/none")
 	flood(20)
