@@ -429,7 +429,7 @@ func (d *daemon) run(ctx context.Context) error {
 			d.warn("admin", w)
 		}
 		d.say("admin", "%s  /metrics  /-/healthy  /-/ready  /-/reload", d.admin.door.URL())
-		d.say("status", "%s/ is a page for people; in a terminal: weir top --admin %[1]s", d.admin.door.URL())
+		d.say("status", "%s/ is a page for people; in a terminal: weir top --admin %s", d.admin.door.URL(), d.admin.door.URL())
 		g.Go(func() error { return d.admin.run(ctx) })
 		g.Go(func() error { return d.status.Run(ctx) })
 	}
