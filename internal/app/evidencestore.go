@@ -39,7 +39,7 @@ func (d *daemon) openStore(ctx context.Context, o *evidence.Options) error {
 	}
 	d.stops.push("database of the evidence", func(context.Context) error { return d.frames.Close() })
 	o.Store = d.frames
-	if err := evidence.WorkingCopy(ctx, d.frames, o.Dir, o.Origin); err != nil {
+	if err := d.frames.WorkingCopy(ctx, o.Dir); err != nil {
 		return err
 	}
 	if keysDSN != "" {

@@ -68,7 +68,7 @@ func WorkingCopy(ctx context.Context, s StoreReader, dir, origin string) error {
 	if err != nil {
 		return err
 	}
-	if err := clearCopy(dir, generation); err != nil {
+	if err := clearCopy(dir); err != nil {
 		return fmt.Errorf("working copy of the evidence in %s: %w", dir, err)
 	}
 	if err := markCopy(dir, generation); err != nil {
@@ -76,6 +76,19 @@ func WorkingCopy(ctx context.Context, s StoreReader, dir, origin string) error {
 	}
 	if err := writeOut(ctx, s, dir, generation, true); err != nil {
 		return fmt.Errorf("working copy of the evidence in %s: %w", dir, err)
+	}
+	return nil
+}
+
+// CopyGeneration adds the log of another generation to a working copy, after [WorkingCopy].
+// Nothing is appended to it, so it is taken as it is; what becomes of its bodies is the
+// matter of the log in force.
+func CopyGeneration(ctx context.Context, s StoreReader, dir, generation string) error {
+	if !isFileName(generation) {
+		return fmt.Errorf("working copy of the evidence: generation %q; use the last part of the log's origin", generation)
+	}
+	if err := writeOut(ctx, s, dir, generation, false); err != nil {
+		return fmt.Errorf("working copy of the evidence of generation %s in %s: %w", generation, dir, err)
 	}
 	return nil
 }
@@ -122,7 +135,7 @@ func isCopy(dir string) (bool, error) {
 }
 
 // clearCopy removes what an earlier working copy has left of a log.
-func clearCopy(dir, generation string) error {
+func clearCopy(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -139,7 +152,7 @@ func clearCopy(dir, generation string) error {
 			return err
 		}
 	}
-	for _, name := range []string{filepath.Join(logsDir, generation), bodiesDir, indexesDir, keysDir} {
+	for _, name := range []string{logsDir, bodiesDir, indexesDir, keysDir} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return err
 		}

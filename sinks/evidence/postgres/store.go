@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,8 +60,9 @@ var errOvertaken = fmt.Errorf("%w: it has taken it since", evidence.ErrForked)
 type Store struct {
 	o      Options
 	log    int32
-	epoch  int64    // how many writers there were
-	frames *session // it holds the lock
+	others map[string]int32 // the instance's logs of other generations, by generation
+	epoch  int64            // how many writers there were
+	frames *session         // it holds the lock
 	heads  *session
 	bodies *session
 	index  *session
@@ -132,13 +136,69 @@ func (s *Store) open(ctx context.Context) error {
 	if err := lock(ctx, c, `select pg_advisory_lock($1, $2)`, int32(logClass), s.log); err != nil {
 		return err
 	}
+	if err := s.findOthers(ctx, c); err != nil {
+		return err
+	}
 	// From here on who had the log before changes nothing but by new frames, of which the
-	// primary key takes care.
-	if err := c.QueryRow(ctx, `update ev_log set epoch = epoch + 1 where log_id = $1 returning epoch`, s.log).Scan(&s.epoch); err != nil {
+	// primary key takes care. Nor does who still runs on another generation: its bodies are
+	// destroyed by us.
+	ids := append(slices.Collect(maps.Values(s.others)), s.log)
+	if _, err := c.Exec(ctx, `update ev_log set epoch = epoch + 1 where log_id = any($1)`, ids); err != nil {
+		return err
+	}
+	if err := c.QueryRow(ctx, `select epoch from ev_log where log_id = $1`, s.log).Scan(&s.epoch); err != nil {
 		return err
 	}
 	for _, c := range []*session{s.bodies, s.index} {
 		c.fence, c.whose, c.epoch = `select epoch from ev_log where log_id = $1 for share`, s.log, s.epoch
+	}
+	return nil
+}
+
+// findOthers finds the instance's logs of other generations.
+func (s *Store) findOthers(ctx context.Context, c *pgx.Conn) error {
+	rows, err := c.Query(ctx, `select log_id, origin from ev_log where log_id <> $1`, s.log)
+	if err != nil {
+		return err
+	}
+	s.others = make(map[string]int32)
+	var id int32
+	var origin string
+	_, err = pgx.ForEachRow(rows, []any{&id, &origin}, func() error {
+		if path.Dir(origin) == path.Dir(s.o.Origin) {
+			s.others[path.Base(origin)] = id
+		}
+		return nil
+	})
+	return err
+}
+
+// logOf returns the log that a body file is of: the name of the file begins with its
+// generation.
+func (s *Store) logOf(file string) int32 {
+	generation, _, _ := strings.Cut(path.Base(file), "-")
+	if id, ok := s.others[generation]; ok {
+		return id
+	}
+	return s.log
+}
+
+// WorkingCopy makes dir a working copy of the log, and of the instance's logs of other
+// generations: the log follows them, and their bodies fall due, too. If the process dies in
+// it, the next call begins again.
+func (s *Store) WorkingCopy(ctx context.Context, dir string) error {
+	if err := evidence.WorkingCopy(ctx, s, dir, s.o.Origin); err != nil {
+		return err
+	}
+	for _, generation := range slices.Sorted(maps.Keys(s.others)) {
+		r, err := OpenReader(ctx, s.o.DSN, path.Join(path.Dir(s.o.Origin), generation))
+		if err != nil {
+			return err
+		}
+		err = evidence.CopyGeneration(ctx, r, dir, generation)
+		if err = errors.Join(err, r.Close(ctx)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -236,13 +296,14 @@ const partBytes = 1 << 20
 // PutBodies implements [evidence.Store]: the parts of a file, in one transaction.
 func (s *Store) PutBodies(file string, content io.Reader) error {
 	class, day := classAndDay(file)
+	log := s.logOf(file)
 	return s.bodies.transaction(func(ctx context.Context, tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `delete from ev_body where log_id = $1 and file = $2`, s.log, file); err != nil {
+		if _, err := tx.Exec(ctx, `delete from ev_body where log_id = $1 and file = $2`, log, file); err != nil {
 			return err
 		}
 		return eachPart(content, func(n int, b []byte) error {
 			_, err := tx.Exec(ctx, `insert into ev_body (log_id, file, part, class, day, content) values ($1, $2, $3, $4, $5, $6)`,
-				s.log, file, n, class, day, b)
+				log, file, n, class, day, b)
 			return err
 		})
 	})
@@ -280,7 +341,7 @@ func classAndDay(file string) (class, day string) {
 // RemoveBodies implements [evidence.Store].
 func (s *Store) RemoveBodies(file string) error {
 	return s.bodies.transaction(func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `delete from ev_body where log_id = $1 and file = $2`, s.log, file)
+		_, err := tx.Exec(ctx, `delete from ev_body where log_id = $1 and file = $2`, s.logOf(file), file)
 		return err
 	})
 }

@@ -26,20 +26,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // pod is an instance without a disk: of its directories only the one of its key lasts.
 type pod struct {
-	t     testing.TB
-	s     *postgrestest.Server
-	key   string
-	dir   string
-	store *Store
-	log   *evidence.Log
-	now   func() time.Time
+	t      testing.TB
+	s      *postgrestest.Server
+	origin string
+	key    string
+	dir    string
+	store  *Store
+	log    *evidence.Log
+	now    func() time.Time
 
 	segment int64 // records of one
 }
 
 func newPod(t testing.TB, s *postgrestest.Server) *pod {
 	t.Helper()
-	return &pod{t: t, s: s, segment: 40, key: filepath.Join(t.TempDir(), "log.key")}
+	return &pod{t: t, s: s, origin: origin, segment: 40, key: filepath.Join(t.TempDir(), "log.key")}
 }
 
 func clock() func() time.Time {
@@ -54,14 +55,14 @@ func clock() func() time.Time {
 func (p *pod) try(change func(*evidence.Options)) error {
 	p.dir = filepath.Join(p.t.TempDir(), "evidence")
 	var err error
-	if p.store, err = Open(context.Background(), Options{DSN: p.s.DSN("evidence"), Origin: origin, Timeout: 20 * time.Second}); err != nil {
+	if p.store, err = Open(context.Background(), Options{DSN: p.s.DSN("evidence"), Origin: p.origin, Timeout: 20 * time.Second}); err != nil {
 		return err
 	}
-	o := evidence.Options{Dir: p.dir, KeyFile: p.key, Origin: origin, Store: p.store, SegmentRecords: p.segment, Now: p.now}
+	o := evidence.Options{Dir: p.dir, KeyFile: p.key, Origin: p.origin, Store: p.store, SegmentRecords: p.segment, Now: p.now}
 	if change != nil {
 		change(&o)
 	}
-	if err = evidence.WorkingCopy(context.Background(), p.store, p.dir, origin); err == nil {
+	if err = p.store.WorkingCopy(context.Background(), p.dir); err == nil {
 		p.log, err = evidence.Open(o)
 	}
 	if err != nil {
@@ -323,7 +324,7 @@ func TestOldCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	if _, err := evidence.Open(evidence.Options{Dir: old, KeyFile: p.key, Origin: origin, Store: store}); !errors.Is(err, evidence.ErrForked) {
+	if _, err := evidence.Open(evidence.Options{Dir: old, KeyFile: p.key, Origin: p.origin, Store: store}); !errors.Is(err, evidence.ErrForked) {
 		t.Errorf("an old copy: %v", err)
 	}
 	if _, err := evidence.Open(evidence.Options{Dir: old, KeyFile: p.key, Origin: origin}); err == nil || !strings.Contains(err.Error(), "a copy of a log that is kept in a database") {
@@ -540,4 +541,97 @@ func TestBodyFiles(t *testing.T) {
 	if n := s.Count(`select count(*) from ev_body`); n != 0 {
 		t.Errorf("%d parts are left", n)
 	}
+}
+
+// The working copy has the logs of the instance's other generations, too, so that a log says what it
+// follows, and their bodies are destroyed for good when they are due. Those of other instances are not in it.
+func TestGenerations(t *testing.T) {
+	s := postgrestest.New(t)
+	ctx := context.Background()
+	sealed := func(name string) *pod {
+		p := newPod(t, s)
+		p.now = clock()
+		p.origin = name
+		l := p.start()
+		appendHits(t, l, 0, 100)
+		if err := l.Seal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	sealed("example.net/evidence/other/1").stop()
+	old := sealed(origin)
+	head := old.log.Checkpoint()
+
+	// The new generation begins while the process of the old one still runs.
+	p := newPod(t, s)
+	p.origin = "example.net/evidence/test/2"
+	var follows *evidence.Previous
+	if err := p.try(func(o *evidence.Options) {
+		o.Previous = func() (*evidence.Previous, error) {
+			f, err := evidence.Follow(p.dir, head)
+			follows = f
+			return f, err
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if follows == nil || follows.Why != evidence.FateKept {
+		t.Errorf("the log says that it follows %+v, want one that was kept", follows)
+	}
+	first := fileWith(t, p.dir, "body/content/", "1-00000000000000000000.body")
+	if got := tree(t, p.dir); got[first] != tree(t, old.dir)[first] {
+		t.Errorf("%s in the copy is not the one of its generation", first)
+	}
+	if entries, err := os.ReadDir(filepath.Join(p.dir, "log")); err != nil || len(entries) != 2 {
+		t.Errorf("the copy has the logs %v, %v; want generations 1 and 2 of one instance", entries, err)
+	}
+	if r, err := evidence.VerifyAll(p.dir, nil, evidence.VerifyOptions{}); err != nil || !r.OK() {
+		t.Errorf("the copy does not verify: %v, %v", r, err)
+	}
+	if err := old.store.RemoveBodies(first); !errors.Is(err, evidence.ErrForked) {
+		t.Errorf("the process of the old generation may still change bodies: %v", err)
+	}
+	old.die()
+
+	// What is kept of a file for a hold is of the file's generation, and what is destroyed is gone also from the next copy.
+	held := "body/hold/H-1/" + filepath.Base(first)
+	if err := p.store.PutBodies(held, strings.NewReader("kept")); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.store.RemoveBodies(first); err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	if err := p.try(nil); err != nil {
+		t.Fatal(err)
+	}
+	defer p.stop()
+	again := tree(t, p.dir)
+	if _, ok := again[first]; ok {
+		t.Errorf("%s was destroyed and is there again", first)
+	}
+	if again[held] != "kept" || tree(t, pull(t, s))[held] != "kept" {
+		t.Errorf("%s is not where the log of its generation is", held)
+	}
+	if n := s.Count(`select count(*) from ev_body b join ev_log l using (log_id) where origin like '%/other/1'`); n == 0 {
+		t.Error("bodies of another instance were destroyed")
+	}
+}
+
+// fileWith returns the one file of a directory whose name begins and ends so.
+func fileWith(t *testing.T, dir, prefix, suffix string) (name string) {
+	t.Helper()
+	for f := range tree(t, dir) {
+		if strings.HasPrefix(f, prefix) && strings.HasSuffix(f, suffix) {
+			if name != "" {
+				t.Fatalf("%s has %s and %s", dir, name, f)
+			}
+			name = f
+		}
+	}
+	if name == "" {
+		t.Fatalf("%s has no %s...%s", dir, prefix, suffix)
+	}
+	return name
 }
