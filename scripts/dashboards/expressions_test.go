@@ -119,6 +119,8 @@ var elsewhere = map[string]string{
 	"ALERTS":                  "Prometheus has it of every alert that is pending or fires",
 	"scrape_duration_seconds": "Prometheus has it of every target",
 
+	"weir_tls_certificate_not_after_timestamp_seconds": "only where a setting names a certificate",
+
 	"weir_evidence_unwitnessed_seconds": "only where a witness is configured",
 	"weir_evidence_unstamped_seconds":   "only where a time-stamp authority is configured",
 }

@@ -12,9 +12,10 @@ import (
 // Expressions that return nothing from a healthy demo, by what is in them, each
 // with the reason. One that returns something is no exception any more.
 var emptyInHealth = map[string]string{
-	"weir_evidence_unwitnessed_seconds":     "there is no witness in the demo",
-	"weir_evidence_unstamped_seconds":       "there is no time-stamp authority in the demo",
-	"1 - weir_ruleset_last_load_successful": "the annotation of a refused change: none is refused in the demo, and none is to be drawn",
+	"weir_tls_certificate_not_after_timestamp_seconds": "the demo has no certificates",
+	"weir_evidence_unwitnessed_seconds":                "there is no witness in the demo",
+	"weir_evidence_unstamped_seconds":                  "there is no time-stamp authority in the demo",
+	"1 - weir_ruleset_last_load_successful":            "the annotation of a refused change: none is refused in the demo, and none is to be drawn",
 }
 
 // Each expression of every panel, annotation, alert and recording rule returns
