@@ -113,16 +113,19 @@ func registered(t *testing.T) map[string]metric {
 	return list
 }
 
-// Metrics that are no part of a healthy demo.
-var elsewhere = map[string]string{
-	"up":                      "Prometheus has it of every target",
-	"ALERTS":                  "Prometheus has it of every alert that is pending or fires",
-	"scrape_duration_seconds": "Prometheus has it of every target",
+// Metrics that are no part of a healthy demo, the reason, and by which labels they are.
+var elsewhere = map[string]struct {
+	why    string
+	labels []string
+}{
+	"up":                      {why: "Prometheus has it of every target"},
+	"ALERTS":                  {why: "Prometheus has it of every alert that is pending or fires"},
+	"scrape_duration_seconds": {why: "Prometheus has it of every target"},
 
-	"weir_tls_certificate_not_after_timestamp_seconds": "only where a setting names a certificate",
+	"weir_tls_certificate_not_after_timestamp_seconds": {why: "only where a setting names a certificate", labels: []string{"setting"}},
 
-	"weir_evidence_unwitnessed_seconds": "only where a witness is configured",
-	"weir_evidence_unstamped_seconds":   "only where a time-stamp authority is configured",
+	"weir_evidence_unwitnessed_seconds": {why: "only where a witness is configured"},
+	"weir_evidence_unstamped_seconds":   {why: "only where a time-stamp authority is configured"},
 }
 
 // given are labels that Prometheus adds, or histograms and summaries have.
@@ -218,8 +221,12 @@ func lookup(series string, metrics map[string]metric) (metric, error) {
 			return metric{kind: "counter", labels: m.labels}, nil
 		}
 	}
-	if elsewhere[series] != "" {
-		return metric{kind: "gauge"}, nil
+	if e, ok := elsewhere[series]; ok {
+		labels := make(map[string]bool)
+		for _, l := range e.labels {
+			labels[l] = true
+		}
+		return metric{kind: "gauge", labels: labels}, nil
 	}
 	return metric{}, fmt.Errorf("a Weir with traffic has no metric %s", series)
 }
