@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 
 	"golang.org/x/sync/errgroup"
 
@@ -31,6 +32,10 @@ func (d *daemon) openEvidence(ctx context.Context) error {
 	err := d.openStore(ctx, &o)
 	if err != nil {
 		return err
+	}
+	peers, err := d.cfg.Anchors.PeerClients()
+	if err != nil {
+		return fmt.Errorf("anchors.%w", err)
 	}
 	var topic *anchor.Topic
 	if name := d.cfg.Output.Checkpoints; name != "" {
@@ -69,7 +74,7 @@ func (d *daemon) openEvidence(ctx context.Context) error {
 		m := anchor.NewMetrics(d.registry, p.Waiting)
 		p.Attach(d.evidence, m)
 		d.anchors.watcher = anchor.NewWatcher(anchor.WatcherOptions{Topic: topic, Log: d.evidence, Publisher: p, Metrics: m, Logger: d.log,
-			Every: d.cfg.Anchors.Every, Proofs: d.cfg.Anchors.Peers})
+			Every: d.cfg.Anchors.Every, Peers: peers})
 	}
 	d.stops.push("evidence log", func(context.Context) error { return d.evidence.Close() })
 	d.say("evidence", "%d records, origin %s", d.evidence.Size(), d.evidence.Origin())

@@ -68,6 +68,9 @@ func CheckFiles(c *config.Config) error {
 		}
 	}
 	errs = append(errs, c.Tracing.CheckFiles())
+	if _, err := c.Anchors.PeerClients(); err != nil {
+		errs = append(errs, fmt.Errorf("anchors.%w", err))
+	}
 	return errors.Join(errs...)
 }
 

@@ -247,6 +247,10 @@ func (c *Config) credentials() []credential {
 		{"push.redis.password_file", dial.Private, &c.Push.Redis.PasswordFile},
 		{"tracing.token_file", dial.Private, &c.Tracing.TokenFile},
 		{"anchors.timestamp.ca_file", dial.Authorities, &c.Anchors.Timestamp.CAFile},
+		{"anchors.peer_login.password_file", dial.Private, &c.Anchors.PeerLogin.PasswordFile},
+		{"anchors.peer_login.ca_file", dial.Authorities, &c.Anchors.PeerLogin.CAFile},
+		{"anchors.peer_login.cert_file", dial.Certificate, &c.Anchors.PeerLogin.CertFile},
+		{"anchors.peer_login.key_file", dial.Private, &c.Anchors.PeerLogin.KeyFile},
 	}
 	for _, t := range []struct {
 		at  string

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/weir-moderation/weir/internal/admin"
+	"github.com/weir-moderation/weir/internal/dial"
 )
 
 // Config is the section "anchors": what is done with heads beside publishing
@@ -23,9 +26,35 @@ type Config struct {
 	// Peers are the admin listeners of other instances, such as http://weir-1:9090:
 	// they are asked for proofs that their logs only grew.
 	Peers []string `yaml:"peers"`
+	// PeerLogin is how to come in where their listeners ask who is there.
+	PeerLogin PeerLogin `yaml:"peer_login"`
 
 	Witness   WitnessConfig   `yaml:"witness"`
 	Timestamp TimestampConfig `yaml:"timestamp"`
+}
+
+// PeerLogin is what the admin listeners of peers ask for: the same at all of them.
+type PeerLogin struct {
+	Username     string `yaml:"username"`
+	PasswordFile string `yaml:"password_file"`
+	CAFile       string `yaml:"ca_file"`   // PEM; who may sign their certificates; empty: the system's authorities
+	CertFile     string `yaml:"cert_file"` // PEM; our own certificate
+	KeyFile      string `yaml:"key_file"`  // PEM; its key
+}
+
+// PeerClients returns what asks the peers, in their order. It reads the files of the login, and asks nobody.
+func (c *Config) PeerClients() ([]*admin.Client, error) {
+	l := &c.PeerLogin
+	var list []*admin.Client
+	for i, p := range c.Peers {
+		peer, err := admin.NewClient(admin.Access{URL: p, Username: l.Username, PasswordFile: l.PasswordFile,
+			TLS: dial.TLS{CAFile: l.CAFile, CertFile: l.CertFile, KeyFile: l.KeyFile}})
+		if err != nil {
+			return nil, fmt.Errorf("peers[%d], %s: %w", i, p, err)
+		}
+		list = append(list, peer)
+	}
+	return list, nil
 }
 
 // WitnessConfig names a witness by C2SP tlog-witness.
@@ -75,6 +104,9 @@ func (c *Config) Validate() error {
 		if !isBase(p) {
 			bad("peers[%d]: %q is no address of an admin listener; write it like http://weir-1:9090", i, p)
 		}
+	}
+	if len(c.Peers) == 0 && c.PeerLogin != (PeerLogin{}) {
+		bad("peer_login: set, but peers names nobody; name their admin listeners or remove it")
 	}
 	if len(c.Peers) > 0 && c.Every == 0 {
 		bad("peers: proofs are asked for when heads are put on record, and every is 0s; set every, such as 1m")

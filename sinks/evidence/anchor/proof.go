@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/weir-moderation/weir/internal/admin"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
@@ -103,20 +104,29 @@ func ask(ctx context.Context, method, url, contentType string, body []byte) (sta
 }
 
 // get asks another instance.
-func get(ctx context.Context, url string) (string, error) {
-	status, _, body, err := ask(ctx, http.MethodGet, url, "", nil)
+func get(ctx context.Context, peer *admin.Client, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	resp, err := peer.Do(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return "", err
 	}
-	if status != http.StatusOK {
-		return "", fmt.Errorf("%s: status %d", url, status)
+	defer resp.Body.Close() //nolint:errcheck // only read
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return "", err
+	case resp.StatusCode != http.StatusOK:
+		return "", fmt.Errorf("it answers %s", resp.Status)
+	case len(text) > maxAnswer:
+		return "", errors.New("its answer is too long")
 	}
-	return string(body), nil
+	return string(text), nil
 }
 
 // askOrigin returns whose log an instance has.
-func askOrigin(ctx context.Context, base string) (string, error) {
-	msg, err := get(ctx, strings.TrimSuffix(base, "/")+checkpointPath)
+func askOrigin(ctx context.Context, peer *admin.Client) (string, error) {
+	msg, err := get(ctx, peer, checkpointPath)
 	if err != nil {
 		return "", err
 	}
@@ -126,8 +136,8 @@ func askOrigin(ctx context.Context, base string) (string, error) {
 
 // askProof returns an instance's proof that its log has only grown. What it says is
 // yet to be checked.
-func askProof(ctx context.Context, base string, from, to int64) ([]tlog.Hash, error) {
-	text, err := get(ctx, fmt.Sprintf("%s%s%d/%d", strings.TrimSuffix(base, "/"), consistencyPath, from, to))
+func askProof(ctx context.Context, peer *admin.Client, from, to int64) ([]tlog.Hash, error) {
+	text, err := get(ctx, peer, fmt.Sprintf("%s%d/%d", consistencyPath, from, to))
 	if err != nil {
 		return nil, err
 	}

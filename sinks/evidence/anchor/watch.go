@@ -12,10 +12,11 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/weir-moderation/weir/internal/admin"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
-// WatcherOptions says what to watch. All but Every, Heartbeat, Proofs and Poll are required.
+// WatcherOptions says what to watch. All but Every, Peers and Poll are required.
 type WatcherOptions struct {
 	Topic     *Topic        // as [ReadTopic] has read it
 	Log       *evidence.Log // the log of this process
@@ -23,9 +24,9 @@ type WatcherOptions struct {
 	Metrics   *Metrics
 	Logger    *slog.Logger
 
-	Every  time.Duration // after which the heads of others are put on record; 0 for never
-	Proofs []string      // admin listeners of others
-	Poll   time.Duration // 0: one second
+	Every time.Duration   // after which the heads of others are put on record; 0 for never
+	Peers []*admin.Client // admin listeners of others, which are asked for proofs
+	Poll  time.Duration   // 0: one second
 }
 
 // Watcher follows the topic of heads: it ends the log of this process when another
@@ -271,14 +272,14 @@ func (w *Watcher) prove(ctx context.Context) error {
 			p.check, p.from = Grew, 0
 		}
 	}
-	for _, base := range w.o.Proofs {
-		origin, err := askOrigin(ctx, base)
+	for _, peer := range w.o.Peers {
+		origin, err := askOrigin(ctx, peer)
 		p := w.peers[origin]
 		if err != nil || p == nil || p.recorded == p.head.Size || p.checked.head.Size == p.head.Size {
 			continue // nothing of it is to be recorded, or nothing to be proved
 		}
 		from := p.checked.head
-		proof, err := askProof(ctx, base, from.Size, p.head.Size)
+		proof, err := askProof(ctx, peer, from.Size, p.head.Size)
 		switch {
 		case err != nil:
 			p.check, p.from = Unreachable, from.Size

@@ -3,6 +3,7 @@ package anchor
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/weir-moderation/weir/internal/admin"
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
@@ -282,7 +284,7 @@ func TestInstancesAnchorEachOther(t *testing.T) {
 	}))
 	defer server.Close()
 	a := e.start(func(_ *evidence.Options, _ *PublisherOptions, o *WatcherOptions) {
-		o.Every, o.Proofs = 5*time.Millisecond, []string{server.URL, "http://127.0.0.1:1"}
+		o.Every, o.Peers = 5*time.Millisecond, peersAt(t, server.URL, "http://127.0.0.1:1")
 	})
 	anchors := func() (list []Head) {
 		for _, text := range records(t, a.dir, evidence.KindAnchor) {
@@ -447,7 +449,7 @@ func TestAProofThatDoesNotHold(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	a := e.start(func(_ *evidence.Options, _ *PublisherOptions, o *WatcherOptions) {
-		o.Every, o.Proofs = 5*time.Millisecond, []string{server.URL}
+		o.Every, o.Peers = 5*time.Millisecond, peersAt(t, server.URL)
 	})
 	eventually(t, "the first head", func() bool { return a.metric("weir_evidence_peers") == 1 })
 	c.grow(t, 9)
@@ -533,5 +535,60 @@ func TestHeartbeat(t *testing.T) {
 	list := records(t, dir, evidence.KindHeartbeat)
 	if len(list) != 3 || !strings.Contains(list[2], `"records":4`) {
 		t.Errorf("heartbeats %v, want three, the last after four records", list)
+	}
+}
+
+func peersAt(t *testing.T, urls ...string) []*admin.Client {
+	t.Helper()
+	list, err := (&Config{Peers: urls}).PeerClients()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// A peer whose listener asks who is there is given the login over TLS; without it there is no proof.
+func TestPeersAskWhoIsThere(t *testing.T) {
+	l := open(t, evidence.Options{Origin: origin("b")})
+	l.grow(t, 5)
+	mux := http.NewServeMux()
+	Serve(mux, l.Log)
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "weir" || password != "open-sesame" {
+			http.Error(w, "who is there?", http.StatusUnauthorized)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	dir := t.TempDir()
+	put := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	c := Config{Peers: []string{server.URL}, PeerLogin: PeerLogin{
+		CAFile:   put("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})),
+		Username: "weir", PasswordFile: put("password", []byte("open-sesame\n")),
+	}}
+	ask := func() (string, error) {
+		peers, err := c.PeerClients()
+		if err != nil {
+			return "", err
+		}
+		return askOrigin(t.Context(), peers[0])
+	}
+	if got, err := ask(); err != nil || got != origin("b") {
+		t.Errorf("with the login: %q, %v", got, err)
+	}
+	put("password", []byte("open-barley"))
+	if _, err := ask(); err == nil || !strings.Contains(err.Error(), "does not take this user") {
+		t.Errorf("with a wrong password: %v", err)
+	}
+	c.PeerLogin.PasswordFile = filepath.Join(dir, "gone")
+	if _, err := ask(); err == nil || !strings.Contains(err.Error(), "peers[0], "+server.URL) {
+		t.Errorf("without the file: %v", err)
 	}
 }
