@@ -3,9 +3,11 @@ package app_test
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,7 +48,10 @@ func TestCanary(t *testing.T) {
 	w := newAway(t)
 	w.redis.RequireUserAuth("weir", c.word("password of redis"))
 	w.write(t, "redis.password", c.word("password of redis")+"\n")
-	d := w.instance(t, "canary", "    addrs:\n", "    username: weir\n    password_file: redis.password\n    addrs:\n")
+	spans := &otlp{come: make(chan struct{}, 100)}
+	receiver := httptest.NewServer(spans)
+	defer receiver.Close()
+	d := w.instance(t, "canary", "\noutput:\n", "\ntracing: {endpoint: '"+receiver.URL+"/v1/traces'}\noutput:\n", "    addrs:\n", "    username: weir\n    password_file: redis.password\n    addrs:\n")
 
 	now := time.Now().UTC().Format(time.RFC3339)
 	user := func(place string) map[string]any { return map[string]any{"id": c.word("user of " + place)} }
@@ -64,6 +69,16 @@ func TestCanary(t *testing.T) {
 	}
 	put("weir.posts", "a post", post("a post", "harmless"))
 	put("weir.posts", "a hit", post("a hit", "违禁测试词"))
+	event := post("a traced hit", "违禁测试词")
+	event["time"] = now
+	traced, err := json.Marshal(event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.client.ProduceSync(t.Context(), &kgo.Record{Topic: "weir.posts", Key: []byte(c.word("user of a traced hit")), Value: traced, Headers: append(traceHeaders("canary"),
+		kgo.RecordHeader{Key: c.word("name of a header"), Value: []byte(c.word("value of a header"))})}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
 	put("weir.pushes", "a service", push("a service", "service", "your parcel"))
 	put("weir.pushes", "an advertisement", push("an advertisement", "marketing", "a sale"))
 	put("weir.pushes", "a denied push", push("a denied push", "service", "违禁测试词"))
@@ -87,6 +102,7 @@ func TestCanary(t *testing.T) {
 		}
 	}
 	d.find(t, "weir.review", c.word("id of a hit"))
+	d.find(t, "weir.review", c.word("id of a traced hit"))
 	for _, place := range []string{"a service", "an advertisement", "a denied push"} {
 		d.find(t, "weir.decisions", c.word("id of "+place))
 	}
@@ -111,7 +127,7 @@ func TestCanary(t *testing.T) {
 		t.Errorf("reload: %d %s", code, body)
 	}
 
-	for _, path := range []string{"/metrics", "/-/ready", "/-/healthy", "/-/rules/tripped", "/-/evidence/checkpoint", "/", "/debug/pprof/", "/debug/pprof/cmdline"} {
+	for _, path := range []string{"/metrics", "/-/ready", "/-/healthy", "/-/rules/tripped", "/-/evidence/checkpoint", "/", "/?lang=zh", "/status.json", "/debug/pprof/", "/debug/pprof/cmdline"} {
 		if _, body := d.ask(t, http.MethodGet, path); len(c.in([]byte(body))) > 0 {
 			t.Errorf("%s tells %q", path, c.in([]byte(body)))
 		}
@@ -129,6 +145,11 @@ func TestCanary(t *testing.T) {
 		return broken == 13*4
 	})
 	d.stop(t)
+	spans.mu.Lock()
+	defer spans.mu.Unlock()
+	if found := c.in(spans.bytes.Bytes()); len(spans.spans) == 0 || len(found) > 0 {
+		t.Errorf("%d spans tell %q", len(spans.spans), found)
+	}
 	for line := range strings.Lines(d.log.String()) {
 		found := c.in([]byte(line))
 		if strings.Contains(line, `"pushes are halted"`) { // what an officer ordered, about no user
