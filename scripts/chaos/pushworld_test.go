@@ -344,7 +344,11 @@ type findings struct {
 	users    map[string][]decided
 	repeated int
 	twice    map[string]bool // users of whom a push was allowed by two instances that did not know of each other, at two times
-	words    map[string]int
+	// torn counts by push the ends without Redis that were decided again, by who took the partition over from a
+	// dead instance and did not know what it remembered, and then deferred: readers drop the deferral by its id, but
+	// it comes back as an evaluation of its own.
+	torn  map[string]int
+	words map[string]int
 }
 
 func (f *findings) String() string {
@@ -364,8 +368,8 @@ func (f *findings) String() string {
 // read reads the decisions topic whole.
 func (w *pushWorld) read(ctx context.Context) *findings {
 	w.t.Helper()
-	f := &findings{users: make(map[string][]decided), words: make(map[string]int), twice: make(map[string]bool)}
-	seen := make(map[string]bool)
+	f := &findings{users: make(map[string][]decided), words: make(map[string]int), twice: make(map[string]bool), torn: make(map[string]int)}
+	seen := make(map[string]decided)
 	taken := make(map[string]int64) // when a push took its slot
 	w.each(ctx, w.decisions, func(r *kgo.Record) {
 		id := string(r.Headers[slices.IndexFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == "ce_id" })].Value)
@@ -397,11 +401,14 @@ func (w *pushWorld) read(ctx context.Context) *findings {
 			}
 			taken[d.push] = d.at
 		}
-		if seen[id] {
+		if first, ok := seen[id]; ok {
 			f.repeated++
+			if first.decision != "defer" && d.decision == "defer" && slices.Contains(first.flags, "degraded") {
+				f.torn[d.push]++
+			}
 			return
 		}
-		seen[id] = true
+		seen[id] = d
 		word := d.decision + " " + d.reason
 		if d.replay {
 			word += " (replay)"
@@ -515,7 +522,19 @@ func (w *pushWorld) checkWindows(f *findings) {
 	}
 }
 
-// checkEnds makes sure that each delivery of a push came to one end.
+// of returns all evaluations of a push.
+func (f *findings) of(push string) (list []decided) {
+	for _, all := range f.users {
+		for _, d := range all {
+			if d.push == push {
+				list = append(list, d)
+			}
+		}
+	}
+	return list
+}
+
+// checkEnds makes sure that each delivery of a push came to one end, and one that was torn to one more at most.
 func (w *pushWorld) checkEnds(f *findings) {
 	w.t.Helper()
 	ends, deferred := make(map[string]int), 0
@@ -530,9 +549,9 @@ func (w *pushWorld) checkEnds(f *findings) {
 	}
 	wrong := 0
 	for push, n := range w.deliveries {
-		if ends[push] != n {
+		if ends[push] < n || ends[push] > n+f.torn[push] {
 			if wrong++; wrong <= 10 {
-				w.t.Errorf("push %s was delivered %d times and came to %d ends", push, n, ends[push])
+				w.t.Errorf("push %s was delivered %d times and came to %d ends: %+v", push, n, ends[push], f.of(push))
 			}
 		}
 	}
