@@ -73,33 +73,3 @@ func CheckFiles(c *config.Config) error {
 	}
 	return errors.Join(errs...)
 }
-
-// CheckOnline asks everything outside the process that a configuration names
-// whether it is there, and returns what it found of Redis and all that is wrong.
-func CheckOnline(ctx context.Context, c *config.Config) (found push.Report, err error) {
-	var errs []error
-	client, err := kafka.NewClient(c.Kafka, kafka.Options{})
-	if err != nil {
-		errs = append(errs, err)
-	} else {
-		errs = append(errs, CheckKafka(ctx, client, c), client.Close())
-	}
-	if c.PushesOn() {
-		found, err = checkRedis(ctx, c)
-		errs = append(errs, err)
-	}
-	return found, errors.Join(errs...)
-}
-
-func checkRedis(ctx context.Context, c *config.Config) (found push.Report, err error) {
-	store, err := push.NewStore(push.Options{Config: c.Push})
-	if err != nil {
-		return found, err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	policy, err := LoadPolicy(&c.Push)
-	if err != nil {
-		policy = nil // whoever asks loads it, too, and says what is wrong with it
-	}
-	return store.Inspect(ctx, policy)
-}

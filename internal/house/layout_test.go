@@ -53,6 +53,7 @@ var house = plan{
 		"internal/status",
 		"internal/demo",
 		"internal/app",
+		"internal/checkup",
 		"cmd/weir",
 	},
 

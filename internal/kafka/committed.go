@@ -6,12 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/weir-moderation/weir/internal/kafka/group"
-	"github.com/weir-moderation/weir/internal/kafka/retry"
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
@@ -30,33 +28,22 @@ type Committed struct {
 // small, never too large.
 func (c *Client) Committed(ctx context.Context, group string) ([]Committed, error) {
 	co := &wire.Coordinator{Send: c.over(c.control), Client: c.config.ClientID, Kind: wire.OfGroup, Name: group}
-	began := time.Now()
-	again := retry.Backoff{Base: 50 * time.Millisecond, Ceiling: time.Second}
-	for {
-		list, err := committed(ctx, co)
-		switch {
-		case err == nil:
-			return list, nil
-		case errors.Is(err, kafkago.GroupIdNotFound):
-			return nil, nil
-		case !wire.Retriable(err), errors.Is(err, ErrClosed), ctx.Err() != nil:
-			return nil, fmt.Errorf("ask for the committed offsets of group %s: %w", group, err)
-		case time.Since(began) > scanPatience:
-			return nil, fmt.Errorf("ask for the committed offsets of group %s: given up after %v: %w", group, scanPatience, err)
-		}
-		// On a fresh cluster, and after a coordinator's death, there is none for a while.
-		if !retry.Pause(ctx, again.Next()) {
-			return nil, ctx.Err()
-		}
+	var list []Committed
+	err := c.coordinated(ctx, co, func(node int32) (err error) {
+		list, err = committed(ctx, co, node)
+		return err
+	})
+	switch {
+	case errors.Is(err, kafkago.GroupIdNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("ask for the committed offsets of group %s: %w", group, err)
 	}
+	return list, nil
 }
 
 // committed asks the group's coordinator once.
-func committed(ctx context.Context, co *wire.Coordinator) ([]Committed, error) {
-	node, err := co.Find(ctx)
-	if err != nil {
-		return nil, err
-	}
+func committed(ctx context.Context, co *wire.Coordinator, node int32) ([]Committed, error) {
 	r, err := co.Ask(ctx, node, requestTimeout, &wire.Call{API: wire.OffsetFetch, Body: func(w *wire.Writer) {
 		w.CompactStr(co.Name)
 		w.CompactLen(-1) // of all topics there are

@@ -86,6 +86,10 @@ type Stream struct {
 	field string // of the section, with the number of the entry in a list
 }
 
+// Field returns the field of the section that names the topic, such as posts or
+// pushes[1].
+func (s *Stream) Field() string { return s.field }
+
 // name returns the word of the stream in metrics.
 func (s *Stream) name() string {
 	if s.Deferred {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +20,9 @@ const (
 	maxSkew  = 30 * time.Second // farther, and counted pushes wait
 	warnSkew = 2 * time.Second  // farther, and the operator hears of it
 )
+
+// oldestRedis is the major version of Redis from which on Weir is tried.
+const oldestRedis = "7"
 
 // checkTimeout bounds a check, since readiness waits for it.
 const checkTimeout = 2 * time.Second
@@ -154,6 +158,7 @@ type inspection struct {
 	version  string
 	eviction string // maxmemory-policy
 	evicts   bool
+	used     string // of its memory, where it has a limit
 	disk     string // what it keeps on disk, in words
 	replicas int
 	compared bool          // the clocks have been
@@ -175,9 +180,9 @@ func (n *inspection) fact() string {
 	if n.version == "" {
 		return n.addr
 	}
-	words := []string{n.addr + ": redis " + n.version, n.eviction, n.disk, fmt.Sprintf("%d replicas", n.replicas)}
+	words := []string{n.addr + ": redis " + n.version, n.eviction, n.used, n.disk, fmt.Sprintf("%d replicas", n.replicas)}
 	if n.replicas == 1 {
-		words[3] = "1 replica"
+		words[len(words)-1] = "1 replica"
 	}
 	if n.compared {
 		words = append(words, fmt.Sprintf("clock %+.3f s", n.skew.Seconds()))
@@ -199,6 +204,9 @@ func (n *inspection) run(ctx context.Context) {
 	}
 	if server, err := n.client.Info(ctx, "server").Result(); err == nil {
 		n.version = field(server, "redis_version")
+		if major, _, _ := strings.Cut(n.version, "."); len(major) == 1 && major < oldestRedis {
+			n.warn("redis at %s is of version %s, with which Weir has never been tried; use %s or newer", n.addr, n.version, oldestRedis)
+		}
 	}
 	n.memory(ctx)
 	n.replication(ctx)
@@ -214,6 +222,7 @@ func (n *inspection) run(ctx context.Context) {
 func (n *inspection) memory(ctx context.Context) {
 	memory, err := n.client.Info(ctx, "memory").Result()
 	n.eviction = field(memory, "maxmemory_policy")
+	n.room(memory)
 	n.evicts = err == nil && n.eviction != "noeviction"
 	const what = "which would lift caps and lose consent without a trace"
 	switch {
@@ -225,6 +234,20 @@ func (n *inspection) memory(ctx context.Context) {
 		n.bad("redis at %s does not say whether it throws records away when memory is short; INFO memory must tell maxmemory_policy", n.addr)
 	case n.evicts:
 		n.bad("redis at %s throws records away when memory is short (maxmemory-policy %s), %s; set maxmemory-policy noeviction", n.addr, n.eviction, what)
+	}
+}
+
+// room sees whether memory is about to be short. The warning has no number that changes:
+// who watches it hears of it once.
+func (n *inspection) room(memory string) {
+	most, err := strconv.ParseInt(field(memory, "maxmemory"), 10, 64)
+	used, err2 := strconv.ParseInt(field(memory, "used_memory"), 10, 64)
+	if err != nil || err2 != nil || most == 0 {
+		return
+	}
+	n.used = fmt.Sprintf("%d of %d MiB used", used>>20, most>>20)
+	if used/9 > most/10 {
+		n.warn("redis at %s has used nine tenths of its memory (maxmemory %d MiB): when it is full it refuses commits, and pushes wait; give it more", n.addr, most>>20)
 	}
 }
 

@@ -44,6 +44,22 @@ func subscription(assignor string, topics []string, held []Partition, generation
 	return w.B
 }
 
+// Offers reports whether a member can be in a group that uses an assignor.
+func Offers(assignor string) bool { return slices.Contains(assignors, assignor) }
+
+// Wants returns the topics that a member says it reads when it joins, whoever it is;
+// nil if that cannot be read.
+func Wants(subscription []byte) []string {
+	var topics []string
+	r := wire.Reader{B: subscription}
+	r.I16()
+	r.Each(func() { topics = append(topics, r.Str()) })
+	if r.Err != nil {
+		return nil
+	}
+	return topics
+}
+
 // assignment is what a member is told: version 0 of the consumer protocol.
 func assignment(own []Partition) []byte {
 	var w wire.Writer

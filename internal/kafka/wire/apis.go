@@ -21,6 +21,10 @@ var (
 	AddOffsetsToTxn    = API{Key: protocol.AddOffsetsToTxn, Version: 1, Name: "AddOffsetsToTxn"}
 	TxnOffsetCommit    = API{Key: protocol.TxnOffsetCommit, Version: 3, Name: "TxnOffsetCommit", Flexible: true} // for the member's generation
 	EndTxn             = API{Key: protocol.EndTxn, Version: 1, Name: "EndTxn"}
+
+	// Only to look around; no daemon needs them.
+	DescribeConfigs = API{Key: protocol.DescribeConfigs, Version: 2, Name: "DescribeConfigs"}
+	DescribeGroups  = API{Key: protocol.DescribeGroups, Version: 3, Name: "DescribeGroups"} // for authorized operations
 )
 
 // Needed are the messages that no broker can do without, however Weir is

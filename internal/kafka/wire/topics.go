@@ -24,8 +24,46 @@ func (t *Topic) Leader(partition int32) int32 {
 	return t.Leaders[partition]
 }
 
+// Operations are what somebody may do to a topic, a group or the cluster: bit n
+// stands for the operation that Kafka has given the number n.
+type Operations int32
+
+// The operations that matter here.
+const (
+	Read            Operations = 1 << 3
+	Write           Operations = 1 << 4
+	Create          Operations = 1 << 5
+	Describe        Operations = 1 << 8
+	IdempotentWrite Operations = 1 << 12
+)
+
+// Known reports whether the broker told them.
+func (o Operations) Known() bool { return o >= 0 }
+
+// May reports whether all of what is among them.
+func (o Operations) May(what Operations) bool { return o&what == what }
+
+// Detail is what a broker knows of a topic beside its leaders.
+type Detail struct {
+	Topic
+	Replicas []int // by partition: how many brokers are to have it
+	InSync   []int // and how many of them have all of it now
+	May      Operations
+}
+
+// Cluster is what a broker knows of the cluster.
+type Cluster struct {
+	Brokers int
+	May     Operations
+}
+
 // AskTopics asks any broker about topics: about all there are if names is nil.
-func AskTopics(names []string) *Call {
+func AskTopics(names []string) *Call { return askMetadata(names, false) }
+
+// AskDetails is AskTopics with what we may do to them, and to the cluster.
+func AskDetails(names []string) *Call { return askMetadata(names, true) }
+
+func askMetadata(names []string, operations bool) *Call {
 	return &Call{API: Metadata, Body: func(w *Writer) {
 		if names == nil {
 			w.Len(-1)
@@ -36,49 +74,71 @@ func AskTopics(names []string) *Call {
 			w.Str(n)
 		}
 		w.Bool(false) // create nothing
-		w.I8(0)
-		w.I8(0)
+		w.Bool(operations)
+		w.Bool(operations)
 	}}
 }
 
 // ReadTopics reads the answer to [AskTopics].
 func ReadTopics(r *Reader) ([]Topic, error) {
-	ids := func() { r.Each(func() { r.I32() }) }
+	var topics []Topic
+	_, err := readMetadata(r, func(t *Detail) { topics = append(topics, t.Topic) })
+	return topics, err
+}
+
+// ReadDetails reads the answer to [AskDetails].
+func ReadDetails(r *Reader) (c Cluster, topics []Detail, err error) {
+	c, err = readMetadata(r, func(t *Detail) { topics = append(topics, *t) })
+	return c, topics, err
+}
+
+func readMetadata(r *Reader, topic func(*Detail)) (c Cluster, err error) {
+	ids := func() (n int) {
+		r.Each(func() {
+			r.I32()
+			n++
+		})
+		return n
+	}
 	r.I32() // throttle
 	r.Each(func() {
 		r.I32()
 		r.Str()
 		r.I32()
 		r.Str()
+		c.Brokers++
 	})
 	r.Str()
 	r.I32()
-	var topics []Topic
 	r.Each(func() {
-		t := Topic{Err: topicError(r.I16()), Name: r.Str()}
+		t := Detail{Topic: Topic{Err: topicError(r.I16()), Name: r.Str()}}
 		r.I8()
-		leaders := make(map[int32]int32)
+		type partition struct {
+			leader           int32
+			replicas, inSync int
+		}
+		found := make(map[int32]partition)
 		r.Each(func() {
 			r.I16()
 			n := r.I32()
-			leaders[n] = r.I32()
+			leader := r.I32()
 			r.I32()
-			ids()
-			ids()
+			found[n] = partition{leader, ids(), ids()}
 			ids()
 		})
-		r.I32()
-		t.Leaders = make([]int32, len(leaders))
+		t.May = Operations(r.I32())
+		t.Leaders, t.Replicas, t.InSync = make([]int32, len(found)), make([]int, len(found)), make([]int, len(found))
 		for n := range t.Leaders {
-			if leader, ok := leaders[int32(n)]; ok {
-				t.Leaders[n] = leader
-			} else {
-				t.Leaders[n] = -1
+			p, ok := found[int32(n)]
+			if !ok {
+				p.leader = -1
 			}
+			t.Leaders[n], t.Replicas[n], t.InSync[n] = p.leader, p.replicas, p.inSync
 		}
-		topics = append(topics, t)
+		topic(&t)
 	})
-	return topics, r.Err
+	c.May = Operations(r.I32())
+	return c, r.Err
 }
 
 func topicError(code int16) error {
