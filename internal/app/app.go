@@ -336,7 +336,7 @@ func (d *daemon) load(open func() (*RuleSet, error)) (*inForce, error) {
 	if f.Force, err = d.recall(f.Force); err != nil {
 		return nil, err
 	}
-	d.say("rules", "%d rules, digest %.12s", len(f.Rules.Rules()), f.Rules.Digest())
+	d.say("rules", "%d in force, digest %.12s", len(f.Rules.Rules()), f.Rules.Digest())
 	if x := f.Rules.Stats().Second; x.LeftOut > 0 {
 		d.say("second opinion", "%s", leftOut(x))
 	}
