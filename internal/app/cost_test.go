@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -121,7 +122,7 @@ func (w *costWorld) fill() string {
 	if err := failed.Load(); err != nil {
 		w.b.Fatal(*err)
 	}
-	return fmt.Sprintf("%d posts of %d bytes, one of %d flagged, %d terms", costPosts, bytes/costPosts, costHits(), len(w.posts.terms))
+	return fmt.Sprintf("%d posts of %d bytes, one of %d flagged, %d terms", costPosts, bytes/costPosts, w.posts.hits, len(w.posts.terms))
 }
 
 // apart starts a stage in a process of its own.
@@ -129,6 +130,7 @@ func (w *costWorld) apart(stage string, enough int64) *apart {
 	w.b.Helper()
 	j := w.job
 	j.Stage, j.Enough, j.Evidence = stage, enough, w.b.TempDir()
+	j.Segment = max(2048, enough/int64(w.posts.hits)/4) // of what ships a sixth at most, so that most of what is flagged is sealed in the run
 	text, err := json.Marshal(j)
 	if err != nil {
 		w.b.Fatal(err)
@@ -202,65 +204,147 @@ func spread(list []float64) (middle, low, high float64) {
 	return (s[(n-1)/2] + s[n/2]) / 2, s[0], s[n-1]
 }
 
+// rounds works through the backlog with each of some stages in turn, in a
+// process of its own; an iteration of the benchmark is a round.
+func (w *costWorld) rounds(stages []string) rounds {
+	w.b.Helper()
+	r := make(rounds)
+	for turn := 0; w.b.Loop(); turn++ {
+		for i := range stages {
+			stage := stages[(i+turn)%len(stages)]
+			before := w.reviewed()
+			p := w.apart(stage, costPosts)
+			u := p.answer()
+			p.stop()
+			u.Flagged = w.reviewed() - before
+			r[stage] = append(r[stage], u)
+		}
+	}
+	w.b.ReportMetric(0, "ns/op")
+	return r
+}
+
+// reviewed returns how far the review topic reaches.
+func (w *costWorld) reviewed() int64 {
+	w.b.Helper()
+	ends, err := kadm.NewClient(w.admin).ListEndOffsets(w.b.Context(), w.job.Review)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		w.b.Fatal(err)
+	}
+	n := int64(0)
+	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+	return n
+}
+
+// rounds are what the stages used, by stage and round.
+type rounds map[string][]usage
+
+// each returns something of a stage in all rounds.
+func (r rounds) each(stage string, of func(usage) float64) []float64 {
+	var list []float64
+	for _, u := range r[stage] {
+		list = append(list, of(u))
+	}
+	return list
+}
+
+// pairs returns something of two stages in each round.
+func (r rounds) pairs(a, b string, of func(a, b usage) float64) []float64 {
+	var list []float64
+	for i := range r[a] {
+		list = append(list, of(r[a][i], r[b][i]))
+	}
+	return list
+}
+
+func cpu(u usage) float64       { return float64(u.CPU) / float64(u.Records) }
+func ratio(a, b usage) float64  { return cpu(a) / cpu(b) }
+func more(a, b usage) float64   { return cpu(a) - cpu(b) }
+func megabytes(u usage) float64 { return float64(u.Memory) / (1 << 20) }
+func allocated(u usage) float64 { return float64(u.Objects) / float64(u.Records) }
+func ranged(list []float64) string {
+	middle, low, high := spread(list)
+	return fmt.Sprintf("%.4g (%.4g to %.4g)", middle, low, high)
+}
+
+// conditions says what a figure depends on beside the code.
+func conditions() string {
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		load = []byte("not known")
+	}
+	return fmt.Sprintf("GOGC=%s, load average %s", cmp.Or(os.Getenv("GOGC"), "100"), strings.TrimSpace(string(load)))
+}
+
 // BenchmarkCostOfBacklog works through 500,000 posts, one time with each stage
 // more than the time before; what a stage costs is the difference within a
-// round. An iteration is a round: -benchtime 5x is five. The last one is what
-// one would write first: franz-go, encoding/json, cloudflare/ahocorasick.
+// round. An iteration is a round: -benchtime 5x is five. The last two are what
+// one would write first.
 func BenchmarkCostOfBacklog(b *testing.B) {
 	w := newCostWorld(b)
 	backlog := w.fill()
-	seen := make(map[string][]usage)
-	for turn := 0; b.Loop(); turn++ {
-		for i := range stages {
-			stage := stages[(i+turn)%len(stages)].name
-			p := w.apart(stage, costPosts)
-			seen[stage] = append(seen[stage], p.answer())
-			p.stop()
-		}
+	names := make([]string, len(stages))
+	for i := range stages {
+		names[i] = stages[i].name
 	}
-	b.ReportMetric(0, "ns/op")
-	cpu := func(u usage) float64 { return float64(u.CPU) / float64(u.Records) }
+	r := w.rounds(names)
 	var report strings.Builder
-	for i, s := range stages {
-		var in, more, objects, memory []float64
-		for round, u := range seen[s.name] {
-			in = append(in, cpu(u))
-			objects = append(objects, float64(u.Objects)/float64(u.Records))
-			memory = append(memory, float64(u.Memory)/(1<<20))
-			if before := stages[max(i-1, 0)].name; i > 0 && s.name != "naive" {
-				more = append(more, cpu(u)-cpu(seen[before][round]))
-			} else {
-				more = append(more, cpu(u))
+	for i, s := range names {
+		middle, _, _ := spread(r.each(s, cpu))
+		b.ReportMetric(middle, s+"-cpu-ns/post")
+		fmt.Fprintf(&report, "%-8s %s ns a post", s, ranged(r.each(s, cpu)))
+		if i > 0 && !isNaive(s) {
+			fmt.Fprintf(&report, ", of that the stage %s", ranged(r.pairs(s, names[i-1], more)))
+		}
+		objects, _, _ := spread(r.each(s, allocated))
+		fmt.Fprintf(&report, "; %.3f objects, %s MB", objects, ranged(r.each(s, megabytes)))
+		if n := r[s][0].Flagged; n > 0 {
+			fmt.Fprintf(&report, ", %d to reviewers", n)
+		}
+		report.WriteByte('\n')
+	}
+	want := int64(costPosts / w.posts.hits)
+	for _, s := range names {
+		if isNaive(s) {
+			middle, _, _ := spread(r.pairs(s, "all", ratio))
+			b.ReportMetric(middle, s+"/all")
+			fmt.Fprintf(&report, "%s / all: %s\n", s, ranged(r.pairs(s, "all", ratio)))
+		}
+		for _, u := range r[s] {
+			if u.Flagged != 0 && u.Flagged < want {
+				b.Errorf("%s: %d posts came to reviewers, want %d", s, u.Flagged, want)
 			}
 		}
-		middle, low, high := spread(in)
-		b.ReportMetric(middle, s.name+"-cpu-ns/post")
-		fmt.Fprintf(&report, "%-8s %6.0f ns a post (%.0f to %.0f)", s.name, middle, low, high)
-		middle, low, high = spread(more)
-		fmt.Fprintf(&report, ", the stage %.0f (%.0f to %.0f)", middle, low, high)
-		middle, _, _ = spread(objects)
-		fmt.Fprintf(&report, ", %.3f objects", middle)
-		middle, _, _ = spread(memory)
-		fmt.Fprintf(&report, ", %.0f MB\n", middle)
 	}
-	var ratios []float64
-	for round, u := range seen["naive"] {
-		ratios = append(ratios, cpu(u)/cpu(seen["all"][round]))
+	b.Logf("%s%s; %s", &report, backlog, conditions())
+}
+
+// isNaive reports whether a stage is one of the programs that one would write first.
+func isNaive(stage string) bool { return stage == "franz-go" || stage == "Reader" }
+
+// BenchmarkCostOfFlagged tells what a flagged post costs beside one that passes,
+// where one of five is: what evidence, in clear and with keys and sealed, and
+// the review topic take.
+func BenchmarkCostOfFlagged(b *testing.B) {
+	w := newCostWorld(b)
+	w.posts.hits = 5
+	backlog := w.fill()
+	r := w.rounds([]string{"booked", "clear", "all"})
+	var report strings.Builder
+	flagged := func(a, b usage) float64 { return float64(w.posts.hits) * more(a, b) / 1000 }
+	for _, s := range []string{"clear", "all"} {
+		list := r.pairs(s, "booked", flagged)
+		middle, _, _ := spread(list)
+		b.ReportMetric(middle, s+"-cpu-us/flagged")
+		objects, _, _ := spread(r.each(s, allocated))
+		fmt.Fprintf(&report, "%-5s %s us for each flagged post, %s ns a post; %.1f objects, %s MB\n", s, ranged(list), ranged(r.each(s, cpu)), objects, ranged(r.each(s, megabytes)))
 	}
-	middle, low, high := spread(ratios)
-	b.ReportMetric(middle, "naive/all")
-	fmt.Fprintf(&report, "naive / all: %.1f (%.1f to %.1f)\n", middle, low, high)
-	ratios = ratios[:0]
-	flagged := func(stage string, round int) float64 {
-		return float64(costHits()) * (cpu(seen[stage][round]) - cpu(seen["booked"][round]))
-	}
-	for round := range seen["all"] {
-		ratios = append(ratios, flagged("all", round)/flagged("clear", round))
-	}
-	middle, low, high = spread(ratios)
-	b.ReportMetric(middle, "all/clear-per-flagged")
-	fmt.Fprintf(&report, "a flagged post, all / in clear: %.2f (%.2f to %.2f); %s", middle, low, high, backlog)
-	b.Log(report.String())
+	list := r.pairs("all", "clear", func(a, c usage) float64 { return flagged(a, c) })
+	fmt.Fprintf(&report, "keys and sealing %s us\n", ranged(list))
+	b.Logf("%s%s; %s", &report, backlog, conditions())
 }
 
 // BenchmarkCostAtRate sends posts at a steady rate to everything at its
@@ -279,7 +363,7 @@ func BenchmarkCostAtRate(b *testing.B) {
 			for b.Loop() {
 				p := w.apart(c.stage, 0)
 				s := w.stream(c.rate)
-				s.await(b, costHits()) // the group has its partitions, and everything is warm
+				s.await(b, w.posts.hits) // the group has its partitions, and everything is warm
 				s.forget()
 				from := p.look()
 				began := time.Now()

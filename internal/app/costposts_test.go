@@ -24,6 +24,7 @@ type posts struct {
 	terms  []string
 	titles []json.RawMessage
 	bodies []string
+	hits   int // of so many posts one is flagged
 	chance *rand.Rand
 }
 
@@ -43,7 +44,7 @@ func newPosts(b *testing.B) *posts {
 		}
 		return strings.Split(strings.TrimSpace(string(data)), "\n")
 	}
-	p := &posts{chance: rand.New(rand.NewPCG(1, 2))}
+	p := &posts{hits: costHits(), chance: rand.New(rand.NewPCG(1, 2))}
 	zh, mixed, en := read("posts_zh_short.txt"), read("posts_mixed.txt"), read("posts_en.txt")
 	kinds := [][]string{zh, zh, zh, zh, mixed, mixed, mixed, en, en, en}
 	pick := func() string {
@@ -111,11 +112,11 @@ func (p *posts) writeRules(b *testing.B, dir string) {
 	}
 }
 
-// post returns the key and the value of a post. One of [costHits] holds a term.
+// post returns the key and the value of a post. One of so many holds a term.
 func (p *posts) post(i int, user string, now time.Time) (key, value []byte) {
 	k := p.chance.IntN(len(p.bodies))
 	body := p.bodies[k]
-	if i%costHits() == 0 {
+	if i%p.hits == 0 {
 		body += " " + p.terms[p.chance.IntN(len(p.terms))]
 	}
 	text, _ := json.Marshal(body) // a string can always be written

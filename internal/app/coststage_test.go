@@ -15,16 +15,13 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/cloudflare/ahocorasick"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-moderation/weir/internal/kafka"
@@ -53,6 +50,7 @@ type job struct {
 	Review  string
 	DeadLetter,
 	Rules, Evidence string // directories
+	Segment int64 // records in a segment of the evidence
 	// Enough is how many posts to measure. With 0 it goes on until its input ends,
 	// and answers each line of it with what was used so far.
 	Enough int64
@@ -71,7 +69,8 @@ var stages = []struct {
 	{"clear", inClear},       // evidence on the disk, neither encrypted nor sealed, then the review topic
 	{"all", atLeastOnce},     // as the daemon is put together: with keys and sealing
 	{"once", exactlyOnce},    // the same with the review topic and the offsets in transactions
-	{"naive", naive},         // what one would write first
+	{"franz-go", naiveFranz}, // what one would write first, see costnaive_test.go
+	{"Reader", naiveReader},
 }
 
 // runStage does a job, and tells what it used on standard output.
@@ -132,6 +131,7 @@ type usage struct {
 	CPU              time.Duration
 	Objects          uint64 // allocated
 	Memory           int64  // bytes that were resident at most
+	Flagged          int64  // messages to reviewers
 }
 
 func used() usage {
@@ -395,14 +395,14 @@ func exactlyOnce(ctx context.Context, j *job, m *meter) error {
 }
 
 // encrypted is everything with keys for the evidence, and segments so small that
-// many are sealed in the run.
+// some are sealed in the run.
 func encrypted(ctx context.Context, j *job, m *meter, delivery sinks.Delivery) (err error) {
 	ring, err := evidence.OpenKeys(j.Evidence, keys.Options{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, ring.Close()) }()
-	return everything(ctx, j, m, evidence.Options{Keys: ring, Seal: true, SegmentRecords: 2048}, delivery)
+	return everything(ctx, j, m, evidence.Options{Keys: ring, Seal: true, SegmentRecords: j.Segment}, delivery)
 }
 
 // everything is put together as the daemon is, less what watches for changes.
@@ -441,84 +441,4 @@ func everything(ctx context.Context, j *job, m *meter, o evidence.Options, deliv
 		return consume(run, client, out.Group, j, handler{m, p.Handle, p.Checkpoint}, in)
 	})
 	return g.Wait()
-}
-
-// naive is franz-go's group consumer, encoding/json and cloudflare/ahocorasick
-// on the texts as they stand, with what was found sent without waiting for it:
-// no fold, no spans, no evidence, no account, and a post lost at every crash.
-func naive(ctx context.Context, j *job, m *meter) error {
-	set, err := load(os.DirFS(j.Rules))
-	if err != nil {
-		return err
-	}
-	var terms []string
-	for _, r := range set.Rules() {
-		terms = append(terms, r.Terms()...)
-	}
-	set = nil
-	matcher := ahocorasick.NewStringMatcher(terms)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(j.Brokers...), kgo.ConsumerGroup(newGroup()), kgo.ConsumeTopics(j.Posts),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.AutoCommitInterval(time.Second))
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	var failed atomic.Pointer[error]
-	for {
-		fs := cl.PollFetches(ctx)
-		if err := fs.Err(); err != nil {
-			return err
-		}
-		n := 0
-		for records := fs.RecordIter(); !records.Done(); n++ {
-			r := records.Next()
-			var e struct {
-				ID   string    `json:"id"`
-				Time time.Time `json:"time"`
-				User struct {
-					ID       string `json:"id"`
-					Group    string `json:"group"`
-					Verified bool   `json:"verified"`
-				} `json:"user"`
-				Operation string            `json:"operation"`
-				Fields    map[string]string `json:"fields"`
-				Client    struct {
-					Address string `json:"address"`
-					Port    int    `json:"port"`
-				} `json:"client"`
-			}
-			if err := json.Unmarshal(r.Value, &e); err != nil {
-				return err
-			}
-			var hits []string
-			for _, text := range e.Fields {
-				for _, at := range matcher.Match([]byte(text)) {
-					hits = append(hits, terms[at])
-				}
-			}
-			if len(hits) == 0 {
-				continue
-			}
-			value, err := json.Marshal(map[string]any{"id": e.ID, "user": e.User.ID, "hits": strings.Join(hits, ","), "fields": e.Fields})
-			if err != nil {
-				return err
-			}
-			cl.Produce(ctx, &kgo.Record{Topic: j.Review, Key: []byte(e.User.ID), Value: value}, func(_ *kgo.Record, err error) {
-				if err != nil {
-					failed.Store(&err)
-				}
-			})
-		}
-		if err := failed.Load(); err != nil {
-			return *err
-		}
-		if n > 0 {
-			m.count(n)
-		}
-		select {
-		case <-m.done:
-			return nil
-		default:
-		}
-	}
 }

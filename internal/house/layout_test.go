@@ -66,7 +66,7 @@ var house = plan{
 	// A third-party module belongs to the packages named; a change of it, or its
 	// end, then is the matter of one package.
 	owners: []owner{
-		{module: "github.com/segmentio/kafka-go", packages: []string{"internal/kafka/..."}},
+		{module: "github.com/segmentio/kafka-go", packages: []string{"internal/kafka/..."}, tests: true},
 		{module: "github.com/klauspost/compress", packages: []string{"internal/kafka/..."}},
 		{module: "github.com/pierrec/lz4", packages: []string{"internal/kafka/..."}},
 		{module: "golang.org/x/oauth2", packages: []string{"internal/kafka/..."}},
