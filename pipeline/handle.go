@@ -180,6 +180,11 @@ type worker struct {
 
 	actions actionCounts
 	steps   []trace.Step
+
+	// For who asked: all verdicts, also those that leave nothing behind, and what
+	// became a dead letter after it had one.
+	judged []Verdict
+	buried []DeadLetter
 }
 
 func (w *worker) next() *event.Event {
@@ -201,6 +206,9 @@ func (w *worker) reset() {
 	w.out = Output{Verdicts: w.out.Verdicts[:0], DeadLetters: w.out.DeadLetters[:0], Consents: w.out.Consents[:0], Recalls: w.out.Recalls[:0], Erasures: w.out.Erasures[:0]}
 	w.counts, w.actions, w.steps = Counts{}, actionCounts{}, w.steps[:0]
 	w.alive = nil
+	clear(w.judged)
+	clear(w.buried)
+	w.judged, w.buried = w.judged[:0], w.buried[:0]
 }
 
 // Handle judges one batch under one rule set and one policy, writes what it
@@ -234,7 +242,9 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 	var err error
 	switch b.Kind {
 	case event.Push:
-		p.keying.see(b, w)
+		if b.Answer == nil {
+			p.keying.see(b, w)
+		}
 		err = p.decide(ctx, w, force)
 	case event.Consent, event.Outcome:
 		err = p.apply(ctx, w, force)
@@ -243,6 +253,9 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 		return err
 	}
 
+	if b.Answer != nil {
+		w.judged = append(w.judged, w.out.Verdicts...)
+	}
 	// What passed is counted where it was judged; what is flagged only here,
 	// after decisions are in.
 	kept := w.out.Verdicts[:0]
@@ -286,12 +299,38 @@ func (p *Pipeline) Handle(ctx context.Context, b *Batch) error {
 	if !accounted {
 		p.ledger.book(p.coverage(w, force, b))
 	}
+	if b.Answer != nil {
+		w.answer(b)
+	}
 	return nil
+}
+
+// answer tells who asked.
+//
+// If the process dies before, nobody was told anything, and what was written is found
+// under the same ids when the same is asked again.
+func (w *worker) answer(b *Batch) {
+	isBuried := func(r *Record) bool {
+		return slices.ContainsFunc(w.buried, func(d DeadLetter) bool { return d.Record == r })
+	}
+	for i := range w.judged {
+		if v := &w.judged[i]; !isBuried(v.Record) {
+			b.Answer(v.Record, v, nil)
+		}
+	}
+	for _, list := range [...][]DeadLetter{w.out.DeadLetters, w.buried} {
+		for i := range list {
+			b.Answer(list[i].Record, nil, &list[i])
+		}
+	}
 }
 
 // take judges one record and puts what comes of it into the worker.
 func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 	origin := Origin{Source: p.source, Topic: b.Topic, Partition: b.Partition}
+	if b.Answer != nil {
+		origin.Partition, origin.Asked = 0, true // the same from wherever it is asked again
+	}
 	dead := func(stage Stage, reason Reason, detail string) {
 		w.out.DeadLetters = append(w.out.DeadLetters, DeadLetter{
 			ID:     deadLetterID(origin, r, reason, force.Rules.Digest()),
@@ -351,13 +390,13 @@ func (p *Pipeline) take(w *worker, force *Force, b *Batch, r *Record) {
 	if len(v.Diverged) > 0 {
 		p.disagreed(&v, b, r)
 	}
-	if e.Kind == event.Push && p.maxForward > 0 && r.size() > p.maxForward {
+	if e.Kind == event.Push && !origin.Asked && p.maxForward > 0 && r.size() > p.maxForward {
 		// Before Redis is asked: a push that no topic can carry must not take a slot.
 		dead(StageOutput, ReasonOutputTooLarge, "the push is larger than the topic it would be forwarded to takes")
 		return
 	}
 	waits := e.Kind != event.Post && p.store != nil
-	if v.Action == rules.Pass && len(v.Hits) == 0 && !waits {
+	if v.Action == rules.Pass && len(v.Hits) == 0 && !waits && !origin.Asked {
 		w.counts.add(Passed, 1)
 		return
 	}
@@ -378,7 +417,20 @@ func verdictID(source string, b *Batch, r *Record, kind event.Kind, rules string
 	if p := r.Past; p != nil {
 		return NewID(source, p.Topic, p.Partition, p.Offset, kind.String(), p.Count, rules)
 	}
+	if b.Answer != nil {
+		return NewID(source, b.Topic, 0, r.Offset, r.named(kind.String()), 0, rules)
+	}
 	return NewID(source, b.Topic, b.Partition, r.Offset, kind.String(), 0, rules)
+}
+
+// rename gives the verdict on a push that was asked about the id of its decision. Asked
+// again after a night, the same push is decided otherwise: that is another effect,
+// which no reader may drop for a repetition.
+func (v *Verdict) rename() {
+	if v.Origin.Asked {
+		kind := v.Record.named("push " + string(v.Decision.Decision) + " " + string(v.Decision.Reason))
+		v.ID = NewID(v.Origin.Source, v.Origin.Topic, 0, v.Record.Offset, kind, 0, v.Rules)
+	}
 }
 
 // size is about how many bytes the record takes when it is passed on, but for the
@@ -428,6 +480,7 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 		if v.Action != rules.Pass {
 			d := push.DenyContent(now, force.Policy, &r)
 			v.Decision = &d
+			v.rename()
 			p.metrics.decisions.count(force.Policy, force.decisions, &r, &d)
 			continue
 		}
@@ -458,7 +511,10 @@ func (p *Pipeline) decide(ctx context.Context, w *worker, force *Force) error {
 	for k, i := range asked {
 		v := &w.out.Verdicts[i]
 		v.Decision = &decisions[k]
-		p.release(v.Decision, reqs[k].User)
+		if !v.Origin.Asked { // else who asked comes again
+			p.release(v.Decision, reqs[k].User)
+		}
+		v.rename()
 		v.Reason = Reason(decisions[k].Reason)
 		p.metrics.decisions.count(force.Policy, force.decisions, &reqs[k], v.Decision)
 	}
@@ -622,6 +678,7 @@ func (p *Pipeline) writeTo(ctx context.Context, sinks []NamedSink, w *worker, ou
 // bury turns refused verdicts into dead letters.
 func (p *Pipeline) bury(w *worker, out *Output, refused *Refused) *Output {
 	dead := new(Output)
+	defer func() { w.buried = append(w.buried, dead.DeadLetters...) }()
 	for _, i := range refused.Verdicts {
 		v := &out.Verdicts[i]
 		w.counts.add(v.Outcome(), -1)

@@ -37,5 +37,13 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 // limits or by another version the same message may be given up for another one,
 // and that is another effect.
 func deadLetterID(o Origin, r *Record, reason Reason, rules string) ID {
-	return NewID(o.Source, o.Topic, o.Partition, r.Offset, "deadletter "+string(reason), 0, rules)
+	return NewID(o.Source, o.Topic, o.Partition, r.Offset, r.named("deadletter "+string(reason)), 0, rules)
+}
+
+// named adds to the kind of an effect the name of an event that was asked about.
+func (r *Record) named(kind string) string {
+	if r.Name == (ID{}) {
+		return kind
+	}
+	return kind + " " + r.Name.String()
 }

@@ -74,6 +74,9 @@ type Record struct {
 	// pushes of several topics lie on one.
 	Past   *deferral.Past
 	Format *event.Format
+	// Name, of an event that was asked about, is made of every byte it has: it lies
+	// nowhere that would name it when it comes again. Zero for every other message.
+	Name ID
 }
 
 // MaxHeaders is how many headers of a message are read. Two bytes on the wire
@@ -104,6 +107,11 @@ type Batch struct {
 	// Alive, if not nil, is called now and then while the batch waits for something
 	// and knows it: the source takes one of which it hears nothing for one that hangs.
 	Alive func()
+	// Answer, if not nil, is told what became of each record, once all of it is
+	// durable: the verdict, or the dead letter. Who asked has the messages and waits:
+	// no push is passed on or deferred by a topic. Verdict and dead letter belong to
+	// the pipeline again when it returns.
+	Answer func(r *Record, v *Verdict, d *DeadLetter)
 }
 
 // Claim is what a member of a consumer group commits offsets with. It lapses when

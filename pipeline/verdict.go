@@ -40,6 +40,8 @@ type Origin struct {
 	Source    string // the name of this deployment
 	Topic     string
 	Partition int32
+	// Asked says that who has the message waits for the verdict: nothing is passed on.
+	Asked bool
 }
 
 // Outcome is where a message ends in the ledger.

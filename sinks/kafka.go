@@ -123,7 +123,7 @@ func (w *writing) verdict(i int, v *pipeline.Verdict) {
 		m, err := s.decision(v)
 		w.add(i, m, err)
 	}
-	if v.Decision == nil {
+	if v.Decision == nil || v.Origin.Asked { // who asked has the push, and will send it or ask again
 		return
 	}
 	switch v.Decision.Decision {

@@ -370,6 +370,8 @@ func (r *ledgerReport) print(w io.Writer) error {
 // remark says what is unusual about a partition.
 func (p *partitionLedger) remark(offline bool) string {
 	switch {
+	case strings.HasPrefix(p.Topic, "/"):
+		return "  (asked over HTTP: counted, without offsets)"
 	case offline:
 	case p.LogEnd == nil:
 		return "  (the topic is gone, or the group reads it no more)"

@@ -24,6 +24,7 @@ import (
 	"github.com/weir-moderation/weir/internal/kafka/produce"
 	"github.com/weir-moderation/weir/internal/status"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/ask"
 	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/pipeline/trace"
@@ -78,6 +79,7 @@ type daemon struct {
 	status   *status.Monitor
 	shown    statusShown
 	admin    *adminServer // nil where it is off
+	api      *ask.Server  // nil where it is off
 
 	manager *notifier // the service manager that started the process, if one did
 
@@ -267,6 +269,14 @@ func (d *daemon) build(ctx context.Context) error {
 		}
 		d.say("halts", "%s in force, from topic %s", count(len(d.pipeline.Halts().List()), "halt"), d.cfg.Input.Halts)
 	}
+	if d.cfg.API.On() {
+		d.api, err = ask.Open(ask.Options{Config: d.cfg.API, Events: d.cfg.Events, Pushes: d.store != nil, Evidence: d.evidence.Origin(),
+			Logger: d.log, Registerer: d.registry})
+		if err != nil {
+			return err
+		}
+		d.stops.push("listener of the api", func(context.Context) error { return d.api.Close() })
+	}
 	in := ingest.Options{OnGap: ev.Gap, Logger: d.log, Registerer: d.registry}
 	if d.cfg.Output.Delivery == sinks.ExactlyOnce {
 		in.Fence, in.Commit = out.Fence, out.Commit
@@ -393,10 +403,13 @@ func (d *daemon) run(ctx context.Context) error {
 		if d.view != nil {
 			d.view.await(ctx)
 		}
-		if err := d.source.Run(ctx, d.pipeline); err != nil {
-			return fmt.Errorf("consume: %w", err)
+		if d.api == nil {
+			return d.consume(ctx)
 		}
-		return nil
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return d.consume(ctx) })
+		g.Go(func() error { return d.api.Run(ctx, d.pipeline) })
+		return g.Wait()
 	})
 	g.Go(func() error {
 		for {
@@ -433,6 +446,9 @@ func (d *daemon) run(ctx context.Context) error {
 		g.Go(func() error { return d.admin.run(ctx) })
 		g.Go(func() error { return d.status.Run(ctx) })
 	}
+	if d.api != nil {
+		d.say("api", "%s answers about events, %s", d.api.URL(), d.api.Login())
+	}
 	if d.o.Up != nil {
 		d.o.Up()
 	}
@@ -440,6 +456,14 @@ func (d *daemon) run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { d.manager.tell("STOPPING=1") })()
 	g.Go(func() error { return d.manager.watchdog(ctx, d.answers) })
 	return g.Wait()
+}
+
+// consume reads the topics.
+func (d *daemon) consume(ctx context.Context) error {
+	if err := d.source.Run(ctx, d.pipeline); err != nil {
+		return fmt.Errorf("consume: %w", err)
+	}
+	return nil
 }
 
 // warn prints one line about a component that is up but not as safe as it could be.

@@ -23,6 +23,7 @@ import (
 	"github.com/weir-moderation/weir/internal/kafka"
 	"github.com/weir-moderation/weir/internal/strictyaml"
 	"github.com/weir-moderation/weir/pipeline"
+	"github.com/weir-moderation/weir/pipeline/ask"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/ingest"
 	"github.com/weir-moderation/weir/pipeline/push"
@@ -52,6 +53,7 @@ type Config struct {
 	Evidence evidence.Config `yaml:"evidence"`
 	Anchors  anchor.Config   `yaml:"anchors"`
 	Admin    admin.Config    `yaml:"admin"`
+	API      ask.Config      `yaml:"api"`
 
 	Tracing trace.Config       `yaml:"tracing"`
 	Log     pipeline.LogConfig `yaml:"log"`
@@ -81,6 +83,7 @@ func Default() Config {
 		Push:     push.DefaultConfig(),
 		Evidence: evidence.DefaultConfig(),
 		Anchors:  anchor.DefaultConfig(),
+		API:      ask.DefaultConfig(),
 		Tracing:  trace.DefaultConfig(),
 		Log:      pipeline.DefaultLogConfig(),
 	}
@@ -161,6 +164,7 @@ func (c *Config) problems(doc *strictyaml.Document) strictyaml.Problems {
 	add("anchors", c.Anchors.Validate())
 	add("tracing", c.Tracing.Validate())
 	add("log", c.Log.Validate())
+	add("api", c.API.Validate())
 	if c.Anchors.NeedsTopic() && c.Output.Checkpoints == "" {
 		add("output", errors.New("checkpoints: no topic, but anchors.every or anchors.unpublished_limit is set; name the compacted topic of heads, such as weir.checkpoints"))
 	}
@@ -251,6 +255,13 @@ func (c *Config) credentials() []credential {
 		{"anchors.peer_login.ca_file", dial.Authorities, &c.Anchors.PeerLogin.CAFile},
 		{"anchors.peer_login.cert_file", dial.Certificate, &c.Anchors.PeerLogin.CertFile},
 		{"anchors.peer_login.key_file", dial.Private, &c.Anchors.PeerLogin.KeyFile},
+	}
+	list = append(list,
+		credential{"api.tls.cert_file", dial.Certificate, &c.API.TLS.CertFile},
+		credential{"api.tls.key_file", dial.Private, &c.API.TLS.KeyFile},
+		credential{"api.tls.client_ca_file", dial.Authorities, &c.API.TLS.ClientCAFile})
+	for i := range c.API.TokenFiles {
+		list = append(list, credential{fmt.Sprintf("api.token_files[%d]", i), dial.Private, &c.API.TokenFiles[i]})
 	}
 	for _, t := range []struct {
 		at  string

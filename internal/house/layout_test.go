@@ -47,6 +47,7 @@ var house = plan{
 		"pipeline",
 		"pipeline/pipelinetest",
 		"pipeline/ingest",
+		"pipeline/ask",
 		"pipeline/backtest",
 		"sinks",
 		"internal/config",
@@ -72,7 +73,7 @@ var house = plan{
 		{module: "golang.org/x/oauth2", packages: []string{"internal/kafka/..."}},
 		{module: "github.com/prometheus/exporter-toolkit", packages: []string{"internal/admin"}},
 		{module: "go.yaml.in/yaml", packages: []string{"internal/admin"}}, // what the toolkit reads its file by
-		{module: "golang.org/x/net", packages: []string{"internal/admin"}, tests: true},
+		{module: "golang.org/x/net", packages: []string{"internal/admin", "pipeline/ask"}, tests: true},
 		{module: "golang.org/x/crypto", tests: true}, // hashes of passwords, as in a web config
 		{module: "github.com/redis/go-redis", packages: []string{"pipeline/push"}, tests: true},
 		{module: "github.com/go-redis/redis_rate", tests: true},

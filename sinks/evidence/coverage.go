@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // CoverageBody is the body of a coverage record: the offsets that were judged,
@@ -94,6 +95,12 @@ type PartitionCoverage struct {
 	Overlapping int64 `json:"overlapping,omitempty"`
 	Holes       int64 `json:"holes,omitempty"` // offsets nobody accounts for
 }
+
+// numbered reports whether the offsets of a topic follow one another without end. Those of a
+// path, which no topic of Kafka can be named, count what was asked over HTTP: they begin
+// anew with each life of an instance, and who asks the same again is counted again, under
+// one id. So their accounts are summed up and nothing is concluded from what lies between them.
+func numbered(topic string) bool { return !strings.HasPrefix(topic, "/") }
 
 // span is a run of offsets, and the record that began it.
 type span struct {
@@ -194,7 +201,7 @@ func (c *coverage) list() ([]PartitionCoverage, []hole) {
 			continue
 		}
 		p.First, p.Next = p.judged[0].first, p.judged[len(p.judged)-1].next
-		for i := 1; i < len(p.judged); i++ {
+		for i := 1; i < len(p.judged) && numbered(k.topic); i++ {
 			from := p.judged[i-1].next
 			to := p.judged[i].first
 			for _, e := range p.explained {
@@ -226,7 +233,10 @@ func (c *coverage) list() ([]PartitionCoverage, []hole) {
 // certain sums up the ranges whose offsets are counted once for sure.
 func (c *coverage) certain() Ledger {
 	var sum Ledger
-	for _, p := range c.partitions {
+	for k, p := range c.partitions {
+		if !numbered(k.topic) {
+			continue
+		}
 		sum.add(&CoverageRange{Fetched: p.certain.Fetched, Passed: p.certain.Passed, Flagged: p.certain.Flagged,
 			DeadLettered: p.certain.DeadLettered, Skipped: p.certain.Skipped})
 	}

@@ -222,10 +222,11 @@ func (g *Group) Topics() map[string][]int32 {
 }
 
 // Bounds returns from where to where the logs know something of a partition, judged or
-// gone; nothing lies between for one they do not know.
+// gone; nothing lies between for one they do not know, and for what was asked over HTTP,
+// which has no offsets that could be missed.
 func (g *Group) Bounds(topic string, partition int32) Offsets {
 	p := g.parts[topicPartition{topic, partition}]
-	if p == nil {
+	if p == nil || !numbered(topic) {
 		return Offsets{}
 	}
 	var o Offsets
