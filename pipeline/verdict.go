@@ -33,6 +33,8 @@ type Verdict struct {
 
 	Rules  string // digest of the rule set it was judged under
 	Policy string // digest of the push policy; empty for a post
+
+	report *Report // what [Verdict.Report] returned first
 }
 
 // Origin is the place a message came from.
@@ -110,9 +112,17 @@ type HitReport struct {
 	Confidence string `json:"confidence"` // "high" or "low"
 }
 
-// Report copies what others may see of the verdict.
+// Report copies what others may see of the verdict, once: every sink asks for it, when
+// nothing in the verdict changes any more.
 func (v *Verdict) Report() Report {
-	r := Report{
+	if v.report == nil {
+		v.report = v.newReport()
+	}
+	return *v.report
+}
+
+func (v *Verdict) newReport() *Report {
+	r := &Report{
 		EventID: string(v.Event.ID),
 		Kind:    v.Event.Kind.String(),
 		Action:  v.Action.String(),
@@ -125,7 +135,7 @@ func (v *Verdict) Report() Report {
 	if v.Decision != nil {
 		r.Decision = string(v.Decision.Decision)
 	}
-	var units utf16Places
+	units := utf16Places{make([]int, 0, 8), make([]int, 0, 8)}
 	for i := range v.Hits {
 		h := &v.Hits[i]
 		f := &v.Event.Fields[h.Field]

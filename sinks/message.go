@@ -56,15 +56,16 @@ type evidenceRef struct {
 // review makes the message for reviewers. If it is too large it goes without
 // the event's texts.
 func (s *Kafka) review(v *pipeline.Verdict) (produce.Message, error) {
+	id := v.ID.String()
 	value := reviewMessage{
-		ID: v.ID.String(), Report: v.Report(), subject: subjectOf(v.Event, public(v.Decision)),
+		ID: id, Report: v.Report(), subject: subjectOf(v.Event, public(v.Decision)),
 		Queue: queue(v.Hits), Fields: texts(v.Event),
-		Evidence: evidenceRef{s.Origin, v.ID.String()}, Origin: originOf(v.Origin, v.Record),
+		Evidence: evidenceRef{s.Origin, id}, Origin: originOf(v.Origin, v.Record),
 	}
-	m, err := s.cloudEvent(s.Config.Review, "review", v, value)
+	m, err := s.cloudEvent(s.Config.Review, "review", id, v, &value)
 	if err == nil && !s.fits(&m) {
 		value.Fields, value.FieldsOmitted = []text{}, true
-		m, err = s.cloudEvent(s.Config.Review, "review", v, value)
+		m, err = s.cloudEvent(s.Config.Review, "review", id, v, &value)
 	}
 	return m, err
 }
@@ -93,10 +94,10 @@ func queue(hits []rules.Hit) string {
 
 // decision makes the message that tells programs what was decided.
 func (s *Kafka) decision(v *pipeline.Verdict) (produce.Message, error) {
-	who := subjectOf(v.Event, public(v.Decision))
-	return s.cloudEvent(s.Config.Decisions, "decision", v, decisionMessage{
-		ID: v.ID.String(), Report: v.Report(), User: who.User, Time: who.Time, Push: who.Push,
-		Evidence: evidenceRef{s.Origin, v.ID.String()}, Origin: originOf(v.Origin, v.Record),
+	id, who := v.ID.String(), subjectOf(v.Event, public(v.Decision))
+	return s.cloudEvent(s.Config.Decisions, "decision", id, v, &decisionMessage{
+		ID: id, Report: v.Report(), User: who.User, Time: who.Time, Push: who.Push,
+		Evidence: evidenceRef{s.Origin, id}, Origin: originOf(v.Origin, v.Record),
 	})
 }
 
@@ -114,14 +115,14 @@ func public(d *push.Decision) *push.Decision {
 // cloudEvent makes a message of a value: a CloudEvent in binary mode, keyed by
 // the user. Its id is the same whenever the same message is judged again under
 // the same rule set.
-func (s *Kafka) cloudEvent(topic, kind string, v *pipeline.Verdict, value any) (produce.Message, error) {
+func (s *Kafka) cloudEvent(topic, kind, id string, v *pipeline.Verdict, value any) (produce.Message, error) {
 	b, err := encode(value)
 	if err != nil {
 		return produce.Message{}, fmt.Errorf("encode %s: %w", kind, err)
 	}
 	headers := []batch.Header{
 		header("ce_specversion", "1.0"),
-		header("ce_id", v.ID.String()+":"+kind),
+		header("ce_id", id+":"+kind),
 		header("ce_type", "weir."+kind),
 		header("ce_source", "/weir/"+v.Origin.Source),
 		header("content-type", "application/json"),

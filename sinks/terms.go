@@ -21,17 +21,7 @@ func Terms(kind evidence.Kind, encoding uint8, b []byte) ([]evidence.Term, error
 	var r evidence.Record
 	switch m := m.(type) {
 	case *body.Verdict:
-		t := terms{room: 3 + 2*len(m.Hits)}
-		t.add("event", m.EventId)
-		t.add("account", m.Account)
-		t.add("device", m.GetClient().GetDeviceId())
-		for _, h := range m.Hits {
-			t.add("category", h.Category)
-		}
-		for _, h := range m.Hits {
-			t.add("rule", h.Rule)
-		}
-		return t.list, nil
+		return verdictTerms(m), nil
 	case *body.Consent:
 		r.Terms = []evidence.Term{{Name: "event", Value: m.EventId}}
 		pseudonymous(&r, body.Pseudonym(m.Pseudonym))
@@ -41,6 +31,21 @@ func Terms(kind evidence.Kind, encoding uint8, b []byte) ([]evidence.Term, error
 		pseudonymous(&r, body.Pseudonym(m.Pseudonym))
 	}
 	return r.Terms, nil
+}
+
+// verdictTerms are what the record of a verdict can be looked up by.
+func verdictTerms(m *body.Verdict) []evidence.Term {
+	t := terms{room: 3 + 2*len(m.Hits)}
+	t.add("event", m.EventId)
+	t.add("account", m.Account)
+	t.add("device", m.GetClient().GetDeviceId())
+	for _, h := range m.Hits {
+		t.add("category", h.Category)
+	}
+	for _, h := range m.Hits {
+		t.add("rule", h.Rule)
+	}
+	return t.list
 }
 
 // terms is a list of which each is there once.

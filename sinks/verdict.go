@@ -56,10 +56,7 @@ const maxTerms = 255
 // verdictRecord makes the record of a verdict. The text of a push is kept only if a rule hit it: no other
 // decision needs it.
 func verdictRecord(v *pipeline.Verdict) (evidence.Record, error) {
-	r := evidence.Record{
-		ID: evidence.ID(v.ID), Kind: evidence.KindHit, Class: evidence.ClassContent, Encoding: evidence.EncodingProtobuf,
-		Subject: string(v.Event.User.ID),
-	}
+	r := evidence.Record{ID: evidence.ID(v.ID), Kind: evidence.KindHit, Class: evidence.ClassContent, Encoding: evidence.EncodingProtobuf}
 	if v.Event.Kind == event.Push {
 		r.Kind, r.Class = evidence.KindPush, evidence.ClassPush
 	}
@@ -67,6 +64,7 @@ func verdictRecord(v *pipeline.Verdict) (evidence.Record, error) {
 	if err != nil {
 		return r, err
 	}
+	r.Subject, r.Terms = b.Account, verdictTerms(&b.Verdict)
 	r.Body, err = body.Encode(&b.Verdict)
 	if err == nil && len(r.Body) > evidence.MaxBodyBytes {
 		// Overlapping hits across long invisible stretches can quote a message
@@ -81,23 +79,7 @@ func verdictRecord(v *pipeline.Verdict) (evidence.Record, error) {
 	if err == nil && len(r.Body) > evidence.MaxBodyBytes {
 		err = evidence.ErrTooLarge
 	}
-	r.Terms = verdictTerms(v)
 	return r, err
-}
-
-// verdictTerms are what the record of a verdict can be looked up by. [Terms] says the same of its body.
-func verdictTerms(v *pipeline.Verdict) []evidence.Term {
-	t := terms{room: 3 + 2*len(v.Hits)}
-	t.add("event", string(v.Event.ID))
-	t.add("account", string(v.Event.User.ID))
-	t.add("device", string(v.Event.Client.Device.ID))
-	for i := range v.Hits {
-		t.add("category", v.Hits[i].Rule.Category)
-	}
-	for i := range v.Hits {
-		t.add("rule", v.Hits[i].Rule.ID)
-	}
-	return t.list
 }
 
 // verdictBody is the body of a hit or push record, with all that hangs on it in one piece: a record is made
@@ -316,12 +298,18 @@ func (b *endpointBody) of(e *event.Endpoint) *body.Endpoint {
 		return &b.Endpoint
 	}
 	written := utf8Text(e.Address)
+	var again [64]byte
 	a, err := netip.ParseAddr(written)
-	if err != nil || a.String() != written || a.Zone() != "" {
+	switch {
+	case err != nil, a.Zone() != "", string(a.AppendTo(again[:0])) != written:
 		b.AddressText = written
-		return &b.Endpoint
+	case a.Is4():
+		four := a.As4()
+		b.Address = append(b.address[:0], four[:]...)
+	default:
+		b.address = a.As16()
+		b.Address = b.address[:]
 	}
-	b.Address = append(b.address[:0], a.AsSlice()...)
 	return &b.Endpoint
 }
 
