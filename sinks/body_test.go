@@ -49,6 +49,26 @@ func all(t testing.TB, d *desk) []*pipeline.Verdict {
 	return list
 }
 
+// A body has nothing of the one that was put together in the same room before it.
+func TestBodiesLeaveNothingBehind(t *testing.T) {
+	list := all(t, newDesk(t))
+	for i, v := range list {
+		alone, err := sinks.VerdictRecord(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j, before := range list {
+			both, err := sinks.VerdictRecords(before, v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(alone, both[1]); diff != "" {
+				t.Fatalf("verdict %d after %d (-alone +after):\n%s", i, j, diff)
+			}
+		}
+	}
+}
+
 // What a body says is what bodies said before they were protobuf, word for word, and whose the message's key was.
 func TestBodiesSayWhatTheySaid(t *testing.T) {
 	d := newDesk(t)

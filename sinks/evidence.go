@@ -30,8 +30,9 @@ type Evidence struct {
 func (s *Evidence) Write(ctx context.Context, out *pipeline.Output) error {
 	recs := make([]evidence.Record, 0, len(out.Verdicts)+len(out.DeadLetters)+len(out.Consents)+len(out.Recalls)+len(out.Erasures)+1)
 	var refused pipeline.Refused
+	var room verdictBody
 	for i := range out.Verdicts {
-		r, err := verdictRecord(&out.Verdicts[i])
+		r, err := verdictRecord(&out.Verdicts[i], &room)
 		if err != nil {
 			refused.Verdicts, refused.Err = append(refused.Verdicts, i), err
 			continue

@@ -5,11 +5,26 @@ import (
 
 	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
+	"github.com/weir-moderation/weir/sinks/evidence"
 )
+
+// VerdictRecords makes the records of some verdicts one after another, as Write does.
+func VerdictRecords(list ...*pipeline.Verdict) ([]evidence.Record, error) {
+	var room verdictBody
+	var records []evidence.Record
+	for _, v := range list {
+		r, err := verdictRecord(v, &room)
+		if err != nil {
+			return nil, err
+		}
+		records = append(records, r)
+	}
+	return records, nil
+}
 
 // What tests of this package look at from outside.
 var (
-	VerdictRecord    = verdictRecord
+	VerdictRecord    = func(v *pipeline.Verdict) (evidence.Record, error) { return verdictRecord(v, new(verdictBody)) }
 	DeadLetterRecord = deadLetterRecord
 	ConsentRecord    = consentRecord
 	RecallRecord     = recallRecord

@@ -62,10 +62,11 @@ func (s *Kafka) review(v *pipeline.Verdict) (produce.Message, error) {
 		Queue: queue(v.Hits), Fields: texts(v.Event),
 		Evidence: evidenceRef{s.Origin, id}, Origin: originOf(v.Origin, v.Record),
 	}
-	m, err := s.cloudEvent(s.Config.Review, "review", id, v, &value)
+	told := cloudEvent{topic: s.Config.Review, kind: "review", id: id, time: value.Origin.Timestamp}
+	m, err := told.of(v, &value)
 	if err == nil && !s.fits(&m) {
 		value.Fields, value.FieldsOmitted = []text{}, true
-		m, err = s.cloudEvent(s.Config.Review, "review", id, v, &value)
+		m, err = told.of(v, &value)
 	}
 	return m, err
 }
@@ -95,10 +96,12 @@ func queue(hits []rules.Hit) string {
 // decision makes the message that tells programs what was decided.
 func (s *Kafka) decision(v *pipeline.Verdict) (produce.Message, error) {
 	id, who := v.ID.String(), subjectOf(v.Event, public(v.Decision))
-	return s.cloudEvent(s.Config.Decisions, "decision", id, v, &decisionMessage{
+	value := decisionMessage{
 		ID: id, Report: v.Report(), User: who.User, Time: who.Time, Push: who.Push,
 		Evidence: evidenceRef{s.Origin, id}, Origin: originOf(v.Origin, v.Record),
-	})
+	}
+	told := cloudEvent{topic: s.Config.Decisions, kind: "decision", id: id, time: value.Origin.Timestamp}
+	return told.of(v, &value)
 }
 
 // public returns a decision without the user's name in Redis. Beside the user's
@@ -112,25 +115,32 @@ func public(d *push.Decision) *push.Decision {
 	return &c
 }
 
-// cloudEvent makes a message of a value: a CloudEvent in binary mode, keyed by
-// the user. Its id is the same whenever the same message is judged again under
-// the same rule set.
-func (s *Kafka) cloudEvent(topic, kind, id string, v *pipeline.Verdict, value any) (produce.Message, error) {
+// cloudEvent is what a message about a verdict says of itself in headers, as a
+// CloudEvent in binary mode. Its id is the same whenever the same message is
+// judged again under the same rule set.
+type cloudEvent struct {
+	topic, kind string
+	id          string // of the verdict
+	time        string // when its message came to Kafka
+}
+
+// of makes the message with a value, keyed by the user.
+func (c *cloudEvent) of(v *pipeline.Verdict, value any) (produce.Message, error) {
 	b, err := encode(value)
 	if err != nil {
-		return produce.Message{}, fmt.Errorf("encode %s: %w", kind, err)
+		return produce.Message{}, fmt.Errorf("encode %s: %w", c.kind, err)
 	}
-	headers := []batch.Header{
+	headers := append(make([]batch.Header, 0, 8),
 		header("ce_specversion", "1.0"),
-		header("ce_id", id+":"+kind),
-		header("ce_type", "weir."+kind),
+		header("ce_id", c.id+":"+c.kind),
+		header("ce_type", "weir."+c.kind),
 		header("ce_source", "/weir/"+v.Origin.Source),
 		header("content-type", "application/json"),
+	)
+	if c.time != "" {
+		headers = append(headers, header("ce_time", c.time))
 	}
-	if t := stamp(v.Record.Time); t != "" {
-		headers = append(headers, header("ce_time", t))
-	}
-	return produce.Message{Topic: topic, Key: v.Event.User.ID, Value: b, Headers: append(headers, traced(v.Record)...)}, nil
+	return produce.Message{Topic: c.topic, Key: v.Event.User.ID, Value: b, Headers: append(headers, traced(v.Record)...)}, nil
 }
 
 // traced returns the trace context of a message as headers of what it causes: a trace leads on.

@@ -54,13 +54,13 @@ const shortDigest = 16
 const maxTerms = 255
 
 // verdictRecord makes the record of a verdict. The text of a push is kept only if a rule hit it: no other
-// decision needs it.
-func verdictRecord(v *pipeline.Verdict) (evidence.Record, error) {
+// decision needs it. Its body is put together in b, where another one may have been before.
+func verdictRecord(v *pipeline.Verdict, b *verdictBody) (evidence.Record, error) {
 	r := evidence.Record{ID: evidence.ID(v.ID), Kind: evidence.KindHit, Class: evidence.ClassContent, Encoding: evidence.EncodingProtobuf}
 	if v.Event.Kind == event.Push {
 		r.Kind, r.Class = evidence.KindPush, evidence.ClassPush
 	}
-	b, err := newVerdictBody(v)
+	err := b.of(v)
 	if err != nil {
 		return r, err
 	}
@@ -82,8 +82,8 @@ func verdictRecord(v *pipeline.Verdict) (evidence.Record, error) {
 	return r, err
 }
 
-// verdictBody is the body of a hit or push record, with all that hangs on it in one piece: a record is made
-// for each push. It holds nothing that two judgements of the same message under the same rule set could tell
+// verdictBody is the body of a hit or push record, with all that hangs on it in one piece, to be used again: a
+// record is made for each push. It holds nothing that two judgements of the same message under the same rule set could tell
 // differently, save what a push decision depends on: the time and the user's history. So it names no build and
 // no instance. Those are in the start record and in the log's name.
 //
@@ -110,9 +110,10 @@ type verdictBody struct {
 	offset         int32
 }
 
-func newVerdictBody(v *pipeline.Verdict) (*verdictBody, error) {
+// of makes it the body of a verdict, and nothing of what it was before is left.
+func (b *verdictBody) of(v *pipeline.Verdict) error {
+	*b = verdictBody{}
 	e := v.Event
-	b := new(verdictBody)
 	b.EventId, b.Account, b.Verified = utf8Text(e.ID), utf8Text(e.User.ID), e.User.Verified
 	b.TimeMs, b.TimeNs = e.Time.UnixMilli(), uint32(e.Time.Nanosecond()%1_000_000)
 	b.Action, b.Fold = actionOf[v.Action], foldOf(v)
@@ -122,11 +123,11 @@ func newVerdictBody(v *pipeline.Verdict) (*verdictBody, error) {
 	}
 	var ok bool
 	if b.Reason, ok = reasonOf[string(v.Reason)]; !ok {
-		return nil, unknown("reason", v.Reason)
+		return unknown("reason", v.Reason)
 	}
 	var err error
 	if b.Rules, err = unhex(b.rules[:], v.Rules); err != nil {
-		return nil, err
+		return err
 	}
 	b.Origin, b.Original = b.origin.of(v.Origin, v.Record), b.original.of(v.Record.Value, e.Kind != event.Push || len(v.Hits) > 0)
 	if key := v.Record.Key; len(key) > 0 && bytes.Equal(key, e.User.ID) {
@@ -143,11 +144,9 @@ func newVerdictBody(v *pipeline.Verdict) (*verdictBody, error) {
 		b.Hits = hitBodies(v)
 	}
 	if e.Kind == event.Push {
-		if err := b.addPush(v); err != nil {
-			return nil, err
-		}
+		return b.addPush(v)
 	}
-	return b, nil
+	return nil
 }
 
 // addPush says what is to be sent and how that was decided.

@@ -65,7 +65,8 @@ func destroyed(h Handle) (e entry) {
 func allZero(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
 
 func (e *entry) data(class string) []byte {
-	b := append([]byte("ev1 key\n"), class...)
+	b := append(make([]byte, 0, 80), "ev1 key\n"...)
+	b = append(b, class...)
 	b = append(b, 0)
 	return append(b, e[:entryUntil]...)
 }

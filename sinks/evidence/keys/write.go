@@ -277,20 +277,19 @@ func (w *writer) append(keys []*newKey) error {
 	generation, by := w.r.newest()
 	for len(keys) > 0 {
 		some := keys[:min(len(keys), maxWrite)]
-		buf := make([]byte, 0, len(some)*entrySize)
-		for _, n := range some {
-			var key [keySize]byte
+		buf := make([]byte, len(some)*entrySize)
+		var key [keySize]byte
+		for i, n := range some {
 			rand.Read(key[:])
 			binary.BigEndian.PutUint16(n.Handle[:], uint16(w.month))
 			rand.Read(n.Handle[2:])
 			n.AEAD = newAEAD(key[:])
-			var e entry
+			e := (*entry)(buf[i*entrySize:])
 			copy(e[:], n.Handle[:])
 			copy(e[entrySubject:], n.tag[:])
 			e.wrap(w.class, generation, by, key[:])
-			clear(key[:])
-			buf = append(buf, e[:]...)
 		}
+		clear(key[:])
 		err := w.r.calls.write(w.file, buf, w.size)
 		if err == nil {
 			err = w.r.calls.datasync(w.file)
