@@ -202,13 +202,7 @@ func namesNobody(t *testing.T, dir, secret string) {
 func TestDeadEvidenceEndsTheDaemon(t *testing.T) {
 	d := startDaemon(t)
 	d.await(t, "/-/ready", "evidence: ready")
-	segments, err := filepath.Glob(filepath.Join(d.world.EvidenceDir(), "log", "*", "seg", "*.seg"))
-	if err != nil || len(segments) != 1 {
-		t.Fatal(segments, err)
-	}
-	if err := os.Remove(segments[0]); err != nil {
-		t.Fatal(err)
-	}
+	loseEvidence(t, d.world.EvidenceDir())
 	d.send(t, "weir.posts", "u1", map[string]any{"id": "p1", "time": "2026-03-01T12:00:00Z",
 		"user": map[string]any{"id": "u1"}, "fields": map[string]string{"text": "违禁测试词"}})
 	select {
@@ -228,6 +222,18 @@ func TestDeadEvidenceEndsTheDaemon(t *testing.T) {
 			t.Errorf("offset %d of %s/%d is committed without evidence", o.At, o.Topic, o.Partition)
 		}
 	})
+}
+
+// loseEvidence takes the log away under a daemon that has just begun.
+func loseEvidence(t *testing.T, dir string) {
+	t.Helper()
+	segments, err := filepath.Glob(filepath.Join(dir, "log", "*", "seg", "*.seg"))
+	if err != nil || len(segments) != 1 {
+		t.Fatal(segments, err)
+	}
+	if err := os.Remove(segments[0]); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // dayZone is a time zone where it is around noon, so that rest hours stand in

@@ -132,6 +132,7 @@ func (w *away) instance(t *testing.T, name string, pairs ...string) *running {
 	case <-time.After(time.Minute):
 		t.Fatal("weir is not up")
 	}
+	d.status = status
 	d.url = regexp.MustCompile(`http://[0-9.:]+`).FindString(status.String())
 	d.await(t, "/-/ready", "consumer: ready")
 	return d
