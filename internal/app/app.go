@@ -240,6 +240,14 @@ func (d *daemon) build(ctx context.Context) error {
 	if d.store != nil {
 		d.view = newConsentView(d)
 	}
+	if d.cfg.API.On() {
+		d.api, err = ask.Open(ask.Options{Config: d.cfg.API, Events: d.cfg.Events, Pushes: d.store != nil, Evidence: d.evidence.Origin(),
+			Logger: d.log, Registerer: d.registry})
+		if err != nil {
+			return err
+		}
+		d.stops.push("listener of the api", func(context.Context) error { return d.api.Close() })
+	}
 	if d.o.Listen != "" {
 		d.status = newStatus(d)
 		if d.admin, err = newAdmin(d); err != nil {
@@ -268,14 +276,6 @@ func (d *daemon) build(ctx context.Context) error {
 			return err
 		}
 		d.say("halts", "%s in force, from topic %s", count(len(d.pipeline.Halts().List()), "halt"), d.cfg.Input.Halts)
-	}
-	if d.cfg.API.On() {
-		d.api, err = ask.Open(ask.Options{Config: d.cfg.API, Events: d.cfg.Events, Pushes: d.store != nil, Evidence: d.evidence.Origin(),
-			Logger: d.log, Registerer: d.registry})
-		if err != nil {
-			return err
-		}
-		d.stops.push("listener of the api", func(context.Context) error { return d.api.Close() })
 	}
 	in := ingest.Options{OnGap: ev.Gap, Logger: d.log, Registerer: d.registry}
 	if d.cfg.Output.Delivery == sinks.ExactlyOnce {

@@ -17,7 +17,8 @@ import (
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
-const apiOn = "\napi: {listen: '127.0.0.1:0', deadline: 20s}\noutput:\n"
+// patient is the section api with time enough on a busy machine: a pair for instance.
+var patient = []string{"  listen: 127.0.0.1:0 ", "  deadline: 20s\n  listen: 127.0.0.1:0 "}
 
 // asked sends an event to the daemon and returns the status and what is answered.
 func (d *running) asked(t *testing.T, event map[string]any) (int, map[string]any) {
@@ -83,7 +84,7 @@ func somePush(id, user, class, text string) map[string]any {
 // the same topics; a push is not sent by Weir, and consumes one place however often and by whatever way it comes.
 func TestAskedAndStreamedAreOne(t *testing.T) {
 	w := newAway(t)
-	d := w.instance(t, "a", "\noutput:\n", apiOn)
+	d := w.instance(t, "a", patient...)
 
 	event := somePost("p1", "u1", "这里有违禁测试词")
 	status, post := d.asked(t, event)
@@ -165,7 +166,7 @@ func TestAskedAndStreamedAreOne(t *testing.T) {
 	}
 
 	// A second life asks for more: its account is another one, and nothing is missing between the two.
-	d = w.instance(t, "a", "\noutput:\n", apiOn)
+	d = w.instance(t, "a", patient...)
 	if status, m := d.asked(t, somePost("p3", "u1", "新的测试词")); status != 200 || m["action"] != "review" {
 		t.Errorf("%d %v", status, m)
 	}
@@ -198,7 +199,7 @@ func TestAskedAndStreamedAreOne(t *testing.T) {
 // While Redis is away each class gets what the policy promises for that, and nothing passes that needs Redis.
 func TestAskedWhileRedisIsAway(t *testing.T) {
 	w := newAway(t)
-	d := w.instance(t, "a", "\noutput:\n", apiOn)
+	d := w.instance(t, "a", patient...)
 	w.gone()
 	for class, want := range map[string]string{"security": "allow/none", "marketing": "defer/store"} {
 		_, m := d.asked(t, somePush("away-"+class, "u1", class, "hello"))
@@ -222,7 +223,7 @@ func TestAskedWhileRedisIsAway(t *testing.T) {
 // When the evidence is found to be gone nobody who asks is told anything more, and the daemon ends.
 func TestAskedWithoutEvidence(t *testing.T) {
 	w := newAway(t)
-	d := w.instance(t, "a", "\noutput:\n", apiOn)
+	d := w.instance(t, "a", patient...)
 	loseEvidence(t, w.evidence("a"))
 	url := regexp.MustCompile(`http://[0-9.:]+/v1/judge`).FindString(d.status.String())
 	body, err := json.Marshal(somePost("p", "u1", "违禁测试词"))

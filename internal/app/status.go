@@ -42,6 +42,9 @@ func (d *daemon) statusChecks() []status.Check {
 		}},
 		{Part: status.Consumer, Ask: func(context.Context) []status.Fault { return fault(status.ConsumerIdle, d.source.Ready()) }},
 	}
+	if d.api != nil {
+		list = append(list, status.Check{Part: status.API, Ask: d.askAPI})
+	}
 	if d.store != nil {
 		list = append(list, status.Check{Part: status.Redis, Slow: status.RedisSlow, Stuck: status.RedisAway, Ask: d.askRedis})
 	}
@@ -80,6 +83,14 @@ func (d *daemon) askKafka(ctx context.Context) []status.Fault {
 		if p := slices.Index(t.Leaders, -1); p >= 0 {
 			return fault(status.KafkaTopics, fmt.Errorf("partition %s/%d has no leader", t.Name, p))
 		}
+	}
+	return nil
+}
+
+// askAPI looks whether there is room for one more who asks for a verdict.
+func (d *daemon) askAPI(context.Context) []status.Fault {
+	if n, most := d.api.InHand(); n == most {
+		return fault(status.APIRefuses, fmt.Errorf("%d requests are in hand, as many as api.max_requests allows", n))
 	}
 	return nil
 }

@@ -60,6 +60,9 @@ push:
 evidence:
   dir: {{.EvidenceDir}}
   key_file: {{.EvidenceKey}}
+
+api:
+  listen: 127.0.0.1:0 # POST a post or a push to /v1/judge, and its verdict comes back
 `))
 
 // renderConfig returns the configuration of a daemon that lives in this world.

@@ -38,6 +38,7 @@ const (
 	JudgingPanics     Kind = "judging-panics"
 	ManyDeadLetters   Kind = "many-dead-letters"
 	PushesHalted      Kind = "pushes-halted"
+	APIRefuses        Kind = "api-refuses"
 	MetricsUnreadable Kind = "metrics-unreadable"
 )
 
@@ -174,6 +175,10 @@ var kinds = map[Kind]about{
 		words{"Pushes are halted", "有推送被叫停"},
 		words{"See which, and resume what is in order, with weir push halts.", "用 weir push halts 查看，并恢复正常的推送。"},
 		"a-campaign-is-stopped", nil},
+	APIRefuses: {API, Warn,
+		words{"Who asks for a verdict is refused", "同步判定请求被拒绝"},
+		words{"Too many requests are in hand. See what they wait for, or add instances; nothing passes unjudged.", "在处理的请求过多。检查它们在等待什么，或增加实例；不会有内容未经判定而放行。"},
+		"no-answer-to-who-asks", []Kind{KafkaAway, RedisAway, DiskFull, DiskStuck, EvidenceBroken}},
 	MetricsUnreadable: {Consumer, Warn,
 		words{"Some numbers on this page are old", "本页部分数字已过时"},
 		words{"See /metrics; a part of Weir does not answer.", "查看 /metrics；Weir 的某个部分没有响应。"},

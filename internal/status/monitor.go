@@ -389,7 +389,7 @@ func (m *Monitor) judge(s *Snapshot, faults []Fault, hour map[series]float64) {
 		faults = append(faults, Fault{k, fmt.Sprintf(format, args...)})
 	}
 	parts := make(map[PartName]*Part)
-	for _, c := range []PartName{Kafka, Redis, Disk, EvidenceLog, Rules, Consumer} {
+	for _, c := range partNames {
 		parts[c] = &Part{Name: c, Level: OK}
 	}
 	for i, c := range m.o.Checks {
@@ -488,9 +488,12 @@ func (m *Monitor) judge(s *Snapshot, faults []Fault, hour map[series]float64) {
 	slices.SortStableFunc(s.Problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(b.Level.rank(), a.Level.rank()), a.Since.Compare(b.Since))
 	})
-	for _, name := range []PartName{Kafka, Redis, Disk, EvidenceLog, Rules, Consumer} {
+	for _, name := range partNames {
 		if name == Redis && s.InForce.Policy == "" {
 			continue // no pushes, no Redis
+		}
+		if name == API && !slices.ContainsFunc(m.o.Checks, func(c Check) bool { return c.Part == API }) {
+			continue
 		}
 		s.Parts = append(s.Parts, *parts[name])
 	}

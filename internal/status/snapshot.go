@@ -97,7 +97,10 @@ const (
 	EvidenceLog PartName = "evidence"
 	Rules       PartName = "rules"
 	Consumer    PartName = "consumer"
+	API         PartName = "api" // only where it is on
 )
+
+var partNames = [...]PartName{Kafka, Redis, Disk, EvidenceLog, Rules, Consumer, API}
 
 // Part is one of them.
 type Part struct {

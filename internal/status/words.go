@@ -83,6 +83,7 @@ var texts = map[string]words{
 	"evidence":     {"Evidence", "证据"},
 	"rules":        {"Rules", "规则"},
 	"consumer":     {"Consumer", "消费"},
+	"api":          {"Answers", "同步判定"},
 	"answered":     {"answered in %s", "%s 内响应"},
 	"free":         {"%s free", "剩余 %s"},
 	"signed-of":    {"%s records", "%s 条记录"},

@@ -121,6 +121,9 @@ func (s *Server) URL() string {
 // Login says in words who is let in.
 func (s *Server) Login() string { return s.door.login() }
 
+// InHand returns how many requests are in hand, and how many may be.
+func (s *Server) InHand() (n, most int) { return len(s.slots), cap(s.slots) }
+
 // Close lets go of the address if Run never did.
 func (s *Server) Close() error {
 	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {

@@ -65,6 +65,15 @@ func overview() board {
 				graph("Oldest message in hand, by topic", "s", "it-falls-behind", "Age of the oldest message that was fetched and is not finished.",
 					query{`max by (topic) (weir_consumer_lag_seconds{@})`, "{{topic}}"}).limit(from(300, "red")),
 			}},
+			{"Who asks for verdicts", []panel{
+				graph("Requests by how they ended", "reqps", "no-answer-to-who-asks", "Of the synchronous answer, where it is on. Refused are no events, denied are not let in; overloaded, late and stopping are 503, and nothing passed.",
+					query{`sum by (result) (rate(weir_api_requests_total{@}[$__rate_interval]))`, "{{result}}"}).stack().
+					paint(map[string]string{"answered": "green", "refused": "blue", "denied": "purple", "unjudged": "dark-red", "overloaded": "red", "late": "orange", "stopping": "text"}),
+				graph("Time to a verdict", "s", "answers-are-slow", "From the request until the answer; with a verdict in it, evidence and topics are included.",
+					quantiles("weir_api_request_duration_seconds", "result")...).limit(from(0.1, "red")),
+				graph("In hand, and judged together", "short", "no-answer-to-who-asks", "Requests that are being read or judged, and how many were judged in one batch: they share an fsync.",
+					append(quantiles("weir_api_batch_requests"), query{`sum(weir_api_requests_in_hand{@})`, "in hand"})...),
+			}},
 			{"What holds it up", []panel{
 				graph("Partitions that wait or stand still", "short", "a-partition-waits", "Waiting: an output, the evidence or Redis takes nothing. Standing: until an operator sets the offset.",
 					query{`sum by (instance) (weir_stalled_partitions{@})`, "waiting {{instance}}"}, query{`sum by (instance) (weir_stopped_partitions{@})`, "standing {{instance}}"}).whole(),

@@ -36,12 +36,26 @@ var demo = sync.OnceValues(func() (*world, error) {
 	if out, err := exec.Command("go", "-C", "../..", "build", "-o", bin, "./cmd/weir").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build weir: %w\n%s", err, out)
 	}
-	address, err := begin(regexp.MustCompile(`admin +http://([^/\s]+)`), bin, "demo", "--rate", "200", "--duration", "10m")
+	at, err := begin([]*regexp.Regexp{regexp.MustCompile(`admin +http://([^/\s]+)`), regexp.MustCompile(`api +(http://\S+)`)}, bin, "demo", "--rate", "200", "--duration", "10m")
 	if err != nil {
 		return nil, err
 	}
-	return &world{address}, ready("http://" + address + "/-/ready")
+	go ask(at[1])
+	return &world{at[0]}, ready("http://" + at[0] + "/-/ready")
 })
+
+// ask asks for a verdict now and then, until the demo ends.
+func ask(url string) {
+	for i := 0; ; i++ {
+		body := fmt.Sprintf(`{"id":"asked-%d","time":%q,"user":{"id":"asker"},"fields":{"text":"is this all right?"}}`, i, time.Now().UTC().Format(time.RFC3339))
+		resp, err := http.Post(url, "application/json", strings.NewReader(body))
+		if err != nil {
+			return
+		}
+		resp.Body.Close()
+		time.Sleep(50 * time.Millisecond) // a pace, not for an effect
+	}
+}
 
 // ready waits until Weir has partitions to read, or Prometheus answers.
 func ready(url string) error {
@@ -93,29 +107,32 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// begin starts a program and returns what the pattern finds in its output: the
-// address it listens on, which it chose itself.
-func begin(address *regexp.Regexp, name string, args ...string) (string, error) {
+// begin starts a program and returns what each pattern finds in its output: the
+// addresses it listens on, which it chose itself.
+func begin(addresses []*regexp.Regexp, name string, args ...string) ([]string, error) {
 	out, w, err := os.Pipe()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	p := &process{cmd: exec.Command(name, args...), done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = w, w
 	err = p.cmd.Start()
 	w.Close()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	running = append(running, p)
-	found, said := make(chan string, 1), new(strings.Builder)
+	found, said := make(chan []string, 1), new(strings.Builder)
 	go func() {
 		lines := bufio.NewScanner(out)
+		at, missing := make([]string, len(addresses)), len(addresses)
 		for lines.Scan() {
-			if m := address.FindStringSubmatch(lines.Text()); m != nil {
-				select {
-				case found <- m[1]:
-				default:
+			for i, address := range addresses {
+				if m := address.FindStringSubmatch(lines.Text()); m != nil && at[i] == "" {
+					at[i] = m[1]
+					if missing--; missing == 0 {
+						found <- at
+					}
 				}
 			}
 			if said.Len() < 1<<16 {
@@ -130,9 +147,9 @@ func begin(address *regexp.Regexp, name string, args ...string) (string, error) 
 	case a := <-found:
 		return a, nil
 	case <-p.done:
-		return "", fmt.Errorf("%s ended before it listened:\n%s", filepath.Base(name), said)
+		return nil, fmt.Errorf("%s ended before it listened:\n%s", filepath.Base(name), said)
 	case <-time.After(time.Minute):
-		return "", fmt.Errorf("%s did not say within a minute where it listens", filepath.Base(name))
+		return nil, fmt.Errorf("%s did not say within a minute where it listens", filepath.Base(name))
 	}
 }
 
@@ -173,17 +190,17 @@ scrape_configs:
 		t.Fatal(err)
 	}
 	args := append([]string{"--config.file", file, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", "127.0.0.1:0"}, flags...)
-	address, err := begin(regexp.MustCompile(`"?Listening on"? address=(\S+)`), "prometheus", args...)
+	at, err := begin([]*regexp.Regexp{regexp.MustCompile(`"?Listening on"? address=(\S+)`)}, "prometheus", args...)
 	if errors.Is(err, exec.ErrNotFound) {
 		t.Fatal("prometheus is not installed (Debian: apt-get install prometheus); without it nothing here is shown")
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ready("http://" + address + "/-/ready"); err != nil {
+	if err := ready("http://" + at[0] + "/-/ready"); err != nil {
 		t.Fatal(err)
 	}
-	return &server{address}
+	return &server{at[0]}
 }
 
 // sample is a series and its value now.
