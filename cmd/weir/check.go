@@ -112,20 +112,26 @@ func (c *checkCmd) online(ctx context.Context, s streams, cfg *config.Config) er
 	if err != nil {
 		return err
 	}
-	return c.verdict(&found)
+	if err = c.verdict(&found); err == nil && !c.JSON {
+		fmt.Fprintf(s.out, "\n%s\n", sum(&found))
+	}
+	return err
 }
 
 // verdict is the error of what was found, if any.
 func (c *checkCmd) verdict(found *checkup.Report) error {
-	errs, warnings := found.Count(checkup.Error), found.Count(checkup.Warning)
-	if errs > 0 || c.Strict && warnings > 0 {
-		err := fmt.Errorf("%s and %s", count(errs, "error"), count(warnings, "warning"))
+	if found.Count(checkup.Error) > 0 || c.Strict && found.Count(checkup.Warning) > 0 {
+		err := errors.New(sum(found))
 		if found.Missing > 0 {
 			return &hintError{err, fmt.Sprintf("weir check --online --create --config %s makes the topics that are missing", c.Config)}
 		}
 		return err
 	}
 	return nil
+}
+
+func sum(found *checkup.Report) string {
+	return count(found.Count(checkup.Error), "error") + " and " + count(found.Count(checkup.Warning), "warning")
 }
 
 // print writes what was found for people: a line for each, and below what is wrong what

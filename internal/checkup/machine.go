@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -40,7 +41,7 @@ func thisMachine() machine {
 
 // Thresholds of the disk. Messages wait for one fdatasync of the evidence before anybody
 // hears of them; etcd, which waits for its disk in the same way, asks for a 99th
-// percentile below 10 ms (docs/operations.md, "How much it takes").
+// percentile below 10 ms (its FAQ; docs/operations.md, "Everything that is wrong, at once").
 const (
 	flushSlow = 10 * time.Millisecond
 	flushStop = 100 * time.Millisecond
@@ -52,8 +53,8 @@ const (
 
 // Thresholds of room.
 const (
-	scarceShare = 10                  // per cent that should be free
-	scarceDays  = 14 * 24 * time.Hour // after which the disk must not be full
+	scarceShare = 10 // per cent that should be free
+	scarceWeeks = 2  // for which there should be room
 )
 
 // evidence looks at the disk of the evidence.
@@ -107,22 +108,23 @@ func (c *checkup) kind(dir string, v volume) {
 
 // room says whether there is room, and for how long by what was written lately.
 func (c *checkup) room(dir string, v volume) {
-	var per time.Duration
-	grown := c.grown(dir)
+	grown, weeks := c.grown(dir), math.Inf(1)
 	words := fmt.Sprintf("%s free of %s", bytesOf(v.free), bytesOf(v.total))
 	if v.kind != "" {
 		words = v.kind + ", " + words
 	}
 	if grown > 0 {
-		per = time.Duration(float64(v.free) / float64(grown) * float64(growthTime))
-		words += fmt.Sprintf("; %s were written in the last week, so there is room for %s", bytesOf(grown), span(min(per, 99999*24*time.Hour)))
+		words += fmt.Sprintf("; %s were written in the last week", bytesOf(grown))
+		if weeks = float64(v.free) / float64(grown); weeks < 520 {
+			words += fmt.Sprintf(", so there is room for %s", span(time.Duration(weeks*float64(growthTime))))
+		}
 	}
 	least := uint64(max(0, c.cfg.Evidence.BallastBytes*2))
 	const remedy = "make room: enlarge the volume, move other things off it, destroy what is past its time (docs/operations.md, \"The disk of the evidence is full\")"
 	switch {
 	case v.free < least:
 		c.say(Error, "evidence", dir, fmt.Sprintf("%s, less than twice evidence.ballast_bytes: records about people are refused", words), remedy)
-	case grown > 0 && per < scarceDays:
+	case weeks < scarceWeeks:
 		c.say(Warning, "evidence", dir, words, remedy)
 	case v.free < v.total/100*scarceShare:
 		c.say(Warning, "evidence", dir, fmt.Sprintf("%s, less than %d %%", words, scarceShare), remedy)
@@ -168,7 +170,7 @@ func (c *checkup) speed(ctx context.Context, dir string) {
 	const remedy = "use a local SSD that keeps its cache over a loss of power; see docs/operations.md, \"Evidence is slow\""
 	switch {
 	case p50 > flushStop:
-		c.say(Error, "evidence", dir, fmt.Sprintf("%s, more than %v: every message that is flagged waits for one", words, flushStop), remedy)
+		c.say(Warning, "evidence", dir, fmt.Sprintf("%s, more than %v: every message that is flagged waits for one", words, flushStop), remedy)
 	case p99 > flushSlow:
 		c.say(Warning, "evidence", dir, fmt.Sprintf("%s, more than %v", words, flushSlow), remedy)
 	default:

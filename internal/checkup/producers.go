@@ -157,7 +157,7 @@ func (c *checkup) sampled(u *use, s *sample) {
 	}
 	switch {
 	case len(s.moved) > 0 && s.unkeyed < s.seen:
-		bad(fmt.Sprintf("%d of %s were seen on two partitions: %s", len(s.moved), count(len(s.users), "user"), costs), key+"; just after partitions were added this is to be expected")
+		bad(fmt.Sprintf("%d of %s seen on two partitions: %s", len(s.moved), count(len(s.users), "user"), costs), key+"; just after partitions were added this is to be expected")
 	case s.differ > 0 && s.kind == event.Consent:
 		bad(fmt.Sprintf("%d of %s have another key than their user's id: a tombstone would forget nobody", s.differ, newest), key)
 	}

@@ -1,7 +1,6 @@
 package checkup
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -237,7 +236,7 @@ func (c *checkup) topics(context.Context) {
 			bad(Error, d.Err.Error(), "see the brokers' logs")
 			continue
 		}
-		c.replicas(u, &d, bad)
+		c.replicas(&d, bad)
 		words := fmt.Sprintf("%s, %s", count(len(d.Leaders), "partition"), count(slices.Min(append([]int{c.cluster.Brokers}, d.Replicas...)), "replica"))
 		switch s, ok := c.settings[u.topic]; {
 		case !ok || errors.Is(s.Err, kafka.ErrNotAllowed):
@@ -258,7 +257,7 @@ func (c *checkup) topics(context.Context) {
 }
 
 // replicas says whether a topic outlives a broker.
-func (c *checkup) replicas(u *use, d *kafka.Detail, bad func(s Status, what, remedy string)) {
+func (c *checkup) replicas(d *kafka.Detail, bad func(s Status, what, remedy string)) {
 	const more = "add replicas by kafka-reassign-partitions.sh, or make the topic anew"
 	want, _ := c.replication()
 	least := want
@@ -342,9 +341,11 @@ func number(v map[string]string, name string) int64 {
 func span(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:
-		return fmt.Sprintf("%d days", d/(24*time.Hour))
+		return count(int(d/(24*time.Hour)), "day")
 	case d >= 2*time.Hour:
-		return fmt.Sprintf("%d hours", d/time.Hour)
+		return count(int(d/time.Hour), "hour")
+	case d >= 2*time.Minute:
+		return count(int(d/time.Minute), "minute")
 	}
-	return cmp.Or(strings.TrimSuffix(d.Round(time.Second).String(), "0s"), "no time")
+	return count(int(d/time.Second), "second")
 }

@@ -16,7 +16,8 @@ func volumeOf(dir string) (volume, error) {
 		return volume{}, err
 	}
 	size := uint64(st.Bsize)
-	return volume{kind: kinds[int64(st.Type)&0xffffffff], free: st.Bavail * size, total: st.Blocks * size}, nil
+	kind := int64(st.Type) & 0xffffffff //nolint:unconvert // it has 32 bits on other machines
+	return volume{kind: kinds[kind], free: st.Bavail * size, total: st.Blocks * size}, nil
 }
 
 // openFiles returns how many files this process may have open.

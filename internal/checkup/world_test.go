@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,13 +23,14 @@ import (
 // configuration whose topics have names that nobody else uses.
 type world struct {
 	t      *testing.T
-	real   bool
 	addrs  []string
 	client *kgo.Client
 	admin  *kadm.Client
 	name   string
 	redis  *miniredis.Miniredis
-	cfg    *config.Config
+	// eviction is what Redis does when memory is short.
+	eviction string
+	cfg      *config.Config
 }
 
 // patience bounds every wait of the tests.
@@ -38,7 +40,7 @@ const patience = 30 * time.Second
 func newWorld(t *testing.T, brokers int) *world {
 	t.Helper()
 	if a := os.Getenv("WEIR_TEST_KAFKA"); a != "" {
-		return joinWorld(t, true, strings.Split(a, ","))
+		return joinWorld(t, strings.Split(a, ","))
 	}
 	return fakeWorld(t, kfake.NumBrokers(brokers))
 }
@@ -50,13 +52,20 @@ func fakeWorld(t *testing.T, o ...kfake.Opt) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return joinWorld(t, false, c.ListenAddrs())
+	return joinWorld(t, c.ListenAddrs())
 }
 
-func joinWorld(t *testing.T, real bool, addrs []string, o ...kgo.Opt) *world {
+func joinWorld(t *testing.T, addrs []string, o ...kgo.Opt) *world {
 	t.Helper()
-	w := &world{t: t, real: real, addrs: addrs, name: fmt.Sprintf("check-%x", rand.Int64())}
+	w := &world{t: t, addrs: addrs, name: fmt.Sprintf("check-%x", rand.Int64()), eviction: "noeviction"}
 	w.redis = miniredis.RunT(t)
+	w.redis.Server().SetPreHook(func(c *server.Peer, cmd string, args ...string) bool {
+		if !strings.EqualFold(cmd, "INFO") || len(args) != 1 {
+			return false
+		}
+		c.WriteBulk("redis_version:7.0.0\r\nmaxmemory_policy:" + w.eviction + "\r\nrole:master\r\n")
+		return true
+	})
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "pseudonym.key"), []byte(strings.Repeat("k", 32)), 0o600); err != nil {
 		t.Fatal(err)
