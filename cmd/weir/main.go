@@ -23,6 +23,7 @@ import (
 type cli struct {
 	Run        runCmd        `cmd:"" help:"Judge what comes in from Kafka until told to stop."`
 	Top        topCmd        `cmd:"" help:"Show how a daemon does, live in the terminal: what is wrong, what comes in, what becomes of it."`
+	Tail       tailCmd       `cmd:"" help:"Show what flows on a topic that Weir writes, a line a message, with what was hit."`
 	Demo       demoCmd       `cmd:"" help:"Show all of Weir with nothing installed: an embedded broker and Redis, and a small city that posts and is pushed to."`
 	Check      checkCmd      `cmd:"" help:"Say what is wrong with a configuration, its rules and its push policy, without starting anything."`
 	Judge      judgeCmd      `cmd:"" help:"Judge events, one JSON object a line, and write a verdict a line."`

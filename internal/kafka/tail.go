@@ -8,8 +8,8 @@ import (
 	"github.com/weir-moderation/weir/internal/kafka/wire"
 )
 
-// Tail reads a topic from its beginning and then what comes, as a member of no
-// group: each record is handed out once. It belongs to one goroutine.
+// Tail reads a topic from its beginning, or from a time on, and then what comes, as a
+// member of no group: each record is handed out once. It belongs to one goroutine.
 //
 // What [Compacted] is for topics that change seldom, Tail is for those in which
 // something is written all the time.
@@ -17,11 +17,20 @@ type Tail struct {
 	client *Client
 	topic  string
 	scan   *Scan
+	from   time.Time
 	next   []int64 // of the partitions
 }
 
+// End stands for the end of a topic, as it is when a tail is first polled.
+var End = time.Unix(1<<37, 0) // of the year 6325
+
 // NewTail returns what reads a topic. It connects with the first poll.
 func (c *Client) NewTail(topic string) *Tail { return &Tail{client: c, topic: topic} }
+
+// From has the first poll begin each partition with its first record that is not older
+// than a time, or at its [End]; it is called before that. A partition that is added later
+// is read from its beginning.
+func (l *Tail) From(at time.Time) { l.from = at }
 
 // Close ends its connections, if the client is to live on.
 func (l *Tail) Close() {
@@ -38,11 +47,17 @@ func (l *Tail) Close() {
 // beginning.
 func (l *Tail) Poll(ctx context.Context, handle func(*Batch) error) error {
 	if l.scan == nil {
-		scan, err := l.client.OpenScan(ctx, l.topic, time.Time{}, time.Time{}) // it has words for what is wrong
+		scan, err := l.client.OpenScan(ctx, l.topic, l.from, time.Time{}) // it has words for what is wrong
 		if err != nil {
 			return err
 		}
 		l.scan = scan
+		if l.next == nil { // else that is where it goes on, whatever the time
+			for _, r := range scan.Ranges {
+				l.next = append(l.next, r.First)
+			}
+			l.from = time.Time{}
+		}
 	} else if err := l.look(ctx); err != nil {
 		l.Close() // the topic may have been made anew, elsewhere
 		return err

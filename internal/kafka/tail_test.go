@@ -153,3 +153,40 @@ func TestTailKeepsItsConnections(t *testing.T) {
 		t.Errorf("%d transports are left after Close, want that of the client", n)
 	}
 }
+
+// A tail that begins at a time, or at the end, hands out nothing older, also of a partition
+// in which nothing has come since; and when its connections were lost it goes on where it was.
+func TestTailFrom(t *testing.T) {
+	e := setup(t, 1)
+	now := time.Now()
+	for _, c := range []struct {
+		name string
+		from time.Time
+		want []string
+	}{
+		{"beginning", time.Time{}, []string{"0:new", "0:old", "1:new", "1:old"}},
+		{"time", now.Add(-time.Minute), []string{"0:new", "1:new"}},
+		{"end", End, nil},
+	} {
+		topic := e.topic(3)
+		for p := range int32(2) {
+			e.put(topic, p, "k", []byte("old"), now.Add(-time.Hour))
+			e.put(topic, p, "k", []byte("new"), now)
+		}
+		l := e.client.NewTail(topic)
+		l.From(c.from)
+		want := func(list []string) {
+			t.Helper()
+			if diff := cmp.Diff(list, e.tailed(l)); diff != "" {
+				t.Errorf("%s: -want +tailed:\n%s", c.name, diff)
+			}
+		}
+		want(c.want)
+		want(nil)
+		l.Close() // as when connections are lost
+		e.put(topic, 2, "k", []byte("late"), now.Add(-2*time.Hour))
+		want([]string{"2:late"})
+		want(nil)
+		l.Close()
+	}
+}
