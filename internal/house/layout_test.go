@@ -1,6 +1,7 @@
 package house
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // The house as it stands. ARCHITECTURE.md shows the same list to people; a test
@@ -227,9 +229,44 @@ func TestEveryGeneratorIsRun(t *testing.T) {
 	}
 }
 
-var mdLink = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+var mdLink = regexp.MustCompile(`\]\(([^)\s#:]*)(#[^)\s]*)?\)`)
 
-// Every file that a document of this repository links to is there.
+// sections returns what the headings of a document are linked by.
+func sections(t *testing.T, name string) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := make(map[string]bool)
+	fenced := false
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(strings.TrimSpace(line), "```") {
+			fenced = !fenced
+		}
+		title := strings.TrimLeft(line, "#")
+		if fenced || len(title) == len(line) || !strings.HasPrefix(title, " ") {
+			continue
+		}
+		slug := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, strings.TrimSpace(title))
+		unique := slug
+		for n := 1; list["#"+unique]; n++ { // a heading that comes again is numbered
+			unique = fmt.Sprintf("%s-%d", slug, n)
+		}
+		list["#"+unique] = true
+	}
+	return list
+}
+
+// Every file that a document of this repository links to is there, and has the section that is named.
 func TestLinksLeadSomewhere(t *testing.T) {
 	err := filepath.WalkDir("../..", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -246,8 +283,14 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			return err
 		}
 		for _, m := range mdLink.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+			to, section := filepath.Join(filepath.Dir(name), m[1]), m[2]
+			if m[1] == "" {
+				to = name
+			}
+			if _, err := os.Stat(to); err != nil {
 				t.Errorf("%s links to %s, which is not there", name, m[1])
+			} else if filepath.Ext(to) == ".md" && section != "" && !sections(t, to)[section] {
+				t.Errorf("%s links to %s, which has no section %s", name, to, section)
 			}
 		}
 		return nil
