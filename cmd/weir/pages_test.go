@@ -3,12 +3,17 @@ package main
 import (
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -20,6 +25,7 @@ import (
 	"github.com/weir-moderation/weir/configs"
 	"github.com/weir-moderation/weir/internal/admin"
 	"github.com/weir-moderation/weir/internal/config"
+	"github.com/weir-moderation/weir/pipeline"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/pipeline/push"
 	"github.com/weir-moderation/weir/pipeline/push/policytest"
@@ -555,5 +561,111 @@ func TestPagesJSON(t *testing.T) {
 				t.Errorf("%s: %v", b.at(0), err)
 			}
 		}
+	}
+}
+
+// spans are what stands between backticks; a backslash in a table only keeps | from ending a cell.
+var spans = regexp.MustCompile("`([^`]+)`")
+
+// foreign is what others say: Kafka, the system, OpenSSL. It is in no source of ours.
+var foreign = []string{"Not Enough Replicas", "Topic Authorization Failed", "Cluster Authorization Failed", "connection refused",
+	"no space left on device", "input/output error", "read-only file system", "permission denied"}
+
+// literals returns the strings in the program's sources, a line each, with the pieces of those that are put together by + one behind the other.
+func literals(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "scripts" || strings.HasPrefix(d.Name(), ".") && d.Name() != "..") {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		src, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(src, func(n ast.Node) bool {
+			switch x := n.(type) {
+			case *ast.BinaryExpr: // left, then right, without a new line between
+				ast.Inspect(x, func(n ast.Node) bool {
+					if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING {
+						b.WriteString(literalText(l.Value))
+					}
+					return true
+				})
+				b.WriteString("\n")
+			case *ast.BasicLit:
+				if x.Kind == token.STRING {
+					b.WriteString(literalText(x.Value) + "\n")
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func literalText(literal string) string {
+	s, _ := strconv.Unquote(literal) // the parser has accepted it
+	return s
+}
+
+// What the pages about troubles quote, Weir says: each text in the first column of a table headed "it says" or "message" is in the
+// sources, but for what … and ... stand for; and each reason is one.
+func TestPagesQuotes(t *testing.T) {
+	said := literals(t)
+	reasons := make(map[string]bool)
+	for _, r := range pipeline.Reasons() {
+		reasons[string(r.Reason)] = true
+	}
+	for _, o := range push.Outcomes() {
+		reasons[string(o.Decision)], reasons[string(o.Reason)] = true, true
+	}
+	quotes, words := 0, 0
+	for _, name := range []string{"docs/troubleshooting.md", "docs/operations.md"} {
+		_, prose := blocks(t, name)
+		head := ""
+		for i, line := range strings.Split(prose, "\n") {
+			line = strings.TrimSpace(line)
+			if !strings.HasPrefix(line, "|") {
+				head = ""
+				continue
+			}
+			first := strings.TrimSpace(strings.Split(line, "|")[1])
+			if head == "" {
+				head = first
+				continue
+			}
+			for _, m := range spans.FindAllStringSubmatch(first, -1) {
+				quote := m[1]
+				switch head {
+				case "it says", "message", "what you see":
+					quotes++
+					for part := range strings.SplitSeq(strings.ReplaceAll(quote, "...", "…"), "…") {
+						part = strings.TrimSpace(strings.TrimRight(strings.TrimSpace(part), ":,("))
+						if part != "" && !strings.Contains(said, part) && !slices.Contains(foreign, part) && !strings.HasPrefix(part, "weir.") {
+							t.Errorf("%s:%d: no source says %q", name, i+1, part)
+						}
+					}
+				case "reason", "decision, reason":
+					words++
+					if !reasons[quote] {
+						t.Errorf("%s:%d: %s is no reason", name, i+1, quote)
+					}
+				}
+			}
+		}
+	}
+	if quotes < 50 || words < 15 {
+		t.Errorf("only %d texts and %d reasons are quoted", quotes, words)
 	}
 }
