@@ -168,7 +168,7 @@ evidence: {dir: evidence}
 }
 
 // binary builds the daemon as it is shipped.
-func binary(t *testing.T) string {
+func binary(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "weir")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput()
@@ -281,7 +281,7 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-func (k *killRun) start(t *testing.T) *life {
+func (k *killRun) start(t testing.TB) *life {
 	t.Helper()
 	p := &life{k: k, exited: make(chan error, 1), log: new(lockedBuffer), status: new(lockedBuffer)}
 	p.cmd = exec.Command(k.weir, "run", "--config", filepath.Join(k.dir, "weir.yaml"), "--listen", "127.0.0.1:0")
