@@ -7,7 +7,7 @@ GO      ?= go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint integration chaos kafka fuzz bench generate check-generated quality demo clean \
+.PHONY: help build test race lint integration chaos kafka fuzz bench cost cost-rate cost-short generate check-generated quality demo clean \
 	dist twice deb image chart
 
 help: ## list the targets
@@ -41,6 +41,16 @@ fuzz: ## every fuzz target for FUZZ (500000x) inputs each
 
 bench: ## all benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# The samples of posts and terms are looked for at ../shared/data, or where WEIR_TEST_DATA points.
+cost: ## what a post costs the whole daemon on a real Kafka, beside the program one would write first; memory, start (COST=5x rounds, 10 minutes)
+	scripts/integration -v -run '^$$' -bench 'CostOf(Backlog|Flagged|Start)$$' -benchtime $(or $(COST),5x) ./internal/app
+
+cost-rate: ## the same at steady rates, with latency (COST=5x times ten seconds, 5 minutes)
+	scripts/integration -v -run '^$$' -bench CostAtRate -benchtime $(or $(COST),5x) ./internal/app
+
+cost-short: ## one round of the most of both, in two minutes, as CI does
+	scripts/integration -v -run '^$$' -bench 'CostOfBacklog|CostOfFlagged|CostOfStart/terms|CostAtRate/rate=20000/all' -benchtime 1x ./internal/app
 
 generate: ## write generated files afresh
 	$(GO) generate ./...

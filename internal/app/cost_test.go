@@ -101,13 +101,20 @@ func (w *costWorld) client(opts ...kgo.Opt) *kgo.Client {
 // fill writes the backlog, and says what it is.
 func (w *costWorld) fill() string {
 	w.b.Helper()
+	bytes := w.produce(costPosts)
+	return fmt.Sprintf("%d posts of %d bytes, one of %d flagged, %d terms", costPosts, bytes/costPosts, w.posts.hits, len(w.posts.terms))
+}
+
+// produce writes so many posts and returns how many bytes they have.
+func (w *costWorld) produce(posts int) int {
+	w.b.Helper()
 	cl := w.client(kgo.ProducerBatchMaxBytes(16<<10), kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.ProducerLinger(20*time.Millisecond), kgo.MaxBufferedRecords(50_000))
 	defer cl.Close()
 	var failed atomic.Pointer[error]
 	bytes := 0
 	now := time.Now()
-	for i := range costPosts {
+	for i := range posts {
 		key, value := w.posts.post(i, fmt.Sprintf("u-%07d", i*7919%1_000_000), now)
 		bytes += len(value)
 		cl.Produce(w.b.Context(), &kgo.Record{Topic: w.job.Posts, Key: key, Value: value}, func(_ *kgo.Record, err error) {
@@ -122,7 +129,7 @@ func (w *costWorld) fill() string {
 	if err := failed.Load(); err != nil {
 		w.b.Fatal(*err)
 	}
-	return fmt.Sprintf("%d posts of %d bytes, one of %d flagged, %d terms", costPosts, bytes/costPosts, w.posts.hits, len(w.posts.terms))
+	return bytes
 }
 
 // apart starts a stage in a process of its own.
@@ -167,7 +174,8 @@ type apart struct {
 func (a *apart) look() usage {
 	a.b.Helper()
 	if _, err := io.WriteString(a.in, "\n"); err != nil {
-		a.b.Fatal(err)
+		said, _ := io.ReadAll(a.out) // it has ended, and said why
+		a.b.Fatalf("%s: %v: %s", a.stage, err, said)
 	}
 	return a.answer()
 }

@@ -141,16 +141,16 @@ func used() usage {
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return usage{CPU: time.Duration(r.Utime.Nano() + r.Stime.Nano()), Objects: m.Mallocs, Memory: peak()}
+	return usage{CPU: time.Duration(r.Utime.Nano() + r.Stime.Nano()), Objects: m.Mallocs, Memory: memory("self", "VmHWM:")}
 }
 
-// peak returns how much memory was resident at most.
-func peak() int64 {
-	status, err := os.ReadFile("/proc/self/status")
+// memory returns a line of what Linux says of the memory of a process.
+func memory(process, name string) int64 {
+	status, err := os.ReadFile(filepath.Join("/proc", process, "status"))
 	if err != nil {
 		return 0 // not Linux
 	}
-	_, rest, _ := bytes.Cut(status, []byte("VmHWM:"))
+	_, rest, _ := bytes.Cut(status, []byte(name))
 	line, _, _ := bytes.Cut(rest, []byte("kB"))
 	kb, _ := strconv.ParseInt(string(bytes.TrimSpace(line)), 10, 64)
 	return kb << 10
@@ -341,9 +341,12 @@ func matchOnly(ctx context.Context, j *job, m *meter) error {
 	return judged(ctx, j, m, func(r *reading) { set.Match(&r.scratch, &r.event) })
 }
 
+// costCategories is the register with the category of the terms.
+const costCategories = "categories:\n  - code: cost\n    name: Cost\n    name_zh: 成本\n"
+
 // load loads the terms, as they are written and with nothing else that is asked.
 func load(dir fs.FS) (*rules.Set, error) {
-	register, err := rules.ParseRegister("categories.yaml", []byte("categories:\n  - code: cost\n    name: Cost\n    name_zh: 成本\n"))
+	register, err := rules.ParseRegister("categories.yaml", []byte(costCategories))
 	if err != nil {
 		return nil, err
 	}

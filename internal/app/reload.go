@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -121,6 +122,8 @@ func (r *reloader) now(f *inForce) {
 	}
 	r.show()
 	r.metrics.inForce(f.Force, r.set.Bundle.Digest()[:versionDigits])
+	// Building a set takes several times what it keeps, and an idle daemon would hold that for minutes.
+	debug.FreeOSMemory()
 }
 
 // loaded notes that what was to be loaded is in force, and tells it.
