@@ -225,4 +225,3 @@ func used(t *testing.T, k *killRun, topic, id string) any {
 	}
 	return nil
 }
-

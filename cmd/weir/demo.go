@@ -88,15 +88,21 @@ func (c *demoCmd) live(ctx context.Context, s streams, world *demo.World, log *s
 	})
 	select {
 	case <-up:
-		// A visit lasts as long as it was asked to, however long Weir takes to start.
-		if c.Duration > 0 {
-			time.AfterFunc(c.Duration, endVisit)
-		}
 		fmt.Fprintf(s.out, "\n%s\n", world.Guide())
 	case <-visit.Done():
 	}
 	line := demo.Live{Out: s.out, Terminal: demo.IsTerminal(s.out), Counts: world.Counts, Began: world.Began()}
 	city, visitCtx := errgroup.WithContext(visit)
+	if c.Duration > 0 {
+		city.Go(func() error { // A visit lasts as long as it was asked to, however long it takes until there is something to see.
+			select {
+			case <-world.Talking():
+			case <-visitCtx.Done():
+			}
+			time.AfterFunc(c.Duration, endVisit)
+			return nil
+		})
+	}
 	city.Go(func() error { return world.Run(visitCtx) })
 	city.Go(func() error { return line.Run(visitCtx) })
 	err = city.Wait()

@@ -251,7 +251,7 @@ func awaitTLS(ts *testscript.TestScript, neg bool, args []string) {
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "await url")
 	last := "no answer"
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		r, err := http.Get(args[0])
 		if err == nil {
 			var body []byte

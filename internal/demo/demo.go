@@ -58,6 +58,9 @@ type World struct {
 	began  time.Time
 	config []byte
 
+	talking chan struct{}
+	talk    func() // closes talking
+
 	broker *kfake.Cluster
 	redis  *miniredis.Miniredis
 	client *kgo.Client
@@ -86,7 +89,8 @@ func Start(ctx context.Context, o Options) (*World, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the demo: %w", err)
 	}
-	w := &World{dir: dir, rate: o.Rate, log: o.Logger, began: time.Now(), tail: newTail()}
+	w := &World{dir: dir, rate: o.Rate, log: o.Logger, began: time.Now(), tail: newTail(), talking: make(chan struct{})}
+	w.talk = sync.OnceFunc(func() { close(w.talking) })
 	if err := w.start(ctx, o); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -187,6 +191,10 @@ func (w *World) Counts() Counts { return w.tail.snapshot() }
 // Began returns when the world was started.
 func (w *World) Began() time.Time { return w.began }
 
+// Talking is closed when people begin to talk, or would if they had anything to say: when
+// everybody's consent is in effect.
+func (w *World) Talking() <-chan struct{} { return w.talking }
+
 // Run lets the city live until ctx ends, then returns nil. First of all every
 // user's consent goes out; people begin to talk when it has arrived.
 func (w *World) Run(ctx context.Context) error {
@@ -262,9 +270,11 @@ func (w *World) live(ctx context.Context) error {
 		return quiet(ctx, err)
 	}
 	if w.rate < 0 {
+		w.talk()
 		return nil
 	}
 	w.settle(ctx)
+	w.talk()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	last, looked := time.Now(), time.Now()

@@ -296,8 +296,14 @@ func TestWorldRuns(t *testing.T) {
 // Without a daemon nothing hangs: Run ends with its context, Drain with its own.
 func TestWorldWithoutDaemon(t *testing.T) {
 	w := start(t, Options{Rate: -1})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
+	go func() {
+		for ctx.Err() == nil && w.Counts().Consents < population {
+			<-time.After(10 * time.Millisecond)
+		}
+		cancel()
+	}()
 	if err := w.Run(ctx); err != nil {
 		t.Errorf("Run: %v", err)
 	}
