@@ -8,6 +8,7 @@ export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help build test race lint integration chaos kafka fuzz bench cost cost-rate cost-short generate check-generated quality demo clean \
+.PHONY: help build test race lint integration chaos kafka api-load fuzz bench generate check-generated quality demo clean \
 	dist twice deb image chart
 
 help: ## list the targets
@@ -35,6 +36,9 @@ chaos: ## both ways of delivery on three Kafka nodes that are killed, frozen and
 
 kafka: ## fetch the jars of the Kafka that integration starts (needs Maven, once)
 	scripts/kafka/kafkactl fetch
+
+api-load: ## the synchronous answer under 1,000 requests a second, with a real Kafka and Redis
+	scripts/integration -run '^$$' -bench JudgeAPI -benchtime 1x ./cmd/weir
 
 fuzz: ## every fuzz target for FUZZ (500000x) inputs each
 	scripts/fuzz $(FUZZ)

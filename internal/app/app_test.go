@@ -281,7 +281,25 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
+// startDaemon starts a daemon with rules and a policy of its own.
 func startDaemon(t *testing.T) *running {
+	t.Helper()
+	return startWith(t, func(d *running) string {
+		d.write(t, "with-rules.yaml", strings.Replace(string(d.world.Config()), "push:\n", "push:\n  policy: policy.yaml\n", 1)+"\nrules:\n  dir: rules\n")
+		d.write(t, "policy.yaml", shippedPolicy(t))
+		d.rules(t, "违禁测试词")
+		return filepath.Join(d.dir, "with-rules.yaml")
+	})
+}
+
+// startDemo starts one as weir demo does.
+func startDemo(t *testing.T) *running {
+	t.Helper()
+	return startWith(t, func(d *running) string { return d.world.ConfigPath() })
+}
+
+// startWith starts one in a world of its own, by the configuration that configure returns.
+func startWith(t *testing.T, configure func(*running) string) *running {
 	t.Helper()
 	d := &running{dir: filepath.Join(t.TempDir(), "demo"), log: new(lockedBuffer), done: make(chan error, 1), hup: make(chan struct{})}
 	var err error
@@ -299,10 +317,7 @@ func startDaemon(t *testing.T) *running {
 	}
 	t.Cleanup(d.client.Close)
 
-	file := filepath.Join(d.dir, "with-rules.yaml")
-	d.write(t, "with-rules.yaml", strings.Replace(string(d.world.Config()), "push:\n", "push:\n  policy: policy.yaml\n", 1)+"\nrules:\n  dir: rules\n")
-	d.write(t, "policy.yaml", shippedPolicy(t))
-	d.rules(t, "违禁测试词")
+	file := configure(d)
 	cfg, err := config.Load(file)
 	if err != nil {
 		t.Fatal(err)

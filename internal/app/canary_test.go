@@ -51,7 +51,8 @@ func TestCanary(t *testing.T) {
 	spans := &otlp{come: make(chan struct{}, 100)}
 	receiver := httptest.NewServer(spans)
 	defer receiver.Close()
-	d := w.instance(t, "canary", "\noutput:\n", "\ntracing: {endpoint: '"+receiver.URL+"/v1/traces'}\noutput:\n", "    addrs:\n", "    username: weir\n    password_file: redis.password\n    addrs:\n")
+	w.write(t, "api.token", c.word("token of the api")+"\n")
+	d := w.instance(t, "canary", "  listen: 127.0.0.1:0 ", "  token_files: [api.token]\n  deadline: 20s\n  listen: 127.0.0.1:0 ", "\noutput:\n", "\ntracing: {endpoint: '"+receiver.URL+"/v1/traces'}\noutput:\n", "    addrs:\n", "    username: weir\n    password_file: redis.password\n    addrs:\n")
 
 	now := time.Now().UTC().Format(time.RFC3339)
 	user := func(place string) map[string]any { return map[string]any{"id": c.word("user of " + place)} }
@@ -87,11 +88,12 @@ func TestCanary(t *testing.T) {
 	put("weir.outcomes", "a service", map[string]any{"id": c.word("id of an outcome"), "user": user("a service"), "push": c.word("id of a service"), "outcome": "cancelled"})
 
 	// Every kind of broken input, with a word in each place that might be told.
-	for i, value := range []string{
+	brokenInput := []string{
 		`{"id":"%s`, `{"%s":1}`, `{"id":"%s","id":"x"}`, "{\"id\":\"%s\xff\"}", `{"id":["%s"]}`, `%s`, `{"id":"%s","time":"%[1]s"}`, `{"id":"%s","user":"%[1]s"}`,
 		`{"id":"a","time":"2026-01-01T00:00:00Z","user":{"id":"%s","%[1]s":1}}`, `{"id":"%s\ud800"}`, `{"id":1e999,"x":"%s"}`, `[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["%s"]]]]]]]]`,
 		`{"specversion":"1.0","id":"%s","source":"%[1]s","type":"%[1]s","datacontenttype":"%[1]s"}`,
-	} {
+	}
+	for i, value := range brokenInput {
 		for _, topic := range []string{"weir.posts", "weir.pushes", "weir.consent", "weir.outcomes"} {
 			r := &kgo.Record{Topic: topic, Key: []byte(c.word("key of broken input")), Value: fmt.Appendf(nil, value, c.word(fmt.Sprint("broken input ", i))),
 				Headers: []kgo.RecordHeader{{Key: c.word("name of a header"), Value: []byte(c.word("value of a header"))}, {Key: "ce_id", Value: []byte(c.word("ce_id"))},
@@ -110,6 +112,34 @@ func TestCanary(t *testing.T) {
 	d.await(t, "/metrics", `weir_push_halted{scope="campaign"} 1`)
 	put("weir.pushes", "a halted push", push("a halted push", "service", "hello"))
 	d.find(t, "weir.decisions", c.word("id of a halted push"))
+
+	// The same by asking: answers hold what belongs to the event, refusals nothing.
+	login := http.Header{"Authorization": {"Bearer " + c.word("token of the api")}, "Traceparent": {c.word("traceparent")}}
+	asked := func(event map[string]any, header http.Header) (int, map[string]any) {
+		t.Helper()
+		event["time"] = now
+		b, err := json.Marshal(event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.askedRaw(t, b, header)
+	}
+	for _, event := range []map[string]any{post("an asked post", "harmless"), post("an asked hit", "违禁测试词"), push("an asked push", "service", "your parcel")} {
+		status, m := asked(event, login)
+		if found := c.in(fmt.Append(nil, m)); status != http.StatusOK || len(found) != 1 || !strings.HasPrefix(found[0], "id of ") {
+			t.Errorf("asked: %d, it tells %q", status, found)
+		}
+	}
+	d.find(t, "weir.review", c.word("id of an asked hit"))
+	if status, m := asked(post("an asked post without a token", "违禁测试词"), http.Header{"Authorization": {"Bearer " + c.word("wrong token")}}); status != http.StatusUnauthorized || len(c.in(fmt.Append(nil, m))) > 0 {
+		t.Errorf("without a token: %d %v", status, m)
+	}
+	for i, value := range brokenInput {
+		status, m := d.askedRaw(t, fmt.Appendf(nil, value, c.word(fmt.Sprint("broken request ", i))), login)
+		if found := c.in(fmt.Append(nil, m)); status != http.StatusBadRequest || len(found) > 0 {
+			t.Errorf("broken request %d: %d, it tells %q", i, status, found)
+		}
+	}
 
 	// Redis goes away, and refuses the password when it is back.
 	w.gone()

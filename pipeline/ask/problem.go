@@ -69,7 +69,7 @@ func tooLargeFor(most int) *problem {
 
 // noEvent is the problem of what is no event.
 func noEvent(e *event.Error) *problem {
-	p := newProblem(http.StatusBadRequest, "no-event", "Not an event", e.Error()+": "+e.Reason.Description(), refused)
+	p := newProblem(http.StatusBadRequest, "no-event", "Not an event", e.Reason.Description()+" ("+e.Error()+")", refused)
 	p.Reason, p.Path, p.Offset = string(e.Reason), e.Path, e.Offset
 	return p
 }
