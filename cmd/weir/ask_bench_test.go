@@ -20,6 +20,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weir-moderation/weir/sinks"
 )
 
 // The synchronous answer under an open load: requests are begun by the clock, whether those before have been
@@ -40,7 +42,7 @@ func BenchmarkJudgeAPI(b *testing.B) {
 	if d, err := time.ParseDuration(os.Getenv("WEIR_TEST_API_TIME")); err == nil && d > 0 {
 		lasts = d
 	}
-	w := newAskLoad(b, brokers, redis)
+	w := newAskLoad(b, brokers, redis, sinks.AtLeastOnce)
 	w.run(b, rate, 3*time.Second) // connections, caches
 	for b.Loop() {
 		r := w.run(b, rate, lasts)
@@ -56,7 +58,8 @@ func BenchmarkJudgeAPI(b *testing.B) {
 
 // askLoad is a daemon that is asked.
 type askLoad struct {
-	pid    int
+	daemon *life
+	kafka  *kgo.Client // reads the topic of reviews
 	url    string
 	client *http.Client
 	terms  []string
@@ -66,14 +69,14 @@ type askLoad struct {
 
 const askTerms = 10_000
 
-func newAskLoad(b *testing.B, brokers, redis string) *askLoad {
+func newAskLoad(b testing.TB, brokers, redis string, delivery sinks.Delivery) *askLoad {
 	b.Helper()
 	tag := fmt.Sprintf("api-%d", time.Now().UnixNano())
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...))
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(client.Close)
+	b.Cleanup(func() { client.Close() })
 	topic := func(name string) string { return tag + "." + name }
 	var topics []string
 	for _, name := range []string{"posts", "pushes", "review", "decisions", "cleared", "deferred", "dead"} {
@@ -103,12 +106,12 @@ func newAskLoad(b *testing.B, brokers, redis string) *askLoad {
 source: load
 kafka: {brokers: ["%s"]}
 input: {group: %s, posts: %s, pushes: %s}
-output: {review: %s, decisions: %s, cleared: %s, deferred: %s, deadletter: %s}
+output: {review: %s, decisions: %s, cleared: %s, deferred: %s, deadletter: %s, delivery: %s}
 rules: {dir: rules, breaker: {enabled: false}}
 push: {pseudonym_key_file: pseudonym.key, redis: {addrs: ["%s"]}}
 evidence: {dir: evidence}
 api: {listen: '127.0.0.1:0'}
-`, strings.Join(strings.Split(brokers, ","), `", "`), tag, topics[0], topics[1], topics[2], topics[3], topics[4], topics[5], topics[6], redis),
+`, strings.Join(strings.Split(brokers, ","), `", "`), tag, topics[0], topics[1], topics[2], topics[3], topics[4], topics[5], topics[6], delivery, redis),
 	}
 	for name, text := range files {
 		path := filepath.Join(dir, name)
@@ -122,10 +125,12 @@ api: {listen: '127.0.0.1:0'}
 	k := &killRun{dir: dir, weir: binary(b)}
 	p := k.start(b)
 	b.Cleanup(func() {
-		_ = p.cmd.Process.Signal(os.Interrupt)
-		<-p.exited
+		if p.cmd.Process.Signal(os.Interrupt) == nil {
+			<-p.exited
+		}
 	})
-	w.pid = p.cmd.Process.Pid
+	w.daemon, w.kafka = p, client
+	client.AddConsumeTopics(topics[2])
 	for deadline := time.Now().Add(time.Minute); w.url == ""; time.Sleep(10 * time.Millisecond) {
 		select {
 		case err := <-p.exited:
@@ -175,7 +180,7 @@ func (l *load) at(q float64) float64 {
 	return float64(l.took[min(len(l.took)-1, int(q*float64(len(l.took))))].Microseconds()) / 1000
 }
 
-func (w *askLoad) run(b *testing.B, rate int, lasts time.Duration) load {
+func (w *askLoad) run(b testing.TB, rate int, lasts time.Duration) load {
 	b.Helper()
 	var mu sync.Mutex
 	var l load
@@ -213,9 +218,9 @@ func (w *askLoad) run(b *testing.B, rate int, lasts time.Duration) load {
 }
 
 // cpu is what the daemon has used.
-func (w *askLoad) cpu(b *testing.B) time.Duration {
+func (w *askLoad) cpu(b testing.TB) time.Duration {
 	b.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.pid))
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.daemon.cmd.Process.Pid))
 	if err != nil {
 		b.Fatal(err)
 	}

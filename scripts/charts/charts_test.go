@@ -201,7 +201,7 @@ func TestChart(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"":                "1 ConfigMap, 1 NetworkPolicy, 1 PodDisruptionBudget, 1 Service, 1 ServiceAccount, 1 StatefulSet",
-		"everything.yaml": "1 NetworkPolicy, 1 PodDisruptionBudget, 1 ScaledObject, 1 Service, 1 ServiceAccount, 1 ServiceMonitor, 1 StatefulSet, ALERTS PrometheusRule, BOARDS ConfigMap",
+		"everything.yaml": "1 NetworkPolicy, 1 PodDisruptionBudget, 1 ScaledObject, 2 Service, 1 ServiceAccount, 1 ServiceMonitor, 1 StatefulSet, ALERTS PrometheusRule, BOARDS ConfigMap",
 		"hpa.yaml":        "1 ConfigMap, 1 HorizontalPodAutoscaler, 1 Service, 1 ServiceAccount, 1 StatefulSet",
 	} {
 		t.Run("values "+name, func(t *testing.T) {
@@ -238,14 +238,15 @@ func TestChart(t *testing.T) {
 // A secret in the values, a name that is not known, a disk that two pods share and the like are refused before anything is deployed.
 func TestChartRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ values, want string }{
-		"a typing error":       {"replica: 3", "replica"},
-		"a password of Kafka":  {"config: {kafka: {sasl: {password: hunter2}}}", "config/kafka/sasl/password"},
-		"a password of Redis":  {"config: {push: {redis: {password: hunter2}}}", "config/push/redis/password"},
-		"an instance":          {`config: {instance: "0"}`, "config/instance"},
-		"another directory":    {"config: {evidence: {dir: /tmp}}", "config/evidence/dir"},
-		"a shared disk":        {"persistence: {accessModes: [ReadWriteMany]}", "accessModes"},
-		"a port of the system": {"admin: {port: 80}", "admin/port"},
-		"an upside-down range": {"autoscaling: {enabled: true, minReplicas: 9}", "greater than maxReplicas"},
+		"a typing error":        {"replica: 3", "replica"},
+		"a password of Kafka":   {"config: {kafka: {sasl: {password: hunter2}}}", "config/kafka/sasl/password"},
+		"a password of Redis":   {"config: {push: {redis: {password: hunter2}}}", "config/push/redis/password"},
+		"an instance":           {`config: {instance: "0"}`, "config/instance"},
+		"another directory":     {"config: {evidence: {dir: /tmp}}", "config/evidence/dir"},
+		"a shared disk":         {"persistence: {accessModes: [ReadWriteMany]}", "accessModes"},
+		"a port of the system":  {"admin: {port: 80}", "admin/port"},
+		"such a port to ask at": {"api: {port: 80}", "api/port"},
+		"an upside-down range":  {"autoscaling: {enabled: true, minReplicas: 9}", "greater than maxReplicas"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := render(t, c.values)
