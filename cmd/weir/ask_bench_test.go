@@ -126,7 +126,7 @@ api: {listen: '127.0.0.1:0'}
 	p := k.start(b)
 	b.Cleanup(func() {
 		if p.cmd.Process.Signal(os.Interrupt) == nil {
-			<-p.exited
+			_ = <-p.exited // interrupted: however it ends
 		}
 	})
 	w.daemon, w.kafka = p, client

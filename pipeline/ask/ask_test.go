@@ -216,7 +216,8 @@ func TestOverload(t *testing.T) {
 	for i := range 2 {
 		go func() { answers <- w.ask(t, post(fmt.Sprint("p", i), "terriblestuff")) }()
 	}
-	for n := 0; n < 2; n += <-s.came {
+	for n := 0; n < 2; {
+		n += <-s.came
 	}
 	for range 10 {
 		if g := w.ask(t, post("more", "harmless")); g.status != 503 || g.said["type"] != "urn:weir:problem:overloaded" || g.header.Get("Retry-After") != "1" {

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -291,7 +292,7 @@ func TestSlowClients(t *testing.T) {
 					t.Errorf("an answer: %s", line)
 				}
 				if err != nil {
-					if e, ok := err.(net.Error); ok && e.Timeout() {
+					if errors.Is(err, os.ErrDeadlineExceeded) {
 						t.Error("the connection stays for a minute")
 					}
 					break
