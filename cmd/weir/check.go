@@ -49,6 +49,9 @@ func (c *checkCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	c.describe(s.out, cfg, force)
+	for _, line := range app.Exposed(cfg) {
+		fmt.Fprintf(s.out, "%-14s %s\n", "warning", line)
+	}
 	return nil
 }
 
@@ -73,9 +76,6 @@ func (c *checkCmd) describe(w io.Writer, cfg *config.Config, force pipeline.Forc
 	for _, line := range app.Describe(cfg, force) {
 		fmt.Fprintln(w, line)
 	}
-	for _, line := range app.Exposed(cfg) {
-		fmt.Fprintf(w, "%-14s %s\n", "warning", line)
-	}
 }
 
 // online looks at everything there is.
@@ -93,6 +93,7 @@ func (c *checkCmd) online(ctx context.Context, s streams, cfg *config.Config) er
 	}
 	found.AddErrors("files", err)
 	found.AddErrors("files", app.CheckFiles(cfg))
+	found.AddWarnings("files", app.Exposed(cfg))
 	if ctx.Err() != nil {
 		return errInterrupted
 	}

@@ -354,8 +354,13 @@ func TestTailFollows(t *testing.T) {
 	f := newFlows(t)
 	now := time.Now()
 	f.put(0, now.Add(-time.Hour), "old")
+	f.put(1, now.Add(-2*time.Hour), "more")
 	f.put(1, now.Add(-time.Minute), "recent")
-	for from, want := range map[string]int{"beginning": 2, "10m": 1, now.Add(-30 * time.Minute).UTC().Format(time.RFC3339): 1, "end": 0} {
+	out, _ := f.tail("review")
+	if more, old, recent := strings.Index(out, "(4 bytes)"), strings.Index(out, "(3 bytes)"), strings.Index(out, "(6 bytes)"); more < 0 || more > old || old > recent {
+		t.Errorf("not in the order of time:\n%s", out)
+	}
+	for from, want := range map[string]int{"beginning": 3, "10m": 1, now.Add(-30 * time.Minute).UTC().Format(time.RFC3339): 1, "end": 0} {
 		out, _ := weir(t, "", "tail", "review", "--config", f.config, "--from", from, "--no-follow")
 		if got := strings.Count(out, "\n"); got != want {
 			t.Errorf("--from %s: %d lines, want %d", from, got, want)
@@ -364,14 +369,14 @@ func TestTailFollows(t *testing.T) {
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var out, said locked
+	var shown, said locked
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, []string{"tail", "review", "--brokers", strings.Join(f.brokers, ","), "--topic", f.topic("review")}, streams{strings.NewReader(""), &out, &said})
+		ended <- run(ctx, []string{"tail", "review", "--brokers", strings.Join(f.brokers, ","), "--topic", f.topic("review")}, streams{strings.NewReader(""), &shown, &said})
 	}()
 	// Messages that come before it has found the end are not shown: send until one is.
 	sent := 0
-	for end := time.Now().Add(30 * time.Second); out.String() == ""; {
+	for end := time.Now().Add(30 * time.Second); shown.String() == ""; {
 		if time.Now().After(end) {
 			t.Fatalf("nothing is shown: %s", said.String())
 		}
@@ -381,20 +386,20 @@ func TestTailFollows(t *testing.T) {
 	}
 	f.put(0, time.Now(), "of twelve b.") // like no other
 	f.put(1, time.Now(), "of twelve b.")
-	for end := time.Now().Add(30 * time.Second); strings.Count(out.String(), "(12 bytes)") < 2; retryPause() {
+	for end := time.Now().Add(30 * time.Second); strings.Count(shown.String(), "(12 bytes)") < 2; retryPause() {
 		if time.Now().After(end) {
-			t.Fatalf("what came later is not shown:\n%s%s", out.String(), said.String())
+			t.Fatalf("what came later is not shown:\n%s%s", shown.String(), said.String())
 		}
 	}
 	stop()
 	if code := <-ended; code != exitFine {
 		t.Errorf("exit code %d: %s", code, said.String())
 	}
-	if strings.Contains(out.String(), "(6 bytes)") {
+	if strings.Contains(shown.String(), "(6 bytes)") {
 		t.Error("what was there before is shown: recent")
 	}
-	if shown := strings.Count(out.String(), "\n"); shown > sent+2 {
-		t.Errorf("%d lines of %d messages", shown, sent+2)
+	if n := strings.Count(shown.String(), "\n"); n > sent+2 {
+		t.Errorf("%d lines of %d messages", n, sent+2)
 	}
 	groups, err := kadm.NewClient(f.client).ListGroups(f.context())
 	if err != nil {

@@ -83,6 +83,13 @@ func (r *Report) AddErrors(area string, err error) {
 	}
 }
 
+// AddWarnings adds what makes less safe than it could be, said in the same way.
+func (r *Report) AddWarnings(area string, lines []string) {
+	for _, line := range lines {
+		r.Add(told(Warning, area, line))
+	}
+}
+
 // told makes a finding of a sentence that says behind its first semicolon what would be right.
 func told(s Status, area, line string) Finding {
 	what, remedy, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "; ")
@@ -190,11 +197,11 @@ func (c *checkup) redis(ctx context.Context) {
 	}
 	found, err := store.Inspect(ctx, policy)
 	c.AddErrors("redis", errors.Join(err, store.Close()))
-	for _, line := range found.Warnings {
-		c.Add(told(Warning, "redis", line))
-	}
+	c.AddWarnings("redis", found.Warnings)
 	for _, line := range found.Facts {
-		c.say(OK, "redis", "", line, "")
+		if strings.Contains(line, ": redis ") { // else it has told nothing
+			c.say(OK, "redis", "", line, "")
+		}
 	}
 }
 

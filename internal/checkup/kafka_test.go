@@ -38,6 +38,9 @@ func TestAllAtOnce(t *testing.T) {
 	wants(t, of(&r, "topic", w.topic("halts")), "--partitions 1 ", "cleanup.policy=compact")
 	wants(t, of(&r, "topic", w.topic("deferred")), "--partitions 144 ", "cleanup.policy=delete")
 	wants(t, of(&r, "redis", ""), "error redis", "does not answer")
+	if strings.Contains(of(&r, "redis", ""), "ok ") {
+		t.Errorf("a Redis that is away is well: %s", of(&r, "redis", ""))
+	}
 	wants(t, of(&r, "evidence", ""), "error "+w.cfg.Evidence.Dir+" is not a directory")
 	wants(t, of(&r, "group", w.name), "ok 0 members, nothing is read yet: it begins with the earliest messages")
 	wants(t, of(&r, "machine", "files"), "a process may have")

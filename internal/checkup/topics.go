@@ -28,13 +28,19 @@ type use struct {
 }
 
 // How many partitions a topic is made with: twelve are shared out evenly by 2, 3, 4, 6
-// and 12 processes. Dead letters are few. Deferred pushes stand on partitions for times:
-// 144 turns of ten minutes are a day, docs/operations.md, "Deferred pushes".
+// and 12 processes. Dead letters are few. Deferred pushes stand on partitions for times, a
+// day of turns together: 144 of ten minutes, docs/operations.md, "Deferred pushes".
 const (
 	usualPartitions    = 12
 	buriedPartitions   = 3
-	deferredPartitions = 144
+	deferredPartitions = 144 // at most
 )
+
+// deferredFor is how many partitions make a day of turns.
+func deferredFor(turn time.Duration) int {
+	const day = 24 * time.Hour
+	return min(deferredPartitions, int((day+turn-1)/turn))
+}
 
 // How long messages have to be kept at least. Whatever is away for longer than an input
 // is kept loses messages, so a weekend's outage must not be enough; nobody looks at
@@ -64,7 +70,7 @@ func (c *checkup) usesOf() []use {
 	add(use{topic: out.Review, setting: "output.review", write: true, partitions: usualPartitions, keep: keepOutputs})
 	add(use{topic: out.Decisions, setting: "output.decisions", write: true, partitions: usualPartitions, keep: keepOutputs})
 	add(use{topic: out.Cleared, setting: "output.cleared", write: true, partitions: usualPartitions, keep: keepOutputs})
-	add(use{topic: out.Deferred, setting: "output.deferred", read: c.cfg.PushesOn(), write: true, partitions: deferredPartitions, fixed: true, keep: keepMessages})
+	add(use{topic: out.Deferred, setting: "output.deferred", read: c.cfg.PushesOn(), write: true, partitions: deferredFor(out.DeferredTurn), fixed: true, keep: keepMessages})
 	add(use{topic: out.DeadLetter, setting: "output.deadletter", write: true, partitions: buriedPartitions, keep: keepBuried})
 	add(use{topic: out.Checkpoints, setting: "output.checkpoints", read: true, write: true, compacted: true, partitions: 1, fixed: true})
 	add(use{topic: c.cfg.Rules.Topic, setting: "rules.topic", read: true, compacted: true, partitions: 1, fixed: true})
@@ -263,7 +269,9 @@ func (c *checkup) replicas(d *kafka.Detail, bad func(s Status, what, remedy stri
 	least := want
 	leaderless, behind := 0, 0
 	for p, n := range d.Replicas {
-		least = min(least, n)
+		if n > 0 { // else the brokers did not tell
+			least = min(least, n)
+		}
 		if d.Leaders[p] < 0 {
 			leaderless++
 		} else if d.InSync[p] < n {
