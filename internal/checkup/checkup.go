@@ -125,6 +125,7 @@ type checkup struct {
 	settings map[string]kafka.Settings // of those of which they could be asked
 	ranges   map[string][]kafka.Range  // what the partitions hold, of those that can be read
 	newest   map[string]time.Time      // the time of the newest message that was seen
+	read     []kafka.Committed         // how far the group had come before ranges were looked up
 }
 
 // Run looks at everything.
@@ -176,6 +177,7 @@ func (c *checkup) kafka(ctx context.Context) {
 	}
 	c.topics(ctx)
 	c.rights(ctx)
+	c.committed(ctx)
 	c.producers(ctx)
 	c.group(ctx)
 	c.clocks()

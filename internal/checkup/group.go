@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -31,12 +32,12 @@ func (c *checkup) group(ctx context.Context) {
 	}
 	before := c.Count(Warning) + c.Count(Error)
 	c.members(&g)
-	lag, committed := c.offsets(ctx)
+	lag, begun := c.offsets(ctx)
 	if c.Count(Warning)+c.Count(Error) > before {
 		return
 	}
 	words := fmt.Sprintf("%s, %s to read", count(len(g.Members), "member"), count(int(lag), "message"))
-	if committed == 0 {
+	if begun == 0 {
 		words = fmt.Sprintf("%s, nothing is read yet: it begins with the %s messages", count(len(g.Members), "member"), c.cfg.Input.Start)
 	}
 	c.say(OK, "group", name, words, "")
@@ -93,75 +94,81 @@ func clean(text string) string {
 	}, text)
 }
 
+// committed notes how far the group has come. What it reads from now on does not count as
+// read beyond the ends that are looked up later.
+func (c *checkup) committed(ctx context.Context) {
+	list, err := c.client.Committed(ctx, c.cfg.Input.Group)
+	if err != nil && !errors.Is(err, kafka.ErrNotAllowed) { // that is said of the group
+		c.say(Unknown, "group", c.cfg.Input.Group, "the brokers do not tell what it has read: "+err.Error(), "")
+	}
+	c.read = list
+}
+
 // offsets compares what the group has committed with what the partitions hold. It returns
 // how many messages are to be read, and how many partitions the group has begun.
-func (c *checkup) offsets(ctx context.Context) (lag int64, committed int) {
-	name := c.cfg.Input.Group
-	list, err := c.client.Committed(ctx, name)
-	switch {
-	case errors.Is(err, kafka.ErrNotAllowed):
-		return 0, 0 // it is said
-	case err != nil:
-		c.say(Unknown, "group", name, "the brokers do not tell what it has read: "+err.Error(), "")
-		return 0, 0
+func (c *checkup) offsets(ctx context.Context) (lag int64, begun int) {
+	// Asked for once more: what was deleted behind a reader that went on is no loss.
+	now, err := c.client.Committed(ctx, c.cfg.Input.Group)
+	if err != nil {
+		return 0, 0 // it was said before, or is of the group
 	}
-	type trouble struct {
-		gone, beyond int // partitions
-		lost         int64
+	gone, beyond := make(map[string]int), make(map[string]int) // partitions by topic
+	lost := make(map[string]int64)
+	for _, at := range c.read {
+		// With read_uncommitted the group may be ahead of the end that is known.
+		if r, ok := c.holds(at); ok && at.Offset > r.Next && !c.cfg.Input.ReadUncommitted {
+			beyond[at.Topic]++
+		}
 	}
-	found := make(map[string]*trouble)
-	var order []string
-	for _, at := range list {
-		ranges := c.ranges[at.Topic]
-		if int(at.Partition) >= len(ranges) {
+	known := make(map[string]map[int32]bool)
+	for _, at := range now {
+		r, ok := c.holds(at)
+		if !ok {
 			continue // of a topic that is not read any more, or cannot be
 		}
-		committed++
-		r := ranges[at.Partition]
-		lag += max(0, r.Next-max(at.Offset, r.First))
-		if at.Offset >= r.First && at.Offset <= r.Next {
-			continue
+		begun++
+		if known[at.Topic] == nil {
+			known[at.Topic] = make(map[int32]bool)
 		}
-		t := found[at.Topic]
-		if t == nil {
-			t = new(trouble)
-			found[at.Topic] = t
-			order = append(order, at.Topic)
+		known[at.Topic][at.Partition] = true
+		if at.Topic != c.cfg.Output.Deferred { // it lags on purpose
+			lag += max(0, r.Next-max(at.Offset, r.First))
 		}
 		if at.Offset < r.First {
-			t.gone++
-			t.lost += r.First - at.Offset
-		} else {
-			t.beyond++
+			gone[at.Topic]++
+			lost[at.Topic] += r.First - at.Offset
 		}
 	}
-	for _, topic := range order {
-		t := found[topic]
-		if t.gone > 0 {
-			c.say(Error, "group", name, fmt.Sprintf("of %s %d offsets in %s were deleted before they were read", topic, t.lost, count(t.gone, "partition")),
-				"they cannot be read any more; keep messages for longer (retention.ms), see docs/operations.md, \"Messages are gone before they are read\"; input.on_gap says how to go on")
-		}
-		if t.beyond > 0 {
-			c.say(Error, "group", name, fmt.Sprintf("has read %s of %s beyond its end: the topic was made anew, or lost what it had", count(t.beyond, "partition"), topic),
-				fmt.Sprintf("once it is known why, begin anew: kafka-consumer-groups.sh --bootstrap-server %s --group %s --topic %s --reset-offsets --to-earliest --execute", c.cfg.Kafka.Brokers[0], name, topic))
-		}
-	}
-	for topic, ranges := range c.ranges {
-		begun := 0
-		for _, at := range list {
-			if at.Topic == topic && int(at.Partition) < len(ranges) {
-				begun++
-			}
-		}
-		if begun > 0 && begun < len(ranges) { // partitions that were added are read from where a new group begins
-			for p, r := range ranges {
-				if !slices.ContainsFunc(list, func(at kafka.Committed) bool { return at.Topic == topic && at.Partition == int32(p) }) {
-					lag += r.Next - r.First
-				}
+	for topic, partitions := range known { // those that were added are read from their beginning
+		for p, r := range c.ranges[topic] {
+			if !partitions[int32(p)] {
+				lag += r.Next - r.First
 			}
 		}
 	}
-	return lag, committed
+	c.sayOffsets(gone, beyond, lost)
+	return lag, begun
+}
+
+// holds returns what the partition holds of which something was read.
+func (c *checkup) holds(at kafka.Committed) (kafka.Range, bool) {
+	ranges := c.ranges[at.Topic]
+	if int(at.Partition) >= len(ranges) {
+		return kafka.Range{}, false
+	}
+	return ranges[at.Partition], true
+}
+
+func (c *checkup) sayOffsets(gone, beyond map[string]int, lost map[string]int64) {
+	name := c.cfg.Input.Group
+	for _, topic := range slices.Sorted(maps.Keys(gone)) {
+		c.say(Error, "group", name, fmt.Sprintf("of %s %d offsets in %s were deleted before they were read", topic, lost[topic], count(gone[topic], "partition")),
+			"they cannot be read any more; keep messages for longer (retention.ms), see docs/operations.md, \"Messages are gone before they are read\"; input.on_gap says how to go on")
+	}
+	for _, topic := range slices.Sorted(maps.Keys(beyond)) {
+		c.say(Error, "group", name, fmt.Sprintf("has read %s of %s beyond its end: the topic was made anew, or lost what it had", count(beyond[topic], "partition"), topic),
+			fmt.Sprintf("once it is known why, begin anew: kafka-consumer-groups.sh --bootstrap-server %s --group %s --topic %s --reset-offsets --to-earliest --execute", c.cfg.Kafka.Brokers[0], name, topic))
+	}
 }
 
 // clocks compares this machine's clock with the times of messages. Kafka tells nobody what

@@ -276,6 +276,20 @@ func TestGroup(t *testing.T) {
 	wants(t, of(&r, "group", w.name), "error of "+w.topic("posts")+" 1 offsets in 1 partition were deleted before they were read",
 		"error has read 1 partition of "+w.topic("posts")+" beyond its end: the topic was made anew, or lost what it had", "--reset-offsets --to-earliest --execute")
 
+	// A daemon that goes on while it is looked is not beyond the end.
+	client, err := kafka.NewClient(w.cfg.Kafka, kafka.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	commit("pushes", 0, 9)
+	live := checkup{cfg: w.cfg, client: client, ranges: map[string][]kafka.Range{w.topic("pushes"): {{First: 0, Next: 5}}},
+		read: []kafka.Committed{{Topic: w.topic("pushes"), Offset: 4}}}
+	if lag, begun := live.offsets(w.context()); lag != 0 || begun != 1 || len(live.Findings) > 0 {
+		t.Errorf("of a live group: lag %d, begun %d, %+v", lag, begun, live.Findings)
+	}
+	commit("pushes", 0, 0)
+
 	// Somebody else.
 	join := func(id string, o ...kgo.Opt) func() {
 		cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.ConsumerGroup(w.name), kgo.ClientID(id), kgo.SessionTimeout(6 * time.Second)}, o...)...)

@@ -175,7 +175,7 @@ func (c *checkup) sampled(u *use, s *sample) {
 	if c.Count(Warning) > before {
 		return
 	}
-	words := "all keyed by user"
+	words := "keyed by user"
 	if s.differ > 0 {
 		words = "keys are not the users' ids, and each user is on one partition"
 	}
