@@ -124,7 +124,7 @@ func commands(text string) (list []command, files map[string]string) {
 	var word strings.Builder
 	inWord, line, begun := false, 0, 0
 	var into string // what > named
-	redirected := false
+	redirected, added := false, false // added: by >>, to what is there
 	endWord := func() {
 		if inWord {
 			if redirected {
@@ -197,10 +197,12 @@ func commands(text string) (list []command, files map[string]string) {
 			line++
 			if here != "" {
 				body, _, _ := strings.Cut(text[i+1:], "\n"+here+"\n")
-				files[into] = body + "\n"
+				if !added {
+					files[into] = body + "\n"
+				}
 				i += len(body) + len(here) + 2
 				line += strings.Count(body, "\n") + 2
-				here, into = "", ""
+				here, into, added = "", "", false
 			}
 		case c == '|' || c == ';' || c == '(' || c == ')' || c == '&' && !strings.HasSuffix(text[:i], ">"):
 			end()
@@ -210,6 +212,7 @@ func commands(text string) (list []command, files map[string]string) {
 				word.Reset()
 			}
 			endWord()
+			added = added || c == '>' && redirected
 			redirected = true
 		case unicode.IsSpace(rune(c)):
 			endWord()
@@ -407,10 +410,10 @@ func (f file) read(others map[string]string) error {
 		}
 		_, err = policytest.Parse(base, src, policy)
 		return err
-	case strings.HasPrefix(f.name, "rules/"):
+	case path.Dir(f.name) != ".": // a directory of packs
 		packs := fstest.MapFS{}
 		for name, text := range others {
-			if in, ok := strings.CutPrefix(name, "rules/"); ok {
+			if in, ok := strings.CutPrefix(name, path.Dir(f.name)+"/"); ok {
 				packs[in] = &fstest.MapFile{Data: []byte(text)}
 			}
 		}
