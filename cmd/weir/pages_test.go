@@ -20,6 +20,7 @@ import (
 	"unicode"
 
 	"github.com/alecthomas/kong"
+	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/weir-moderation/weir/configs"
@@ -670,5 +671,68 @@ func TestPagesQuotes(t *testing.T) {
 	}
 	if quotes < 50 || words < 15 {
 		t.Errorf("only %d texts and %d reasons are quoted", quotes, words)
+	}
+}
+
+// A page in Chinese shows the same commands, files and messages as the one in English, letter for letter.
+func TestPagesInChinese(t *testing.T) {
+	found := 0
+	for _, name := range pages(t) {
+		english, ok := strings.CutSuffix(name, ".zh.md")
+		if !ok {
+			continue
+		}
+		found++
+		shown := func(name string) (all []string) {
+			list, _ := blocks(t, name)
+			for _, b := range list {
+				if b.language != "text" {
+					all = append(all, b.language+" "+b.name+"\n"+b.text)
+				}
+			}
+			return all
+		}
+		if diff := cmp.Diff(shown(english+".md"), shown(name)); diff != "" {
+			t.Errorf("%s (-English +Chinese):\n%s", name, diff)
+		}
+	}
+	if found < 2 {
+		t.Errorf("%d pages in Chinese", found)
+	}
+}
+
+// A test that a page names as the proof of something is there, and the versions of Kafka that a page calls tested are those that CI tests.
+func TestPagesNameWhatIsTested(t *testing.T) {
+	var tests strings.Builder
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(name)
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllSubmatch(src, -1) {
+			tests.WriteString("\n" + string(m[1]))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range pages(t) {
+		for i, line := range strings.Split(page(t, name), "\n") {
+			for _, m := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(line, -1) { // of go test -run it may be the beginning only
+				if !strings.Contains(tests.String(), "\n"+m) {
+					t.Errorf("%s:%d: there is no test %s", name, i+1, m)
+				}
+			}
+		}
+	}
+	m := regexp.MustCompile(`(?m)^versions=\(([0-9. ]+)\)`).FindStringSubmatch(page(t, ".ci/run"))
+	if m == nil {
+		t.Fatal(".ci/run names no versions of Kafka")
+	}
+	versions := strings.Fields(m[1])
+	slices.Sort(versions)
+	if row := "| Kafka | " + strings.Join(versions, ", ") + " |"; !strings.Contains(page(t, "docs/upgrading.md"), row) {
+		t.Errorf("docs/upgrading.md lacks %s", row)
 	}
 }
