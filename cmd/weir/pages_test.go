@@ -124,7 +124,7 @@ func commands(text string) (list []command, files map[string]string) {
 	var words []string
 	var word strings.Builder
 	inWord, line, begun := false, 0, 0
-	var into string // what > named
+	var into string                   // what > named
 	redirected, added := false, false // added: by >>, to what is there
 	endWord := func() {
 		if inWord {
