@@ -51,9 +51,9 @@ func (w *costWorld) startWeir(binary, rules string) *weirRun {
 	if err := r.cmd.Start(); err != nil {
 		w.b.Fatal(err)
 	}
-	in.Close() //nolint:errcheck // the process has it
+	in.Close() // the process has it
 	go func() {
-		defer out.Close() //nolint:errcheck // read to its end
+		defer out.Close()
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			r.read(lines.Text())
 		}
