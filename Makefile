@@ -7,8 +7,7 @@ GO      ?= go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint integration chaos kafka fuzz bench cost cost-rate cost-short generate check-generated quality demo clean \
-.PHONY: help build test race lint integration chaos kafka api-load fuzz bench generate check-generated quality demo clean \
+.PHONY: help build test race lint integration chaos kafka api-load fuzz bench cost cost-rate cost-short generate check-generated quality demo clean \
 	dist twice deb image chart
 
 help: ## list the targets
