@@ -29,6 +29,9 @@ import (
 // a process of its own with everything on: 10,000 terms, evidence encrypted and synced, pushes decided. One post in a
 // hundred is flagged, one request in ten is a push.
 //
+// Beside them, as many a second as a tenth of that, go requests that are answered without judging anything, by the same
+// clock, client and listener: what those take is the machine's and its neighbours'.
+//
 // WEIR_TEST_API_RATE and WEIR_TEST_API_TIME change how many a second, and for how long.
 func BenchmarkJudgeAPI(b *testing.B) {
 	brokers, redis := os.Getenv("WEIR_TEST_KAFKA"), os.Getenv("WEIR_TEST_REDIS")
@@ -46,9 +49,11 @@ func BenchmarkJudgeAPI(b *testing.B) {
 	w.run(b, rate, 3*time.Second) // connections, caches
 	for b.Loop() {
 		r := w.run(b, rate, lasts)
-		b.ReportMetric(r.at(0.5), "p50-ms")
-		b.ReportMetric(r.at(0.99), "p99-ms")
-		b.ReportMetric(r.at(0.999), "p99.9-ms")
+		b.ReportMetric(at(r.took, 0.5), "p50-ms")
+		b.ReportMetric(at(r.took, 0.99), "p99-ms")
+		b.ReportMetric(at(r.took, 0.999), "p99.9-ms")
+		b.ReportMetric(at(r.idle, 0.5), "idle-p50-ms")
+		b.ReportMetric(at(r.idle, 0.99), "idle-p99-ms")
 		b.ReportMetric(float64(r.cpu.Microseconds())/float64(len(r.took)), "cpu-us/request")
 		b.ReportMetric(float64(r.refused), "503s")
 		b.ReportMetric(float64(len(r.took))/lasts.Seconds(), "answers/s")
@@ -126,7 +131,9 @@ api: {listen: '127.0.0.1:0'}
 	p := k.start(b)
 	b.Cleanup(func() {
 		if p.cmd.Process.Signal(os.Interrupt) == nil {
-			_ = <-p.exited // interrupted: however it ends
+			if err := <-p.exited; err != nil {
+				b.Errorf("weir ended with %v\n%s", err, p.log)
+			}
 		}
 	})
 	w.daemon, w.kafka = p, client
@@ -168,16 +175,17 @@ func (w *askLoad) event() []byte {
 // load is how a run went.
 type load struct {
 	took    []time.Duration // of those that were answered, ascending
+	idle    []time.Duration // of those that asked nothing
 	refused int
 	cpu     time.Duration // of the daemon
 }
 
 // at is a quantile in milliseconds.
-func (l *load) at(q float64) float64 {
-	if len(l.took) == 0 {
+func at(list []time.Duration, q float64) float64 {
+	if len(list) == 0 {
 		return 0
 	}
-	return float64(l.took[min(len(l.took)-1, int(q*float64(len(l.took))))].Microseconds()) / 1000
+	return float64(list[min(len(list)-1, int(q*float64(len(list))))].Microseconds()) / 1000
 }
 
 func (w *askLoad) run(b testing.TB, rate int, lasts time.Duration) load {
@@ -190,6 +198,21 @@ func (w *askLoad) run(b testing.TB, rate int, lasts time.Duration) load {
 	for i := range int(float64(rate) * lasts.Seconds()) {
 		due := begin.Add(time.Duration(i) * time.Second / time.Duration(rate))
 		time.Sleep(time.Until(due)) // the clock of the load
+		if i%10 == 5 {
+			wg.Go(func() {
+				resp, err := w.client.Get(strings.TrimSuffix(w.url, "/v1/judge") + "/-/ready")
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+				took := time.Since(due)
+				mu.Lock()
+				defer mu.Unlock()
+				l.idle = append(l.idle, took)
+			})
+		}
 		wg.Go(func() {
 			resp, err := w.client.Post(w.url, "application/json", bytes.NewReader(w.event()))
 			if err != nil {
@@ -214,6 +237,7 @@ func (w *askLoad) run(b testing.TB, rate int, lasts time.Duration) load {
 	wg.Wait()
 	l.cpu = w.cpu(b) - cpu
 	slices.Sort(l.took)
+	slices.Sort(l.idle)
 	return l
 }
 
