@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -187,6 +188,10 @@ func TestKilledBetweenEvidenceAndAnswer(t *testing.T) {
 	report, err := evidence.Verify(filepath.Join(k.dir, "evidence"), evidence.VerifyOptions{})
 	if err != nil || !report.OK() {
 		t.Errorf("evidence does not verify: %v %v", err, report.Findings)
+	}
+	out, err := exec.CommandContext(t.Context(), k.weir, "ledger", "--config", config).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "(asked over HTTP: counted, without offsets)") || strings.Contains(string(out), "NOT WHOLE") {
+		t.Errorf("the ledger: %v\n%s", err, out)
 	}
 	var g evidence.Group
 	if err := g.Read(filepath.Join(k.dir, "evidence")); err != nil {
