@@ -122,9 +122,21 @@ func TestAskedAndStreamedAreOne(t *testing.T) {
 	if _, m := d.asked(t, somePush("n2", "u2", "service", "违禁测试词")); m["action"] != "review" || m["decision"] != "deny" || m["reason"] != "content" {
 		t.Errorf("a push with such words: %v", m)
 	}
-	if _, m := d.asked(t, somePush("n3", "u2", "marketing", "spring sale")); m["decision"] != "deny" || m["reason"] != "no-consent" {
-		t.Errorf("without consent: %v", m)
+	sale := somePush("n3", "known", "marketing", "spring sale")
+	_, denied := d.asked(t, sale)
+	if denied["decision"] != "deny" || denied["reason"] != "no-consent" {
+		t.Errorf("without consent: %v", denied)
 	}
+	// Decided otherwise later it is another effect: no reader may drop it for a repetition.
+	w.consent(t, "known", 1, true)
+	eventually(t, "the same push is allowed", func() bool {
+		w.count++
+		_, m := d.asked(t, sale)
+		if m["decision"] == "allow" && m["id"] == denied["id"] {
+			t.Errorf("denied and allowed have the id %v", m["id"])
+		}
+		return m["decision"] == "allow"
+	})
 	now := time.Now().UTC().Format(time.RFC3339)
 	w.send(t, "weir.consent", "sleeper", map[string]any{"id": "c1", "time": now, "user": map[string]any{"id": "sleeper"}, "version": 1, "zone": zoneAt(1),
 		"grants": []any{map[string]any{"class": "marketing", "channel": "app", "granted": true, "time": now, "method": "settings", "text_version": "1"}}})
