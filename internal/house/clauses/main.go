@@ -1,4 +1,4 @@
-// Command clauses writes docs/clauses.md: which line of code keeps which clause
+// Command clauses writes docs/clauses.md: which code keeps which clause
 // of the texts Weir serves, and which test would turn red if it no longer did.
 //
 // Code cites a clause in a comment, the id alone on its line, and says below in

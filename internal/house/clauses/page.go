@@ -53,7 +53,7 @@ func page(sections []section, citations []citation) ([]byte, error) {
 
 Platforms that push and publish sign or are bound by four kinds of text: a real-name rule (` + "`rn`" + `), a collection of
 complaint and information-service rules (` + "`cmp`" + `), a push-compliance pledge (` + "`push`" + `) and a three-level publishing rule (` + "`pub`" + `).
-This page shows, clause by clause, which line of Weir keeps it and which test would turn red if it no longer did.
+This page shows, clause by clause, which code of Weir keeps it and which test would turn red if it no longer did.
 `)
 	fmt.Fprintf(&b, "\nOf %d clauses, code keeps %d (each as far as its sentence says); %d are not yet built, %d come later, %d are left to the operator.\n",
 		len(known), kept, open, later, operator)
@@ -73,7 +73,7 @@ func rows(b *bytes.Buffer, c clause, code, tests []citation) {
 		var what, where, test string
 		switch {
 		case i < len(code):
-			what, where = cell(code[i].what), link(fmt.Sprintf("%s:%d", code[i].file, code[i].line), code[i])
+			what, where = cell(code[i].what), link(code[i].file, code[i])
 		case i > 0:
 		case c.when == "now":
 			what = "*not yet*"
@@ -90,8 +90,10 @@ func rows(b *bytes.Buffer, c clause, code, tests []citation) {
 	}
 }
 
+// link leads to the file, not to the line: every change above a citation would make the page
+// stale, and the clause's id is found in the file at once.
 func link(text string, c citation) string {
-	return fmt.Sprintf("[%s](../%s#L%d)", text, c.file, c.line)
+	return fmt.Sprintf("[%s](../%s)", text, c.file)
 }
 
 // cell keeps a text from ending its table cell.
