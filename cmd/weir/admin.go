@@ -10,7 +10,12 @@ import (
 
 // adminFlags say where the admin listener of a daemon is, and how to come in.
 type adminFlags struct {
-	Admin         string `default:"http://127.0.0.1:9464" help:"Where the admin listener of the daemon is." placeholder:"URL"`
+	Admin string `default:"http://127.0.0.1:9464" help:"Where the admin listener of the daemon is." placeholder:"URL"`
+	adminLogin
+}
+
+// adminLogin says how to come in at admin listeners.
+type adminLogin struct {
 	AdminUser     string `help:"Log in there as this user." placeholder:"NAME"`
 	AdminPassword string `name:"admin-password-file" help:"The file with its password." type:"path" placeholder:"FILE"`
 	AdminCA       string `name:"admin-ca-file" help:"Who may sign the listener's certificate, PEM; the system's authorities if not given." type:"path" placeholder:"FILE"`
@@ -19,14 +24,17 @@ type adminFlags struct {
 }
 
 // client returns what asks the listener.
-func (f *adminFlags) client() (*admin.Client, error) {
+func (f *adminFlags) client() (*admin.Client, error) { return f.at(f.Admin) }
+
+// at returns what asks the listener at a URL.
+func (f *adminLogin) at(url string) (*admin.Client, error) {
 	c, err := admin.NewClient(admin.Access{
-		URL: f.Admin, Username: f.AdminUser, PasswordFile: f.AdminPassword,
+		URL: url, Username: f.AdminUser, PasswordFile: f.AdminPassword,
 		TLS: dial.TLS{CAFile: f.AdminCA, CertFile: f.AdminCert, KeyFile: f.AdminKey},
 	})
 	switch {
 	case errors.Is(err, admin.ErrAddress):
-		return nil, &codeError{fmt.Errorf("--admin: %q is %w", f.Admin, err), exitMisuse}
+		return nil, &codeError{fmt.Errorf("--admin: %q is %w", url, err), exitMisuse}
 	case err != nil:
 		return nil, fmt.Errorf("--admin: %w", err)
 	}

@@ -172,8 +172,8 @@ func (w *askLoad) event() []byte {
 	return b
 }
 
-// load is how a run went.
-type load struct {
+// askRun is how a run went.
+type askRun struct {
 	took    []time.Duration // of those that were answered, ascending
 	idle    []time.Duration // of those that asked nothing
 	refused int
@@ -188,10 +188,10 @@ func at(list []time.Duration, q float64) float64 {
 	return float64(list[min(len(list)-1, int(q*float64(len(list))))].Microseconds()) / 1000
 }
 
-func (w *askLoad) run(b testing.TB, rate int, lasts time.Duration) load {
+func (w *askLoad) run(b testing.TB, rate int, lasts time.Duration) askRun {
 	b.Helper()
 	var mu sync.Mutex
-	var l load
+	var l askRun
 	var wg sync.WaitGroup
 	cpu := w.cpu(b)
 	begin := time.Now()

@@ -26,6 +26,20 @@ import (
 	"github.com/weir-moderation/weir/sinks/evidence"
 )
 
+// embeddedRedis returns the address of a Redis that says of itself what a daemon asks.
+func embeddedRedis(t *testing.T) string {
+	t.Helper()
+	redis := miniredis.RunT(t)
+	redis.Server().SetPreHook(func(p *server.Peer, cmd string, args ...string) bool {
+		if !strings.EqualFold(cmd, "INFO") || len(args) == 0 {
+			return false
+		}
+		p.WriteBulk("# it\r\nmaxmemory_policy:noeviction\r\nrole:master\r\nconnected_slaves:0\r\nrun_id:5b3f\r\nmaster_replid:9c1e\r\n")
+		return true
+	})
+	return redis.Addr()
+}
+
 // The process is killed after the evidence of what it was asked is on disk, and before anybody has an answer. Nobody
 // was told anything; nothing of the evidence is lost; who asks the same again has the same ids, and
 // the push has taken one place of its limit.
@@ -35,14 +49,7 @@ func TestKilledBetweenEvidenceAndAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	redis := miniredis.RunT(t)
-	redis.Server().SetPreHook(func(p *server.Peer, cmd string, args ...string) bool {
-		if !strings.EqualFold(cmd, "INFO") || len(args) == 0 {
-			return false
-		}
-		p.WriteBulk("# it\r\nmaxmemory_policy:noeviction\r\nrole:master\r\nconnected_slaves:0\r\nrun_id:5b3f\r\nmaster_replid:9c1e\r\n")
-		return true
-	})
+	redis := embeddedRedis(t)
 	k := newKillRun(t, strings.Join(c.ListenAddrs(), ","), sinks.AtLeastOnce)
 	topic := func(name string) string { return strings.TrimSuffix(k.in, "posts") + name }
 	for _, name := range []string{"pushes", "decisions", "cleared", "deferred"} {
@@ -57,7 +64,7 @@ func TestKilledBetweenEvidenceAndAnswer(t *testing.T) {
 	}
 	changed := strings.NewReplacer("posts: "+k.in+",", "posts: "+k.in+", pushes: "+topic("pushes")+",",
 		"output: {", "output: {decisions: "+topic("decisions")+", cleared: "+topic("cleared")+", deferred: "+topic("deferred")+", ").Replace(string(text)) +
-		"push: {pseudonym_key_file: pseudonym.key, redis: {addrs: ['" + redis.Addr() + "']}}\napi: {listen: '127.0.0.1:0', deadline: 30s}\n"
+		"push: {pseudonym_key_file: pseudonym.key, redis: {addrs: ['" + redis + "']}}\napi: {listen: '127.0.0.1:0', deadline: 30s}\n"
 	for name, text := range map[string]string{"weir.yaml": changed, "pseudonym.key": strings.Repeat("k", 32)} {
 		if err := os.WriteFile(filepath.Join(k.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -29,6 +29,7 @@ type cli struct {
 	Judge      judgeCmd      `cmd:"" help:"Judge events, one JSON object a line, and write a verdict a line."`
 	Rules      rulesCmd      `cmd:"" help:"Work on rules."`
 	Push       pushCmd       `cmd:"" help:"Work on the push policy, and on what it decided."`
+	Load       loadCmd       `cmd:"" help:"Send posts and pushes to a daemon's topics, and say how long they took, what is lost and what came twice."`
 	Bench      benchCmd      `cmd:"" help:"Measure on this machine."`
 	DeadLetter deadLetterCmd `cmd:"" name:"deadletter" help:"Look at messages that could not be judged, and replay them."`
 	Evidence   evidenceCmd   `cmd:"" help:"Look at evidence."`

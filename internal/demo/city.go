@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/weir-moderation/weir/internal/speech"
 	"github.com/weir-moderation/weir/pipeline/event"
 )
 
@@ -13,7 +14,7 @@ import (
 // and the same clock comes the same story. It belongs to one goroutine.
 type city struct {
 	rand    *rand.Rand
-	zh, en  *language
+	zh, en  *speech.Language
 	taboos  *taboos
 	users   []*resident
 	day     zone
@@ -29,7 +30,7 @@ type resident struct {
 	id       string
 	group    string // default, minor, elderly
 	verified bool
-	lang     *language
+	lang     *speech.Language
 	nocturne bool   // lives where it is night
 	homeless bool   // told nobody their time zone
 	quiet    string // own rest hours
@@ -64,8 +65,8 @@ const (
 func newCity(seed int64, now time.Time, t *taboos) *city {
 	c := &city{
 		rand:   rand.New(rand.NewPCG(uint64(seed), 0x77656972)), // not for secrets
-		zh:     chinese(),
-		en:     english(),
+		zh:     speech.Chinese(),
+		en:     speech.English(),
 		day:    zoneWhere(now, dayHour),
 		night:  zoneWhere(now, nightHour),
 		taboos: t,
@@ -92,7 +93,7 @@ func (c *city) newcomer(n int) *resident {
 		id:       fmt.Sprintf("u-%04d", n),
 		group:    weighted(r, []string{"default", "minor", "elderly"}, 78, 12, 10),
 		verified: r.IntN(100) < 85,
-		lang:     weighted(r, []*language{c.zh, c.en}, 65, 35),
+		lang:     weighted(r, []*speech.Language{c.zh, c.en}, 65, 35),
 		nocturne: r.IntN(100) < 22,
 		homeless: r.IntN(100) < 4,
 		agrees: [2]attitude{
@@ -101,7 +102,7 @@ func (c *city) newcomer(n int) *resident {
 		},
 	}
 	if r.IntN(100) < 8 {
-		u.quiet = pick(r, []string{"21:30-07:00", "23:00-09:00", "12:30-14:00"})
+		u.quiet = speech.Pick(r, []string{"21:30-07:00", "23:00-09:00", "12:30-14:00"})
 	}
 	if r.IntN(100) < 5 {
 		n := 1 + r.IntN(6)
@@ -113,16 +114,16 @@ func (c *city) newcomer(n int) *resident {
 func (c *city) equip(u *resident) {
 	r := c.rand
 	u.device = device{
-		Model: pick(r, []string{"X-70", "Pocket 5", "Slate 11", "Nova Mini", "M-2024"}),
-		OS:    pick(r, []string{"Android 15", "Android 14", "HarmonyOS 5", "iOS 19", "web"}),
+		Model: speech.Pick(r, []string{"X-70", "Pocket 5", "Slate 11", "Nova Mini", "M-2024"}),
+		OS:    speech.Pick(r, []string{"Android 15", "Android 14", "HarmonyOS 5", "iOS 19", "web"}),
 		ID:    c.hex(16),
-		App:   pick(r, []string{"city/4.2.0", "city/4.1.9", "city/4.2.1-beta"}),
+		App:   speech.Pick(r, []string{"city/4.2.0", "city/4.1.9", "city/4.2.1-beta"}),
 	}
 	// Addresses reserved for documentation: nobody's.
 	if r.IntN(4) == 0 {
 		u.address = fmt.Sprintf("2001:db8::%x:%x", 1+r.IntN(0xfffe), 1+r.IntN(0xfffe))
 	} else {
-		u.address = fmt.Sprintf("%s.%d", pick(r, []string{"192.0.2", "198.51.100", "203.0.113"}), 1+r.IntN(254))
+		u.address = fmt.Sprintf("%s.%d", speech.Pick(r, []string{"192.0.2", "198.51.100", "203.0.113"}), 1+r.IntN(254))
 	}
 }
 
@@ -220,27 +221,27 @@ func (c *city) post(now time.Time) message {
 		e.Operation = "post.create"
 		e.Fields = map[string]string{"text": c.paragraph(u.lang)}
 		if r.IntN(3) == 0 {
-			e.Fields["title"] = u.lang.say(r, u.lang.groups)
+			e.Fields["title"] = u.lang.Say(r, u.lang.Groups)
 		}
 		if r.IntN(8) == 0 {
 			e.Attachments = append(e.Attachments, attachment{
 				URI: "https://media.example/" + c.hex(8), SHA256: c.hex(32),
-				MediaType: pick(r, []string{"image/jpeg", "image/png", "video/mp4"}),
+				MediaType: speech.Pick(r, []string{"image/jpeg", "image/png", "video/mp4"}),
 				Scan:      weighted(r, []string{"clean", "unscanned"}, 95, 5),
 			})
 		}
 	case n < 84:
 		e.Operation = "comment"
-		e.Fields = map[string]string{"text": u.lang.say(r, u.lang.comments)}
+		e.Fields = map[string]string{"text": u.lang.Say(r, u.lang.Comments)}
 	case n < 90:
 		e.Operation = "forward"
-		e.Fields = map[string]string{"text": u.lang.say(r, u.lang.comments), "quoted": c.paragraph(u.lang)}
+		e.Fields = map[string]string{"text": u.lang.Say(r, u.lang.Comments), "quoted": c.paragraph(u.lang)}
 	case n < 96:
 		e.Operation = "profile.update"
-		e.Fields = map[string]string{"nickname": u.lang.say(r, u.lang.names), "bio": u.lang.say(r, u.lang.bios)}
+		e.Fields = map[string]string{"nickname": u.lang.Say(r, u.lang.Names), "bio": u.lang.Say(r, u.lang.Bios)}
 	default:
 		e.Operation = "group.rename"
-		e.Fields = map[string]string{"name": u.lang.say(r, u.lang.groups)}
+		e.Fields = map[string]string{"name": u.lang.Say(r, u.lang.Groups)}
 	}
 	main := "text"
 	for _, f := range []string{"bio", "name"} {
@@ -254,15 +255,15 @@ func (c *city) post(now time.Time) message {
 	case n < 28:
 		meant, e.Fields[main] = evasive, c.disguised()
 	case n < 31:
-		meant, e.Fields[main] = canary, e.Fields[main]+" "+pick(r, c.taboos.canaries)
+		meant, e.Fields[main] = canary, e.Fields[main]+" "+speech.Pick(r, c.taboos.canaries)
 	}
 	return c.wrap(topicPosts, event.Post, u, e, meant)
 }
 
-func (c *city) paragraph(l *language) string {
-	s := l.say(c.rand, l.posts)
+func (c *city) paragraph(l *speech.Language) string {
+	s := l.Say(c.rand, l.Posts)
 	for c.rand.IntN(3) == 0 {
-		s += pick(c.rand, []string{" ", "\n", " 😊 ", " 🌧️ ", " ... "}) + l.say(c.rand, l.posts)
+		s += speech.Pick(c.rand, []string{" ", "\n", " 😊 ", " 🌧️ ", " ... "}) + l.Say(c.rand, l.Posts)
 	}
 	return s
 }
@@ -294,16 +295,16 @@ func (c *city) pushTo(u *resident, class string, now time.Time) message {
 	meant := ordinary
 	switch class {
 	case "security":
-		text, p.Expires = u.lang.say(r, u.lang.security), now.UTC().Add(10*time.Minute)
+		text, p.Expires = u.lang.Say(r, u.lang.Security), now.UTC().Add(10*time.Minute)
 	case "service":
-		text = u.lang.say(r, u.lang.service)
+		text = u.lang.Say(r, u.lang.Service)
 	case "content":
-		text, p.Personalised = u.lang.say(r, u.lang.stories), r.IntN(2) == 0
+		text, p.Personalised = u.lang.Say(r, u.lang.Stories), r.IntN(2) == 0
 		p.Campaign = fmt.Sprintf("digest-%02d", r.IntN(12))
 	case "marketing":
-		text, p.Personalised = u.lang.say(r, u.lang.offers), r.IntN(3) == 0
+		text, p.Personalised = u.lang.Say(r, u.lang.Offers), r.IntN(3) == 0
 		p.Campaign = fmt.Sprintf("spring-%02d", r.IntN(20))
-		p.Sender = pick(r, []string{"city", "shop-12", "shop-31"})
+		p.Sender = speech.Pick(r, []string{"city", "shop-12", "shop-31"})
 		if r.IntN(100) < 4 {
 			meant, text = prohibited, c.forbidden()
 		}
@@ -313,7 +314,7 @@ func (c *city) pushTo(u *resident, class string, now time.Time) message {
 			meant = prohibited // advertising that does not say so
 		}
 		if p.Channel == "sms" || p.Channel == "email" {
-			text += u.lang.optOut
+			text += u.lang.OptOut
 		}
 	}
 	if r.IntN(100) < 2 {
@@ -322,7 +323,7 @@ func (c *city) pushTo(u *resident, class string, now time.Time) message {
 	e.pushPart = p
 	e.Fields = map[string]string{"body": text}
 	if r.IntN(2) == 0 {
-		e.Fields["title"] = u.lang.say(r, u.lang.groups)
+		e.Fields["title"] = u.lang.Say(r, u.lang.Groups)
 	}
 	return c.wrap(topicPushes, event.Push, u, e, meant)
 }
@@ -399,7 +400,7 @@ func (c *city) consent(u *resident, now time.Time) message {
 func (c *city) cancelled(user, push string, now time.Time) message {
 	e := &envelope{
 		ID: c.newID("outcome"), Kind: "outcome", Time: now.UTC(), User: userPart{ID: user},
-		outcomePart: &outcomePart{PushID: push, Result: pick(c.rand, []string{"cancelled", "rejected"})},
+		outcomePart: &outcomePart{PushID: push, Result: speech.Pick(c.rand, []string{"cancelled", "rejected"})},
 	}
 	return message{topic: topicOutcomes, key: user, value: encode(e), kind: event.Outcome, id: e.ID}
 }

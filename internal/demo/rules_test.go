@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/weir-moderation/weir/internal/speech"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules"
 )
@@ -69,11 +70,11 @@ func TestTaboosAreTaboo(t *testing.T) {
 	tb := readTestTaboos(t)
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, term := range append(slices.Clone(tb.zh), tb.en...) {
-		for _, frame := range tb.frames(term) {
+		for _, frame := range speech.Around(term) {
 			if text := strings.Replace(frame, "{}", term, 1); !hits(text, term) {
 				t.Errorf("not hit: %s", text)
 			}
-			if text := strings.Replace(frame, "{}", disguise(r, term), 1); !hits(text, term) {
+			if text := strings.Replace(frame, "{}", speech.Disguise(r, term), 1); !hits(text, term) {
 				t.Errorf("not hit: %+q", text)
 			}
 			if text := strings.Replace(frame, "{}", "...", 1); hits(text, "") {

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/weir-moderation/weir/configs"
+	"github.com/weir-moderation/weir/internal/speech"
 	"github.com/weir-moderation/weir/pipeline/event"
 	"github.com/weir-moderation/weir/rules"
 )
@@ -44,7 +43,7 @@ func readTaboos() (*taboos, error) {
 				continue
 			}
 			for _, term := range r.Terms() {
-				if strings.ContainsFunc(term, func(c rune) bool { return unicode.Is(unicode.Han, c) }) {
+				if speech.IsChinese(term) {
 					t.zh = append(t.zh, term)
 				} else {
 					t.en = append(t.en, term)
@@ -75,15 +74,6 @@ func starterSet() (*rules.Set, error) {
 	return rules.Load(packs, register, rules.Options{Dir: "configs/rules"})
 }
 
-// frames are sentences around a term, as those who write such things put them.
-// {} is where it stands.
-func (t *taboos) frames(term string) []string {
-	if slices.Contains(t.zh, term) {
-		return []string{"老朋友推荐：{}，今晚还有名额。", "{}！看我头像。", "朋友都在问：{}。", "本周福利（{}），先到先得。", "需要的看这里——{}，手机就行。"}
-	}
-	return []string{"Bored? {}, tonight only.", "{}! See my profile.", "Friends told me: {} (link in bio).", "New here: {}."}
-}
-
 func (t *taboos) pick(r *rand.Rand) string {
 	n := r.IntN(len(t.zh) + len(t.en))
 	if n < len(t.zh) {
@@ -95,82 +85,13 @@ func (t *taboos) pick(r *rand.Rand) string {
 // forbidden says something the starter packs forbid, in plain words.
 func (c *city) forbidden() string {
 	term := c.taboos.pick(c.rand)
-	return strings.Replace(pick(c.rand, c.taboos.frames(term)), "{}", term, 1)
+	return strings.Replace(speech.Pick(c.rand, speech.Around(term)), "{}", term, 1)
 }
 
 // disguised says the same so that people still read it and a plain search does not.
 func (c *city) disguised() string {
 	term := c.taboos.pick(c.rand)
-	return strings.Replace(pick(c.rand, c.taboos.frames(term)), "{}", disguise(c.rand, term), 1)
-}
-
-// invisible characters that evaders put between letters.
-func invisible() []string {
-	return []string{"\u200b", "\u200c", "\u200d", "\u2060", "\u00ad", "\ufeff", "\ufe0f"}
-}
-
-// disguise writes a term so that it looks the same, or nearly, and is other bytes.
-func disguise(r *rand.Rand, term string) string {
-	latin := strings.ContainsFunc(term, func(c rune) bool { return c < 0x80 && c != ' ' })
-	ways := []func(string) string{func(s string) string { return sprinkle(r, s) }}
-	if latin {
-		ways = append(ways, wide, circled,
-			func(s string) string { return toggle(r, s) },
-			func(s string) string { return sprinkle(r, wide(s)) })
-	}
-	for {
-		if s := pick(r, ways)(term); s != term {
-			return s
-		}
-	}
-}
-
-// sprinkle puts invisible characters between the letters.
-func sprinkle(r *rand.Rand, s string) string {
-	var b strings.Builder
-	for i, c := range []rune(s) {
-		if i > 0 && (i == 1 || r.IntN(2) == 0) {
-			b.WriteString(pick(r, invisible()))
-		}
-		b.WriteRune(c)
-	}
-	return b.String()
-}
-
-// wide writes Latin letters and digits in their full-width forms.
-func wide(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c > ' ' && c < 0x7f {
-			return c - '!' + '！'
-		}
-		return c
-	}, s)
-}
-
-// circled writes Latin letters in circles: ⓒⓐⓢⓘⓝⓞ.
-func circled(s string) string {
-	return strings.Map(func(c rune) rune {
-		switch {
-		case c >= 'a' && c <= 'z':
-			return c - 'a' + 'ⓐ'
-		case c >= 'A' && c <= 'Z':
-			return c - 'A' + 'Ⓐ'
-		}
-		return c
-	}, s)
-}
-
-// toggle writes letters in upper and lower case as they fall.
-func toggle(r *rand.Rand, s string) string {
-	return strings.Map(func(c rune) rune {
-		if r.IntN(2) == 0 {
-			return c
-		}
-		if c >= 'a' && c <= 'z' {
-			return c - 'a' + 'A'
-		}
-		return c
-	}, s)
+	return strings.Replace(speech.Pick(c.rand, speech.Around(term)), "{}", speech.Disguise(c.rand, term), 1)
 }
 
 // damage is a message no reader of the contract accepts, each kind as it
@@ -179,7 +100,7 @@ func (c *city) damage(now time.Time) message {
 	u := c.anybody()
 	e := c.envelope(u, "post", now)
 	e.Operation = "comment"
-	e.Fields = map[string]string{"text": u.lang.say(c.rand, u.lang.comments)}
+	e.Fields = map[string]string{"text": u.lang.Say(c.rand, u.lang.Comments)}
 	whole := encode(e)
 	replace := func(this, that string) []byte {
 		return bytes.Replace(whole, []byte(this), []byte(that), 1)

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/weir-moderation/weir/internal/speech"
 )
 
 // A Trial is something for a visitor to try.
@@ -28,7 +30,7 @@ func (d *desk) trials() []Trial {
 		},
 		{
 			Title:   "the same, evading: full-width letters, zero-width spaces",
-			Command: curl("/posts?unescape=1", "下班来看："+spaced+"，"+wide(en)),
+			Command: curl("/posts?unescape=1", "下班来看："+spaced+"，"+speech.Wide(en)),
 			Where:   topicReview + ", the span marked in what was really written",
 		},
 		{
