@@ -7,7 +7,7 @@ GO      ?= go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint integration chaos kafka api-load fuzz bench cost cost-rate cost-short generate check-generated quality demo clean \
+.PHONY: help build test race lint integration chaos kafka api-load fuzz bench cost cost-rate cost-short growth generate check-generated quality demo clean \
 	dist twice deb image chart
 
 help: ## list the targets
@@ -54,6 +54,9 @@ cost-rate: ## the same at steady rates, with latency (COST=5x times ten seconds,
 
 cost-short: ## one round of the most of both, in two minutes, as CI does
 	scripts/integration -v -run '^$$' -bench 'CostOfBacklog|CostOfFlagged|CostOfStart/terms|CostAtRate/rate=20000/all' -benchtime 1x ./internal/app
+
+growth: ## how the cost of a post grows with partitions, terms, sizes and what is flagged (COST=3x rounds)
+	scripts/integration -v -run '^$$' -bench CostGrowth -benchtime $(or $(COST),3x) ./internal/app
 
 generate: ## write generated files afresh
 	$(GO) generate ./...

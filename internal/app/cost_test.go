@@ -51,11 +51,17 @@ type costWorld struct {
 
 func newCostWorld(b *testing.B) *costWorld {
 	b.Helper()
+	return newCostWorldOf(b, costPartitions, func() *posts { return newPosts(b, costTerms, 0) })
+}
+
+// newCostWorldOf returns one with so many partitions of posts, and others' posts.
+func newCostWorldOf(b *testing.B, partitions int32, posts func() *posts) *costWorld {
+	b.Helper()
 	brokers := os.Getenv("WEIR_TEST_KAFKA")
 	if brokers == "" {
 		b.Skip("needs a real broker: set WEIR_TEST_KAFKA, or run scripts/integration -run '^$' -bench Cost ./internal/app")
 	}
-	w := &costWorld{b: b, posts: newPosts(b)}
+	w := &costWorld{b: b, posts: posts()}
 	w.job = job{Brokers: strings.Split(brokers, ","), Rules: b.TempDir()}
 	if len(w.job.Brokers) > 1 {
 		b.Skip("needs a cluster of one broker, which leads all partitions")
@@ -73,7 +79,7 @@ func newCostWorld(b *testing.B) *costWorld {
 		}
 		w.admin.Close()
 	})
-	w.job.Posts, w.job.Review, w.job.DeadLetter = w.topic(costPartitions), w.topic(costPartitions), w.topic(1)
+	w.job.Posts, w.job.Review, w.job.DeadLetter = w.topic(partitions), w.topic(costPartitions), w.topic(1)
 	return w
 }
 

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -30,8 +32,12 @@ type posts struct {
 
 const costTerms = 10_000
 
-// newPosts reads the samples. Without them the benchmark is skipped.
-func newPosts(b *testing.B) *posts {
+// costTexts is about how many bytes of text there are at most.
+const costTexts = 16 << 20
+
+// newPosts reads the samples and chooses so many terms. With size, bodies have about so
+// many bytes. Without the samples the benchmark is skipped.
+func newPosts(b *testing.B, terms, size int) *posts {
 	b.Helper()
 	read := func(name string) []string {
 		dir := os.Getenv("WEIR_TEST_DATA")
@@ -52,22 +58,28 @@ func newPosts(b *testing.B) *posts {
 		return kind[p.chance.IntN(len(kind))]
 	}
 	var texts []string
-	for range 50_000 {
+	for range min(50_000, costTexts/max(size, 1)) {
 		body := pick()
-		if len(body) < 150 && p.chance.IntN(2) == 0 {
+		for size == 0 && len(body) < 150 && p.chance.IntN(2) == 0 || len(body) < size {
 			body += " " + pick()
+			if size == 0 {
+				break
+			}
+		}
+		if size > 0 {
+			body = cut(body, size)
 		}
 		p.bodies = append(p.bodies, body)
 		title := cut(pick(), 36)
 		p.titles = append(p.titles, quote(b, title))
 		texts = append(texts, title, body)
 	}
-	p.chooseTerms(b, read("patterns_mix_all.txt"), texts)
+	p.chooseTerms(b, terms, read("patterns_mix_all.txt"), texts)
 	return p
 }
 
-// chooseTerms takes terms that are in none of the texts.
-func (p *posts) chooseTerms(b *testing.B, from, texts []string) {
+// chooseTerms takes terms, as many as are wanted or there are, that are in none of the texts.
+func (p *posts) chooseTerms(b *testing.B, most int, from, texts []string) {
 	b.Helper()
 	p.chance.Shuffle(len(from), func(i, j int) { from[i], from[j] = from[j], from[i] })
 	found := make(map[string]bool)
@@ -76,12 +88,16 @@ func (p *posts) chooseTerms(b *testing.B, from, texts []string) {
 		same := make(map[string]bool)
 		for _, t := range from {
 			folded := fold.String(t)
-			if n := utf8.RuneCountInString(t); len(p.terms) < costTerms && !found[t] && !same[folded] && n >= 2 && n <= 60 && !strings.ContainsFunc(t, unicode.IsControl) {
+			if n := utf8.RuneCountInString(t); len(p.terms) < most && !found[t] && !same[folded] && n >= 2 && n <= 60 && !strings.ContainsFunc(t, unicode.IsControl) {
 				same[folded] = true
 				p.terms = append(p.terms, t)
 			}
 		}
-		set := loadTerms(b, fstest.MapFS{"cost.yaml": &fstest.MapFile{Data: p.pack(b)}})
+		dir := make(fstest.MapFS)
+		for name, text := range p.packs(b) {
+			dir[name] = &fstest.MapFile{Data: text}
+		}
+		set := loadTerms(b, dir)
 		var scratch rules.Scratch
 		again = false
 		for _, t := range texts {
@@ -93,22 +109,33 @@ func (p *posts) chooseTerms(b *testing.B, from, texts []string) {
 	}
 }
 
-// pack is a pack of one rule with the terms, looked for folded and in no other form.
-func (p *posts) pack(b *testing.B) []byte {
+// packs are packs of one rule each with the terms, looked for folded and in no other form,
+// by the names of their files: as many as the size of a file allows.
+func (p *posts) packs(b *testing.B) map[string][]byte {
 	b.Helper()
-	var s strings.Builder
-	s.WriteString("pack: cost\nrules:\n  - id: cost.review\n    category: cost\n    severity: low\n    action: review\n    state: live\n    forms: [fold]\n    terms:\n")
-	for _, t := range p.terms {
-		fmt.Fprintf(&s, "      - {text: %s}\n", quote(b, t))
+	files := make(map[string][]byte)
+	for part := range slices.Chunk(p.terms, 20_000) {
+		name := "cost"
+		if n := len(files); n > 0 {
+			name += strconv.Itoa(n)
+		}
+		var s strings.Builder
+		fmt.Fprintf(&s, "pack: %[1]s\nrules:\n  - id: %[1]s.review\n    category: cost\n    severity: low\n    action: review\n    state: live\n    forms: [fold]\n    terms:\n", name)
+		for _, t := range part {
+			fmt.Fprintf(&s, "      - {text: %s}\n", quote(b, t))
+		}
+		files[name+".yaml"] = []byte(s.String())
 	}
-	return []byte(s.String())
+	return files
 }
 
-// writeRules writes the pack into a directory.
+// writeRules writes the packs into a directory.
 func (p *posts) writeRules(b *testing.B, dir string) {
 	b.Helper()
-	if err := os.WriteFile(filepath.Join(dir, "cost.yaml"), p.pack(b), 0o600); err != nil {
-		b.Fatal(err)
+	for name, text := range p.packs(b) {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
