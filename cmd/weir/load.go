@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"text/tabwriter"
@@ -15,6 +13,7 @@ import (
 	"github.com/weir-moderation/weir/internal/app"
 	"github.com/weir-moderation/weir/internal/config"
 	"github.com/weir-moderation/weir/internal/demo"
+	"github.com/weir-moderation/weir/internal/dial"
 	"github.com/weir-moderation/weir/internal/load"
 	"github.com/weir-moderation/weir/rules"
 )
@@ -169,21 +168,12 @@ func (c *loadCmd) rules(cfg *config.Config) (*rules.Set, error) {
 // and put on record as if users had written it.
 func (c *loadCmd) meant(cfg *config.Config) error {
 	for _, b := range cfg.Kafka.Brokers {
-		if !isThisMachine(b) && !slices.Contains(c.On, b) {
+		if !dial.IsLoopback(b) && !slices.Contains(c.On, b) {
 			return &hintError{fmt.Errorf("the broker %s is not on this machine: what is sent there goes on record and to reviewers as if users had written it", b),
 				fmt.Sprintf("if it is not that of production, say that it is meant by --on %s", b)}
 		}
 	}
 	return nil
-}
-
-func isThisMachine(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		return false
-	}
-	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 // printLoad writes a report for people.

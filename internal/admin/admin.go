@@ -18,7 +18,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -59,7 +58,7 @@ func Open(address string, c Config, logger *slog.Logger) (*Door, error) {
 		return nil, fmt.Errorf("open the admin listener: %w", err)
 	}
 	d.listener = l
-	d.loopback = isLoopback(l.Addr())
+	d.loopback = dial.IsLoopback(l.Addr().String())
 	return d, nil
 }
 
@@ -80,7 +79,7 @@ func (d *Door) validate(address string) error {
 	if err != nil {
 		return nil // net.Listen says it better
 	}
-	if len(c.Users) > 0 && !c.TLSConfig.IsEnabled() && !isLoopback(a) {
+	if len(c.Users) > 0 && !c.TLSConfig.IsEnabled() && !dial.IsLoopback(a.String()) {
 		return fmt.Errorf("admin.web_config_file %s: it names users and no TLS, so at %s their passwords would cross the network in clear; add tls_server_config, or listen on 127.0.0.1", d.config, address)
 	}
 	return nil
@@ -89,11 +88,6 @@ func (d *Door) validate(address string) error {
 // Check reports what is wrong with the file that c names, as [Open] would, and
 // listens nowhere.
 func Check(c Config) error { return (&Door{config: c.WebConfigFile}).validate("127.0.0.1:0") }
-
-func isLoopback(a net.Addr) bool {
-	p, err := netip.ParseAddrPort(a.String())
-	return err == nil && p.Addr().Unmap().IsLoopback()
-}
 
 // read reads the file as the toolkit does.
 func (d *Door) read() (*web.Config, error) {
@@ -194,7 +188,7 @@ func (d *Door) may(r *http.Request) error {
 func (d *Door) guard(h http.Handler) http.Handler {
 	sameOrigin := http.NewCrossOriginProtection().Handler(h)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if d.loopback && !isLoopbackHost(r.Host) {
+		if d.loopback && !dial.IsLoopback(r.Host) {
 			http.Error(w, "refused: this is 127.0.0.1 or localhost and no other name", http.StatusMisdirectedRequest)
 			return
 		}
@@ -206,17 +200,6 @@ func (d *Door) guard(h http.Handler) http.Handler {
 		}
 		sameOrigin.ServeHTTP(w, r)
 	})
-}
-
-func isLoopbackHost(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
-		host = host[1 : n-1]
-	}
-	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 // Run serves until ctx ends.

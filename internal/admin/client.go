@@ -44,7 +44,7 @@ func NewClient(a Access) (*Client, error) {
 		return nil, errors.New("a user and the file of its password belong together; give both or none")
 	}
 	if a.PasswordFile != "" {
-		if u.Scheme == "http" && !isLoopbackHost(u.Host) {
+		if u.Scheme == "http" && !dial.IsLoopback(u.Host) {
 			return nil, errors.New("a password would cross the network in clear; ask by https")
 		}
 		if c.password, err = dial.OpenSecret("password", a.PasswordFile); err != nil {

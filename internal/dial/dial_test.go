@@ -75,3 +75,15 @@ func TestIsHostPort(t *testing.T) {
 		}
 	}
 }
+
+// Only what needs no name server to be known for this machine is.
+func TestIsLoopback(t *testing.T) {
+	for s, want := range map[string]bool{
+		"localhost": true, "localhost:9092": true, "127.0.0.1": true, "127.8.0.1:1": true, "::1": true, "[::1]": true, "[::1]:6379": true, "::ffff:127.0.0.1": true,
+		"": false, "[]": false, ":9464": false, "0.0.0.0": false, "[::]:9464": false, "localhost.example.org": false, "10.0.0.1:9092": false, "[localhost": false, "127.0.0.1.example.org:80": false,
+	} {
+		if got := dial.IsLoopback(s); got != want {
+			t.Errorf("%q: %v, want %v", s, got, want)
+		}
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -43,7 +42,7 @@ func (o *OAuth) validate(path string) error {
 	case o.TokenFile != "" && o.Endpoint != "":
 		bad("token_file: set, and so is %s.endpoint; give one of them", path)
 	case o.Endpoint != "":
-		if u, err := url.Parse(o.Endpoint); err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())) {
+		if u, err := url.Parse(o.Endpoint); err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !dial.IsLoopback(u.Hostname())) {
 			bad("endpoint: not an https URL; the secret of the client goes there, so write it like https://login.example.org/oauth2/token")
 		}
 		if o.ClientID == "" {
@@ -73,11 +72,6 @@ func splitList(list string) []string {
 		return nil
 	}
 	return strings.Split(list, ",")
-}
-
-func isLoopback(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 // open reads the files and returns what gives the token for a login. It asks the

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
+
+	"github.com/weir-moderation/weir/internal/dial"
 )
 
 // Config is the section api of the configuration.
@@ -74,7 +75,7 @@ func (c *Config) Validate() error {
 		wrong("listen: %q is no address; write host:port, such as 127.0.0.1:9470", c.Listen)
 		return errors.Join(errs...)
 	}
-	if isLoopbackName(host) {
+	if dial.IsLoopback(host) {
 		return errors.Join(errs...)
 	}
 	switch {
@@ -84,10 +85,4 @@ func (c *Config) Validate() error {
 		wrong("listen: %s can be reached from other machines, and tokens and texts would cross the network in clear; give tls.cert_file and tls.key_file, or listen on 127.0.0.1", c.Listen)
 	}
 	return errors.Join(errs...)
-}
-
-// isLoopbackName reports whether a host is this machine and no network leads to it.
-func isLoopbackName(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
 }

@@ -30,7 +30,7 @@ func newDoor(c *Config) (*door, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api.listen: %w", err)
 	}
-	d := &door{loopback: isLoopbackName(host), clients: c.TLS.ClientCAFile != ""}
+	d := &door{loopback: dial.IsLoopback(host), clients: c.TLS.ClientCAFile != ""}
 	if len(c.TokenFiles) > 0 {
 		if d.tokens, err = openTokens(c.TokenFiles); err != nil {
 			return nil, err
@@ -62,15 +62,8 @@ func (d *door) login() string {
 // admits reports why a request is not let in. Who shows a certificate has shown it
 // before any request can be read.
 func (d *door) admits(r *http.Request) *problem {
-	if d.loopback {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		// A name that a web page makes point here (DNS rebinding).
-		if !isLoopbackName(strings.Trim(host, "[]")) {
-			return misdirected
-		}
+	if d.loopback && !dial.IsLoopback(r.Host) { // a name that a web page makes point here (DNS rebinding)
+		return misdirected
 	}
 	if d.tokens == nil {
 		return nil
