@@ -195,26 +195,9 @@ func (w *askLoad) run(b testing.TB, rate int, lasts time.Duration) askRun {
 	var wg sync.WaitGroup
 	cpu := w.cpu(b)
 	begin := time.Now()
-	for i := range int(float64(rate) * lasts.Seconds()) {
-		due := begin.Add(time.Duration(i) * time.Second / time.Duration(rate))
-		time.Sleep(time.Until(due)) // the clock of the load
-		if i%10 == 5 {
-			wg.Go(func() {
-				resp, err := w.client.Get(strings.TrimSuffix(w.url, "/v1/judge") + "/-/ready")
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				_, _ = io.Copy(io.Discard, resp.Body)
-				_ = resp.Body.Close()
-				took := time.Since(due)
-				mu.Lock()
-				defer mu.Unlock()
-				l.idle = append(l.idle, took)
-			})
-		}
+	send := func(due time.Time, do func() (*http.Response, error), book func(status int, took time.Duration)) {
 		wg.Go(func() {
-			resp, err := w.client.Post(w.url, "application/json", bytes.NewReader(w.event()))
+			resp, err := do()
 			if err != nil {
 				b.Error(err)
 				return
@@ -224,15 +207,31 @@ func (w *askLoad) run(b testing.TB, rate int, lasts time.Duration) askRun {
 			took := time.Since(due)
 			mu.Lock()
 			defer mu.Unlock()
-			switch resp.StatusCode {
-			case http.StatusOK:
-				l.took = append(l.took, took)
-			case http.StatusServiceUnavailable:
-				l.refused++
-			default:
-				b.Errorf("%s", resp.Status)
-			}
+			book(resp.StatusCode, took)
 		})
+	}
+	for i := range int(float64(rate) * lasts.Seconds()) {
+		due := begin.Add(time.Duration(i) * time.Second / time.Duration(rate))
+		time.Sleep(time.Until(due)) // the clock of the load
+		if i%10 == 5 {
+			send(due, func() (*http.Response, error) {
+				return w.client.Get(strings.TrimSuffix(w.url, "/v1/judge") + "/-/ready")
+			},
+				func(_ int, took time.Duration) { l.idle = append(l.idle, took) })
+		}
+		send(due, func() (*http.Response, error) {
+			return w.client.Post(w.url, "application/json", bytes.NewReader(w.event()))
+		},
+			func(status int, took time.Duration) {
+				switch status {
+				case http.StatusOK:
+					l.took = append(l.took, took)
+				case http.StatusServiceUnavailable:
+					l.refused++
+				default:
+					b.Errorf("status %d", status)
+				}
+			})
 	}
 	wg.Wait()
 	l.cpu = w.cpu(b) - cpu

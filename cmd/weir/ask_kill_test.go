@@ -19,7 +19,6 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-moderation/weir/sinks"
@@ -44,13 +43,9 @@ func embeddedRedis(t *testing.T) string {
 // was told anything; nothing of the evidence is lost; who asks the same again has the same ids, and
 // the push has taken one place of its limit.
 func TestKilledBetweenEvidenceAndAnswer(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c := embeddedBroker(t)
 	redis := embeddedRedis(t)
-	k := newKillRun(t, strings.Join(c.ListenAddrs(), ","), sinks.AtLeastOnce)
+	k := newKillRun(t, c.ListenAddrs(), sinks.AtLeastOnce)
 	topic := func(name string) string { return strings.TrimSuffix(k.in, "posts") + name }
 	for _, name := range []string{"pushes", "decisions", "cleared", "deferred"} {
 		if _, err := k.admin.CreateTopic(t.Context(), 4, -1, nil, topic(name)); err != nil {

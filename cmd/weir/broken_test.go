@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,15 +19,7 @@ import (
 // dead letter with its reason, nothing is lost, and the partition goes on to the
 // post behind it all.
 func TestBrokenInputOfEveryKindThroughKafka(t *testing.T) {
-	brokers, embedded := os.Getenv("WEIR_TEST_KAFKA"), false
-	if brokers == "" {
-		c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{"message.max.bytes": "209715200"}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.Close)
-		brokers, embedded = strings.Join(c.ListenAddrs(), ","), true
-	}
+	brokers, embedded := testBrokers(t, kfake.BrokerConfigs(map[string]string{"message.max.bytes": "209715200"}))
 	k := newKillRun(t, brokers, sinks.AtLeastOnce)
 	whole := `{"id":"e","time":"2026-03-01T12:00:00Z","user":{"id":"u1"},"fields":{"text":"x"}}`
 	huge := strings.Replace(whole, `"x"`, `"`+strings.Repeat("x", 100<<20)+`"`, 1)

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-moderation/weir/sinks"
@@ -106,12 +105,7 @@ func TestCapturedVerdictsPass(t *testing.T) {
 // What a daemon writes of posts, to the review topic and as evidence, is captured as the same cases,
 // and they pass.
 func TestCaptureOfReviewAndEvidence(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	k := newKillRun(t, strings.Join(c.ListenAddrs(), ","), sinks.AtLeastOnce)
+	k := newKillRun(t, embeddedBroker(t).ListenAddrs(), sinks.AtLeastOnce)
 	user := `"user":{"id":"u-secret","group":"minor","verified":true}`
 	header := func(key, value string) kgo.RecordHeader { return kgo.RecordHeader{Key: key, Value: []byte(value)} }
 	records := []*kgo.Record{

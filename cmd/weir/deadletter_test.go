@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -85,16 +84,7 @@ type graveyard struct {
 func newGraveyard(t *testing.T) *graveyard {
 	t.Helper()
 	g := &graveyard{t: t}
-	if b := os.Getenv("WEIR_TEST_KAFKA"); b != "" {
-		g.brokers = strings.Split(b, ",")
-	} else {
-		c, err := kfake.NewCluster(kfake.NumBrokers(1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.Close)
-		g.brokers = c.ListenAddrs()
-	}
+	g.brokers, _ = testBrokers(t)
 	tag := fmt.Sprintf("letters-%d", time.Now().UnixNano())
 	g.posts, g.dead = tag+".posts", tag+".dead"
 	var err error

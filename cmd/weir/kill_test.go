@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -66,16 +65,8 @@ func TestKilledAtRandomMoments(t *testing.T) {
 
 func killAtRandomMoments(t *testing.T, delivery sinks.Delivery) {
 	posts, kills := 30_000, 4
-	brokers := os.Getenv("WEIR_TEST_KAFKA")
-	embedded := brokers == ""
-	if embedded {
-		c, err := kfake.NewCluster(kfake.NumBrokers(1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.Close)
-		brokers = strings.Join(c.ListenAddrs(), ",")
-	} else if !testing.Short() {
+	brokers, embedded := testBrokers(t)
+	if !embedded && !testing.Short() {
 		posts, kills = 200_000, 12
 	}
 	if testing.Short() && embedded {
@@ -125,11 +116,11 @@ type killRun struct {
 	broken  map[string]bool   // key of a broken message
 }
 
-func newKillRun(t *testing.T, brokers string, delivery sinks.Delivery) *killRun {
+func newKillRun(t *testing.T, brokers []string, delivery sinks.Delivery) *killRun {
 	t.Helper()
 	tag := fmt.Sprintf("kill-%d", time.Now().UnixNano())
 	k := &killRun{
-		brokers:  strings.Split(brokers, ","),
+		brokers:  brokers,
 		dir:      t.TempDir(),
 		delivery: delivery,
 		in:       tag + ".posts", review: tag + ".review", dead: tag + ".dead", group: tag,
@@ -263,7 +254,7 @@ type life struct {
 	status *lockedBuffer
 }
 
-// lockedBuffer is a buffer that the process writes and the test reads.
+// lockedBuffer is a buffer that a process or another goroutine writes and the test reads.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -529,12 +520,7 @@ func header(r *kgo.Record, key string) string {
 // SIGHUP takes up changed rules, keeps the old ones where the new are broken,
 // and says so; SIGTERM ends an idle daemon in order.
 func TestHangupReloads(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	k := newKillRun(t, strings.Join(c.ListenAddrs(), ","), sinks.AtLeastOnce)
+	k := newKillRun(t, embeddedBroker(t).ListenAddrs(), sinks.AtLeastOnce)
 	p := k.start(t)
 	before := p.metric(t, `weir_ruleset_info{digest="`, "")
 

@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kfake"
-
 	"github.com/weir-moderation/weir/sinks"
 	"github.com/weir-moderation/weir/sinks/evidence/postgres"
 	"github.com/weir-moderation/weir/sinks/evidence/postgres/postgrestest"
@@ -22,12 +20,7 @@ import (
 func TestPodsKilledAtRandomMoments(t *testing.T) {
 	s := postgrestest.New(t)
 	s.Exec("postgres", `create database secrets`)
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	k := newKillRun(t, strings.Join(c.ListenAddrs(), ","), sinks.AtLeastOnce)
+	k := newKillRun(t, embeddedBroker(t).ListenAddrs(), sinks.AtLeastOnce)
 	lasts := t.TempDir() // what is mounted into every pod
 	put := func(name, text string) string {
 		path := filepath.Join(lasts, name)

@@ -20,7 +20,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-moderation/weir/sinks"
@@ -100,15 +99,7 @@ func TestCommittedOf(t *testing.T) {
 // and two of one group after it, account for every offset; what one judged again is told,
 // and the metrics of each life balance.
 func TestLedgerAcrossRestarts(t *testing.T) {
-	brokers := os.Getenv("WEIR_TEST_KAFKA")
-	if brokers == "" {
-		c, err := kfake.NewCluster(kfake.NumBrokers(1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.Close)
-		brokers = strings.Join(c.ListenAddrs(), ",")
-	}
+	brokers, _ := testBrokers(t)
 	k := newKillRun(t, brokers, sinks.AtLeastOnce)
 	const posts, half = 12_000, 6_000
 	k.produce(t, half)

@@ -17,7 +17,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-moderation/weir/internal/app"
@@ -40,16 +39,7 @@ type loadWorld struct {
 func newLoadWorld(t *testing.T) *loadWorld {
 	t.Helper()
 	w := &loadWorld{t: t, tag: fmt.Sprintf("load-%d", time.Now().UnixNano()), dir: t.TempDir()}
-	brokers := os.Getenv("WEIR_TEST_KAFKA")
-	if brokers == "" {
-		c, err := kfake.NewCluster(kfake.NumBrokers(1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.Close)
-		brokers = strings.Join(c.ListenAddrs(), ",")
-	}
-	w.brokers = strings.Split(brokers, ",")
+	w.brokers, _ = testBrokers(t)
 	var err error
 	w.kgo, err = kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.UnknownTopicRetries(-1), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
@@ -78,7 +68,7 @@ input: {group: %[1]s, posts: %[1]s.posts, pushes: %[1]s.pushes, consent: %[1]s.c
 output: {review: %[1]s.review, decisions: %[1]s.decisions, cleared: %[1]s.cleared, deferred: %[1]s.deferred, deadletter: %[1]s.dead}
 push: {pseudonym_key_file: pseudonym.key, redis: {addrs: ["%[3]s"]}}
 evidence: {dir: evidence}
-`, w.tag, strings.ReplaceAll(brokers, ",", `", "`), redis)
+`, w.tag, strings.Join(w.brokers, `", "`), redis)
 	w.config = w.file("weir.yaml", text)
 	w.file("relayed.yaml", strings.Replace(text, w.tag+".review", w.tag+".relayed", 1))
 	w.start()
@@ -117,7 +107,7 @@ func (w *loadWorld) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	up, done := make(chan struct{}), make(chan error, 1)
-	var status, log lockedLog
+	var status, log lockedBuffer
 	go func() {
 		done <- app.Run(ctx, app.Options{
 			Config: cfg, Load: func() (*config.Config, error) { return config.Load(w.config) },
@@ -142,24 +132,6 @@ func (w *loadWorld) start() {
 		w.t.Fatalf("the daemon is not up\n%s", log.String())
 	}
 	w.admin = regexp.MustCompile(`http://[0-9.:]+`).FindString(status.String())
-}
-
-// lockedLog is what several goroutines write into.
-type lockedLog struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // load runs the verb and returns its exit code, its report and what it said.

@@ -11,13 +11,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weir-moderation/weir/internal/app"
@@ -45,16 +43,7 @@ type flows struct {
 func newFlows(t *testing.T) *flows {
 	t.Helper()
 	f := &flows{t: t, name: fmt.Sprintf("tail-%016x", rand.Int64())}
-	if a := os.Getenv("WEIR_TEST_KAFKA"); a != "" {
-		f.brokers = strings.Split(a, ",")
-	} else {
-		c, err := kfake.NewCluster(kfake.NumBrokers(1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(c.Close)
-		f.brokers = c.ListenAddrs()
-	}
+	f.brokers, _ = testBrokers(t)
 	var err error
 	if f.client, err = kgo.NewClient(kgo.SeedBrokers(f.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
 		t.Fatal(err)
@@ -369,7 +358,7 @@ func TestTailFollows(t *testing.T) {
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var shown, said locked
+	var shown, said lockedBuffer
 	ended := make(chan int, 1)
 	go func() {
 		ended <- run(ctx, []string{"tail", "review", "--brokers", strings.Join(f.brokers, ","), "--topic", f.topic("review")}, streams{strings.NewReader(""), &shown, &said})
@@ -414,21 +403,3 @@ func TestTailFollows(t *testing.T) {
 
 // retryPause is the time between two looks at something that has no channel to wait on.
 func retryPause() { <-time.After(20 * time.Millisecond) }
-
-// locked is a buffer for two goroutines.
-type locked struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *locked) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *locked) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
