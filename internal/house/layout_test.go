@@ -56,6 +56,7 @@ var house = plan{
 		"internal/status",
 		"internal/speech",
 		"internal/demo",
+		"internal/capacity",
 		"internal/load",
 		"internal/app",
 		"internal/checkup",
