@@ -30,6 +30,7 @@ type cli struct {
 	Rules      rulesCmd      `cmd:"" help:"Work on rules."`
 	Push       pushCmd       `cmd:"" help:"Work on the push policy, and on what it decided."`
 	Load       loadCmd       `cmd:"" help:"Send posts and pushes to a daemon's topics, and say how long they took, what is lost and what came twice."`
+	Capacity   capacityCmd   `cmd:"" help:"Say what a rate of messages takes: CPU, instances, partitions, Kafka, Redis, disk."`
 	Bench      benchCmd      `cmd:"" help:"Measure on this machine."`
 	DeadLetter deadLetterCmd `cmd:"" name:"deadletter" help:"Look at messages that could not be judged, and replay them."`
 	Evidence   evidenceCmd   `cmd:"" help:"Look at evidence."`
