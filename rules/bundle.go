@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -28,11 +30,25 @@ type Bundle struct{ files []txtar.File }
 // and the signature. Directories, names that begin with a dot and other files are passed over. Dir
 // is put before names in messages. Whether the bundle can be one text says [Bundle.Check].
 func ReadBundle(fsys fs.FS, dir string) (*Bundle, error) {
+	b := new(Bundle)
+	err := eachFile(fsys, dir, func(name string) error {
+		data, err := fs.ReadFile(fsys, name)
+		b.files = append(b.files, txtar.File{Name: name, Data: data})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.sort()
+	return b, nil
+}
+
+// eachFile tells of the files that ReadBundle reads, sorted by name.
+func eachFile(fsys fs.FS, dir string, read func(name string) error) error {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
-		return nil, fmt.Errorf("read rules: %w", err)
+		return fmt.Errorf("read rules: %w", err)
 	}
-	b := new(Bundle)
 	size := 0
 	for _, e := range entries {
 		name := e.Name()
@@ -41,19 +57,16 @@ func ReadBundle(fsys fs.FS, dir string) (*Bundle, error) {
 		}
 		info, err := fs.Stat(fsys, name)
 		if err != nil {
-			return nil, fmt.Errorf("read rules: %w", err)
+			return fmt.Errorf("read rules: %w", err)
 		}
 		if size += int(min(info.Size(), MaxBundle+1)); size > MaxBundle {
-			return nil, fmt.Errorf("read rules: the files in %s have more than %d bytes together (rules.MaxBundle); split the set, or take out what is no part of it", dirName(dir), MaxBundle)
+			return fmt.Errorf("read rules: the files in %s have more than %d bytes together (rules.MaxBundle); split the set, or take out what is no part of it", dirName(dir), MaxBundle)
 		}
-		data, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return nil, fmt.Errorf("read rules: %w", err)
+		if err := read(name); err != nil {
+			return fmt.Errorf("read rules: %w", err)
 		}
-		b.files = append(b.files, txtar.File{Name: name, Data: data})
 	}
-	b.sort()
-	return b, nil
+	return nil
 }
 
 // ParseBundle reads a bundle from its text. It refuses what [Bundle.Text] would not write.
@@ -134,6 +147,45 @@ func (b *Bundle) Names() []string {
 	}
 	return names
 }
+
+// Mark tells the bundle apart from any other. Other than its digest it changes with the signature.
+func (b *Bundle) Mark() string {
+	m := newMarker()
+	for _, f := range b.files {
+		m.file.Write(f.Data) // a hash takes everything
+		m.end(f.Name)
+	}
+	return m.mark()
+}
+
+// MarkFiles returns the mark of the bundle that ReadBundle would read, without keeping any of it.
+func MarkFiles(fsys fs.FS, dir string) (string, error) {
+	m := newMarker()
+	room := make([]byte, 8<<10)
+	err := eachFile(fsys, dir, func(name string) error {
+		f, err := fsys.Open(name)
+		if err != nil {
+			return err
+		}
+		_, err = io.CopyBuffer(m.file, struct{ io.Reader }{f}, room) // what else a file can do would take other room
+		m.end(name)
+		return errors.Join(err, f.Close())
+	})
+	return m.mark(), err
+}
+
+// marker makes the mark of files that come one after another.
+type marker struct{ all, file hash.Hash }
+
+func newMarker() marker { return marker{sha256.New(), sha256.New()} }
+
+// end ends a file.
+func (m marker) end(name string) {
+	fmt.Fprintf(m.all, "%s\x00%s", name, m.file.Sum(nil))
+	m.file.Reset()
+}
+
+func (m marker) mark() string { return string(m.all.Sum(nil)) }
 
 // Digest returns the SHA-256, in hex, of the text without the signature. Other than that of a [Set]
 // it changes with every comment.

@@ -54,6 +54,43 @@ func TestBundle(t *testing.T) {
 	}
 }
 
+// The mark of files is that of the bundle they are, and another when anything of it is another: a comment,
+// a name, in which file a byte stands, the signature.
+func TestMark(t *testing.T) {
+	base := []string{"p.yaml", tinyPack, "t.txt", "百家乐", "README.md", "no"}
+	marks := make(map[string]string)
+	for what, files := range map[string]fstest.MapFS{
+		"base":      packs(base...),
+		"comment":   packs(append(base, "p.yaml", tinyPack+"# a comment\n")...),
+		"content":   packs(append(base, "t.txt", "百家了")...),
+		"border":    packs("p.yaml", tinyPack[:len(tinyPack)-1], "t.txt", "\n百家乐"),
+		"name":      packs("p.yaml", tinyPack, "u.txt", "百家乐"),
+		"less":      packs("p.yaml", tinyPack),
+		"signature": packs(append(base, SignatureFile, "signed")...),
+		"nothing":   packs(),
+	} {
+		b, err := ReadBundle(files, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mark, err := MarkFiles(files, "")
+		if err != nil || mark != b.Mark() {
+			t.Errorf("%s: the files have mark %x, their bundle %x, %v", what, mark, b.Mark(), err)
+		}
+		if other, ok := marks[mark]; ok {
+			t.Errorf("%s has the mark of %s", what, other)
+		}
+		marks[mark] = what
+	}
+	same, err := MarkFiles(packs(append(base, "README.md", "yes", ".hidden.yaml", "no")...), "")
+	if err != nil || marks[same] != "base" {
+		t.Errorf("what is no part of a bundle changes its mark, %v", err)
+	}
+	if _, err := MarkFiles(packs("a.txt", strings.Repeat("a", MaxBundle+1)), ""); err == nil || !strings.Contains(err.Error(), "rules.MaxBundle") {
+		t.Errorf("files beyond the limit: %v", err)
+	}
+}
+
 // The packs that ship fit into a bundle and come out of it as they were.
 func TestBundleOfStarterPacks(t *testing.T) {
 	shipped, err := fs.Sub(configs.FS, "rules")

@@ -60,7 +60,11 @@ type Rule struct {
 // Terms returns the texts of all its terms. Those that must not stand near, and what has a shape
 // instead of a spelling, are left out.
 func (r *Rule) Terms() []string {
-	var texts []string
+	n := 0
+	for _, list := range r.Lists {
+		n += len(list)
+	}
+	texts := make([]string, 0, n)
 	for _, list := range r.Lists {
 		for i := range list {
 			if !list[i].shaped() {

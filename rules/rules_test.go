@@ -817,3 +817,26 @@ func shipped(tb testing.TB, o Options) (*Register, *Set) {
 	}
 	return reg, set
 }
+
+// An idle daemon tests itself every few seconds, which must not leave a heap of garbage: of a thousand terms
+// no more objects than of a hundred.
+func TestSelfTestLeavesLittleBehind(t *testing.T) {
+	left := func(terms int) float64 {
+		src := "pack: p\nrules:\n  - id: p.a\n    category: fraud\n    state: live\n    forms: [fold]\n    terms:\n"
+		for i := range terms {
+			src += fmt.Sprintf("      - term%d\n", i)
+		}
+		set, err := Load(packs("p.yaml", src), register(t), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return testing.AllocsPerRun(10, func() {
+			if err := set.SelfTest(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if few, many := left(100), left(1000); many > few+10 {
+		t.Errorf("%v objects of 1,000 terms, %v of 100", many, few)
+	}
+}

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,11 +80,13 @@ type offer struct {
 // with the signature: rules that were refused unsigned are wanted once they are signed.
 func (o *offer) mark() string {
 	if o.err != nil {
-		return "no rules: " + o.err.Error()
+		return noRules(o.err)
 	}
-	sum := sha256.Sum256(o.bundle.Text())
-	return string(sum[:])
+	return o.bundle.Mark()
 }
+
+// noRules is the mark of what is no bundle.
+func noRules(err error) string { return "no rules: " + err.Error() }
 
 // readFiles reads the packs of a directory.
 func readFiles(dir string) *offer {
@@ -95,6 +96,19 @@ func readFiles(dir string) *offer {
 		o.bundle, o.err = rules.ReadBundle(packs, name)
 	}
 	return o
+}
+
+// markFiles returns the mark of what readFiles would read.
+func markFiles(dir string) string {
+	packs, name, err := openPacks(dir)
+	var mark string
+	if err == nil {
+		mark, err = rules.MarkFiles(packs, name)
+	}
+	if err != nil {
+		return noRules(err)
+	}
+	return mark
 }
 
 // start notes what is in force from the beginning, and puts it on record.

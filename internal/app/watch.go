@@ -68,7 +68,7 @@ func (r *reloader) lookAtTopic(ctx context.Context) {
 }
 
 // mark is that of the rules in force.
-func (r *reloader) mark() string { return (&offer{bundle: r.set.Bundle}).mark() }
+func (r *reloader) mark() string { return r.set.Bundle.Mark() }
 
 // again notes that what is in force is what is wanted, after something else was refused.
 func (r *reloader) again() {
@@ -90,8 +90,7 @@ func (r *reloader) lookAtFiles(ctx context.Context, seen string) string {
 	if dir == "" {
 		return "" // the packs in the binary
 	}
-	o := readFiles(dir)
-	mark := o.mark()
+	mark := markFiles(dir)
 	if mark != seen {
 		return mark
 	}
@@ -105,8 +104,14 @@ func (r *reloader) lookAtFiles(ctx context.Context, seen string) string {
 		}
 	case r.tried:
 	default:
-		// Unless a reload named another directory meanwhile.
-		if r.rules.Dir == dir && r.swap(ctx, o, "files") != nil && ctx.Err() == nil {
+		if r.rules.Dir != dir {
+			break // a reload named another directory meanwhile
+		}
+		o := readFiles(dir)
+		if now := o.mark(); now != mark {
+			return now // they do not stand still
+		}
+		if r.swap(ctx, o, "files") != nil && ctx.Err() == nil {
 			r.tried = mark // even if the configuration names others now, and they are at fault
 		}
 	}
