@@ -79,7 +79,7 @@ func printCapacity(out io.Writer, m capacity.Model, d capacity.Demand, p capacit
 	fmt.Fprintf(w, "%.0f messages a second of %.0f bytes, %.4g %% flagged, %.4g %% pushes, %.0f terms\n\n", d.Rate, d.Size, 100*d.Hits, 100*d.Pushes, d.Terms)
 	row("CPU time of a message", "%.2f us in a backlog, %.2f us at this rate", float64(m.CPU(d.Workload))/1e3, p.Micros)
 	row("cores busy", "%.1f", p.Cores)
-	row("instances", "%d of %.4g cores, %.0f %% busy; %.0f %% while one is away", p.Instances, d.Cores, 100*p.Busy, 100*p.BusyLess)
+	row("instances", "%d of %.4g cores, each %.0f %% busy; while one is away the messages alone need %.0f %%", p.Instances, d.Cores, 100*p.Busy, 100*p.Needed)
 	row("memory of an instance", "%s", inUnits(p.Memory))
 	row("partitions", "%d", p.Partitions)
 	row("brokers", "%d", p.Brokers)

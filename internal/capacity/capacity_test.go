@@ -75,17 +75,17 @@ func TestCalibrated(t *testing.T) {
 	}
 }
 
-// What is sized carries the rate with an instance away, and grows with what is asked for:
-// twice the rate takes about twice the CPU time once messages and not polls are what
-// counts, and no message costs less at a lower rate.
+// What is sized carries the rate with an instance away and has time left to work off what
+// gathered, and grows with what is asked for: twice the rate takes about twice the CPU time,
+// and no message costs less at a lower rate.
 func TestSize(t *testing.T) {
 	d := Demand{Workload: Usual(), Rate: 1e6, Cores: 4, Replicas: 3, Pace: Pace}
 	p, err := Measured().Size(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.BusyLess > full || p.Instances < 2 || p.Busy > p.BusyLess {
-		t.Errorf("%d instances are %.0f %% busy, %.0f %% with one away", p.Instances, 100*p.Busy, 100*p.BusyLess)
+	if alive := float64(p.Instances-1) * d.Cores; p.Needed > full || alive*full < 1e6*Measured().CPU(d.Workload).Seconds() || (alive-d.Cores)*full > 1e6*Measured().CPU(d.Workload).Seconds() {
+		t.Errorf("%d instances, of which the messages need %.0f %% with one away", p.Instances, 100*p.Needed)
 	}
 	if p.Partitions%dozen != 0 || float64(p.Partitions) < float64(p.Instances)*corePartitions*d.Cores {
 		t.Errorf("%d partitions for %d instances", p.Partitions, p.Instances)
@@ -107,6 +107,11 @@ func TestSize(t *testing.T) {
 	}
 	if ratio := q.Cores / p.Cores; ratio < 1.5 || ratio > 2.5 || q.Instances <= p.Instances || q.KafkaIn != 2*p.KafkaIn {
 		t.Errorf("twice the rate: %+v, after %+v", q, p)
+	}
+	busy := d // polls cannot take more than there is
+	busy.Brokers = 1000
+	if q, err := Measured().Size(busy); err != nil || q.Busy > 1 || q.Instances != p.Instances {
+		t.Errorf("with a thousand brokers: %+v, %v", q, err)
 	}
 	for rate := 1e6; rate > 1; rate /= 3 {
 		if a, b := Measured().CPUAt(Usual(), rate, 3, Pace), Measured().CPUAt(Usual(), rate/3, 3, Pace); a > b {

@@ -23,7 +23,7 @@ type Plan struct {
 	Cores      float64 `json:"cores"`        // busy in all
 	Instances  int     `json:"instances"`
 	Busy       float64 `json:"busy"`       // share of each instance's cores
-	BusyLess   float64 `json:"busy_less"`  // the same while one instance is away
+	Needed     float64 `json:"needed"`     // share of the cores, one instance away, that the messages need in a backlog
 	Partitions int     `json:"partitions"` // of the topics of posts and pushes
 	Memory     float64 `json:"memory_bytes"`
 	Brokers    int     `json:"brokers"`
@@ -41,9 +41,10 @@ type Plan struct {
 }
 
 const (
-	// full is how busy the cores of an instance may be while another one is away: the rest
-	// is for working off what has gathered meanwhile.
-	full = 0.75
+	// full is which share of the cores messages may need while an instance is away: what
+	// gathered in an outage is worked off in one and a half times its length. It is what they
+	// need in a backlog, since whoever has no time left gets larger answers of brokers.
+	full = 0.6
 	// brokerBytes is how much a broker may write in a second, replicas of others' partitions
 	// included: what one disk or 10 Gbit/s take with room. An assumption, not a measurement.
 	brokerBytes = 150e6
@@ -104,7 +105,7 @@ func (d *Demand) Validate() error {
 	return errors.Join(errs...)
 }
 
-// maxInstances bounds the search for how many it takes.
+// maxInstances is how many a group has at most: beyond that they are too small.
 const maxInstances = 10_000
 
 // Size says what a demand takes.
@@ -128,25 +129,19 @@ func (m Model) Size(d Demand) (Plan, error) {
 	p.EvidenceDay = p.EvidenceBytes * 86_400
 	p.RedisCalls, p.RedisCores = pushes*redisCalls, pushes*redisMicros/1e6
 
-	cores := func(n int) (float64, time.Duration) {
-		cpu := m.CPUAt(d.Workload, d.Rate/float64(n), p.Brokers, d.Pace)
-		return cpu.Seconds() * d.Rate, cpu
+	need := m.CPU(d.Workload).Seconds() * d.Rate / d.Cores // instances
+	alive := math.Ceil(need / full)
+	if alive > maxInstances {
+		return Plan{}, fmt.Errorf("more than %d instances of %g cores: give them more cores", maxInstances, d.Cores)
 	}
-	// One more than must live, so that one may be away.
-	for alive := 1; ; alive++ {
-		if alive == maxInstances {
-			return Plan{}, fmt.Errorf("more than %d instances of %g cores: give them more cores", maxInstances, d.Cores)
-		}
-		busy, _ := cores(alive)
-		if p.BusyLess = busy / float64(alive) / d.Cores; p.BusyLess <= full {
-			p.Instances = alive + 1
-			break
-		}
-	}
-	var cpu time.Duration
-	p.Cores, cpu = cores(p.Instances)
-	p.Micros = float64(cpu) / 1e3
-	p.Busy = p.Cores / float64(p.Instances) / d.Cores
+	p.Needed = need / alive
+	p.Instances = int(alive) + 1 // one may be away
+	share := d.Rate / float64(p.Instances)
+	cpu := m.CPUAt(d.Workload, share, p.Brokers, d.Pace)
+	// With less time than polls take there are fewer of them.
+	p.Busy = min(cpu.Seconds()*share/d.Cores, 1)
+	p.Cores = p.Busy * d.Cores * float64(p.Instances)
+	p.Micros = p.Cores / d.Rate * 1e6
 	each := max(evenPartitions, math.Ceil(corePartitions*d.Cores))
 	p.Partitions = dozen * int(math.Ceil(float64(p.Instances)*each*growth/dozen))
 	p.Memory = memoryBase + memoryPartition*math.Ceil(float64(p.Partitions)/float64(p.Instances-1))
