@@ -31,7 +31,7 @@ type capacityCmd struct {
 
 // Help says what kong cannot know.
 func (capacityCmd) Help() string {
-	return `Says what a rate of messages takes: CPU time, instances, partitions and memory of Weir, what goes through Kafka and Redis, and the disk of the evidence. Without flags that is a million posts a second. It asks nobody: it is the formula of docs/capacity.md with what was measured on one machine. Another machine is faster or slower, and rules that look for disguises take more: measure a message of yours on a machine of yours, by weir load with --admin, and give what it says as --cpu-per-post, with --measured-at if you loaded at a rate. Sized is for one instance more than must live.`
+	return `Says what a rate of messages takes: CPU time, instances, partitions and memory of Weir, what goes through Kafka and Redis, and the disk of the evidence. Without flags that is a million posts a second. It asks nobody: it is the formula of docs/capacity.md with what was measured on one machine. Another machine is faster or slower, and rules that look for disguises take more: measure a message of yours on a machine of yours, by weir load with --admin, and give what it says as --cpu-per-post, with --measured-at if you loaded at a rate. An instance whose cores are busy polls less often and so takes less for a message: what is needed is counted by what a message takes in a backlog, and with one instance away half as much again must be left to work off what has gathered.`
 }
 
 // textBeside is how much of a usual message is not text.
@@ -67,19 +67,19 @@ func (c *capacityCmd) Run(s streams) error {
 	if c.JSON {
 		return jsonTo(s.out).Encode(p)
 	}
-	return printCapacity(s.out, m, d, p)
+	return printCapacity(s.out, d, p)
 }
 
 // printCapacity writes a plan for people.
-func printCapacity(out io.Writer, m capacity.Model, d capacity.Demand, p capacity.Plan) error {
+func printCapacity(out io.Writer, d capacity.Demand, p capacity.Plan) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(what, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t"+format+"\n", append([]any{what}, args...)...)
 	}
 	fmt.Fprintf(w, "%.0f messages a second of %.0f bytes, %.4g %% flagged, %.4g %% pushes, %.0f terms\n\n", d.Rate, d.Size, 100*d.Hits, 100*d.Pushes, d.Terms)
-	row("CPU time of a message", "%.2f us in a backlog, %.2f us at this rate", float64(m.CPU(d.Workload))/1e3, p.Micros)
-	row("cores busy", "%.1f", p.Cores)
-	row("instances", "%d of %.4g cores, each %.0f %% busy; while one is away the messages alone need %.0f %%", p.Instances, d.Cores, 100*p.Busy, 100*p.Needed)
+	row("CPU time of a message", "%.2f us in a backlog, %.2f us at this rate, with polls that bring little", p.Micros, p.MicrosAt)
+	row("cores", "%.1f needed, %.1f busy at this rate", p.Cores, p.Busy)
+	row("instances", "%d of %.4g cores, which carry %.1f times the rate; %.1f times while one is away", p.Instances, d.Cores, p.Carries, p.CarriesLess)
 	row("memory of an instance", "%s", inUnits(p.Memory))
 	row("partitions", "%d", p.Partitions)
 	row("brokers", "%d", p.Brokers)

@@ -75,17 +75,16 @@ func TestCalibrated(t *testing.T) {
 	}
 }
 
-// What is sized carries the rate with an instance away and has time left to work off what
-// gathered, and grows with what is asked for: twice the rate takes about twice the CPU time,
-// and no message costs less at a lower rate.
+// What is sized carries more than the rate with an instance away, and grows with what is
+// asked for; no message takes less at a lower rate.
 func TestSize(t *testing.T) {
 	d := Demand{Workload: Usual(), Rate: 1e6, Cores: 4, Replicas: 3, Pace: Pace}
 	p, err := Measured().Size(d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if alive := float64(p.Instances-1) * d.Cores; p.Needed > full || alive*full < 1e6*Measured().CPU(d.Workload).Seconds() || (alive-d.Cores)*full > 1e6*Measured().CPU(d.Workload).Seconds() {
-		t.Errorf("%d instances, of which the messages need %.0f %% with one away", p.Instances, 100*p.Needed)
+	if p.CarriesLess < spare || p.Instances < 2 || p.Carries <= p.CarriesLess || p.Busy < p.Cores || p.Busy > float64(p.Instances)*d.Cores {
+		t.Errorf("%d instances: %+v", p.Instances, p)
 	}
 	if p.Partitions%dozen != 0 || float64(p.Partitions) < float64(p.Instances)*corePartitions*d.Cores {
 		t.Errorf("%d partitions for %d instances", p.Partitions, p.Instances)
@@ -96,8 +95,8 @@ func TestSize(t *testing.T) {
 	// Of more brokers there are more polls: with a longer pace as few as before.
 	double, slow := d, d
 	slow.Pace = 5 * Pace
-	if q, err := Measured().Size(slow); err != nil || q.Cores > 0.7*p.Cores {
-		t.Errorf("at a pace of %v %g cores, %v; at %v %g", slow.Pace, q.Cores, err, d.Pace, p.Cores)
+	if q, err := Measured().Size(slow); err != nil || q.Busy > 0.7*p.Busy || q.Cores != p.Cores {
+		t.Errorf("at a pace of %v %+v, %v; at %v %+v", slow.Pace, q, err, d.Pace, p)
 	}
 	double.Brokers = p.Brokers
 	double.Rate *= 2
@@ -105,13 +104,8 @@ func TestSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ratio := q.Cores / p.Cores; ratio < 1.5 || ratio > 2.5 || q.Instances <= p.Instances || q.KafkaIn != 2*p.KafkaIn {
+	if ratio := q.Cores / p.Cores; math.Abs(ratio-2) > 0.001 || q.Instances <= p.Instances || q.KafkaIn != 2*p.KafkaIn {
 		t.Errorf("twice the rate: %+v, after %+v", q, p)
-	}
-	busy := d // polls cannot take more than there is
-	busy.Brokers = 1000
-	if q, err := Measured().Size(busy); err != nil || q.Busy > 1 || q.Instances != p.Instances {
-		t.Errorf("with a thousand brokers: %+v, %v", q, err)
 	}
 	for rate := 1e6; rate > 1; rate /= 3 {
 		if a, b := Measured().CPUAt(Usual(), rate, 3, Pace), Measured().CPUAt(Usual(), rate/3, 3, Pace); a > b {
@@ -135,8 +129,5 @@ func TestDemandThatCannotBe(t *testing.T) {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}
-	}
-	if _, err := Measured().Size(Demand{Workload: Usual(), Rate: 1e9, Cores: 0.5, Replicas: 1, Pace: Pace}); err == nil || !strings.Contains(err.Error(), "more cores") {
-		t.Errorf("got %v", err)
 	}
 }

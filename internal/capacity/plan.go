@@ -19,11 +19,16 @@ type Demand struct {
 
 // Plan is what that takes.
 type Plan struct {
-	Micros     float64 `json:"us_a_message"` // CPU time, at the rate of one instance
-	Cores      float64 `json:"cores"`        // busy in all
-	Instances  int     `json:"instances"`
-	Busy       float64 `json:"busy"`       // share of each instance's cores
-	Needed     float64 `json:"needed"`     // share of the cores, one instance away, that the messages need in a backlog
+	Micros    float64 `json:"us_a_message"`         // CPU time in a backlog
+	MicrosAt  float64 `json:"us_a_message_at_rate"` // at the rate of one instance, with polls that bring little
+	Cores     float64 `json:"cores"`                // needed in all: by the former
+	Busy      float64 `json:"cores_busy"`           // by the latter
+	Instances int     `json:"instances"`
+	// Carries is how many times the rate they carry, CarriesLess while one is away: how
+	// fast what has gathered is worked off.
+	Carries     float64 `json:"carries"`
+	CarriesLess float64 `json:"carries_less"`
+
 	Partitions int     `json:"partitions"` // of the topics of posts and pushes
 	Memory     float64 `json:"memory_bytes"`
 	Brokers    int     `json:"brokers"`
@@ -41,10 +46,9 @@ type Plan struct {
 }
 
 const (
-	// full is which share of the cores messages may need while an instance is away: what
-	// gathered in an outage is worked off in one and a half times its length. It is what they
-	// need in a backlog, since whoever has no time left gets larger answers of brokers.
-	full = 0.6
+	// spare is how many times the rate the instances carry while one of them is away: what
+	// gathers in a minute is worked off in two.
+	spare = 1.5
 	// brokerBytes is how much a broker may write in a second, replicas of others' partitions
 	// included: what one disk or 10 Gbit/s take with room. An assumption, not a measurement.
 	brokerBytes = 150e6
@@ -105,9 +109,6 @@ func (d *Demand) Validate() error {
 	return errors.Join(errs...)
 }
 
-// maxInstances is how many a group has at most: beyond that they are too small.
-const maxInstances = 10_000
-
 // Size says what a demand takes.
 func (m Model) Size(d Demand) (Plan, error) {
 	if err := d.Validate(); err != nil {
@@ -129,19 +130,15 @@ func (m Model) Size(d Demand) (Plan, error) {
 	p.EvidenceDay = p.EvidenceBytes * 86_400
 	p.RedisCalls, p.RedisCores = pushes*redisCalls, pushes*redisMicros/1e6
 
-	need := m.CPU(d.Workload).Seconds() * d.Rate / d.Cores // instances
-	alive := math.Ceil(need / full)
-	if alive > maxInstances {
-		return Plan{}, fmt.Errorf("more than %d instances of %g cores: give them more cores", maxInstances, d.Cores)
-	}
-	p.Needed = need / alive
-	p.Instances = int(alive) + 1 // one may be away
-	share := d.Rate / float64(p.Instances)
-	cpu := m.CPUAt(d.Workload, share, p.Brokers, d.Pace)
-	// With less time than polls take there are fewer of them.
-	p.Busy = min(cpu.Seconds()*share/d.Cores, 1)
-	p.Cores = p.Busy * d.Cores * float64(p.Instances)
-	p.Micros = p.Cores / d.Rate * 1e6
+	// What polls take beside what they bring is no need: an instance whose cores are busy
+	// polls less often, and each brings more.
+	cpu := m.CPU(d.Workload)
+	p.Micros, p.Cores = float64(cpu)/1e3, cpu.Seconds()*d.Rate
+	p.Instances = 1 + int(math.Ceil(spare*p.Cores/d.Cores))
+	p.Carries, p.CarriesLess = float64(p.Instances)*d.Cores/p.Cores, float64(p.Instances-1)*d.Cores/p.Cores
+	at := m.CPUAt(d.Workload, d.Rate/float64(p.Instances), p.Brokers, d.Pace)
+	p.MicrosAt = min(float64(at)/1e3, p.Micros*p.Carries)
+	p.Busy = p.MicrosAt / 1e6 * d.Rate
 	each := max(evenPartitions, math.Ceil(corePartitions*d.Cores))
 	p.Partitions = dozen * int(math.Ceil(float64(p.Instances)*each*growth/dozen))
 	p.Memory = memoryBase + memoryPartition*math.Ceil(float64(p.Partitions)/float64(p.Instances-1))
