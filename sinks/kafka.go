@@ -73,6 +73,7 @@ type writing struct {
 	about    []part
 	refused  pipeline.Refused // each verdict once
 	buried   []int            // verdicts that were refused before
+	room     []byte           // in which values are put together
 }
 
 // part is a part of an output.
@@ -116,11 +117,11 @@ func (w *writing) refuse(i int, err error) {
 func (w *writing) verdict(i int, v *pipeline.Verdict) {
 	s := w.sink
 	if v.Action != rules.Pass {
-		m, err := s.review(v)
+		m, err := s.review(v, &w.room)
 		w.add(i, m, err)
 	}
 	if s.Config.Decisions != "" && (v.Decision != nil || v.Action != rules.Pass) {
-		m, err := s.decision(v)
+		m, err := s.decision(v, &w.room)
 		w.add(i, m, err)
 	}
 	if v.Decision == nil || v.Origin.Asked { // who asked has the push, and will send it or ask again

@@ -1,6 +1,7 @@
 package sinks
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -55,7 +56,7 @@ type evidenceRef struct {
 
 // review makes the message for reviewers. If it is too large it goes without
 // the event's texts.
-func (s *Kafka) review(v *pipeline.Verdict) (produce.Message, error) {
+func (s *Kafka) review(v *pipeline.Verdict, room *[]byte) (produce.Message, error) {
 	id := v.ID.String()
 	value := reviewMessage{
 		ID: id, Report: v.Report(), subject: subjectOf(v.Event, public(v.Decision)),
@@ -63,10 +64,10 @@ func (s *Kafka) review(v *pipeline.Verdict) (produce.Message, error) {
 		Evidence: evidenceRef{s.Origin, id}, Origin: originOf(v.Origin, v.Record),
 	}
 	told := cloudEvent{topic: s.Config.Review, kind: "review", id: id, time: value.Origin.Timestamp}
-	m, err := told.of(v, &value)
+	m, err := told.of(v, &value, room)
 	if err == nil && !s.fits(&m) {
 		value.Fields, value.FieldsOmitted = []text{}, true
-		m, err = told.of(v, &value)
+		m, err = told.of(v, &value, room)
 	}
 	return m, err
 }
@@ -94,14 +95,14 @@ func queue(hits []rules.Hit) string {
 }
 
 // decision makes the message that tells programs what was decided.
-func (s *Kafka) decision(v *pipeline.Verdict) (produce.Message, error) {
+func (s *Kafka) decision(v *pipeline.Verdict, room *[]byte) (produce.Message, error) {
 	id, who := v.ID.String(), subjectOf(v.Event, public(v.Decision))
 	value := decisionMessage{
 		ID: id, Report: v.Report(), User: who.User, Time: who.Time, Push: who.Push,
 		Evidence: evidenceRef{s.Origin, id}, Origin: originOf(v.Origin, v.Record),
 	}
 	told := cloudEvent{topic: s.Config.Decisions, kind: "decision", id: id, time: value.Origin.Timestamp}
-	return told.of(v, &value)
+	return told.of(v, &value, room)
 }
 
 // public returns a decision without the user's name in Redis. Beside the user's
@@ -124,12 +125,13 @@ type cloudEvent struct {
 	time        string // when its message came to Kafka
 }
 
-// of makes the message with a value, keyed by the user.
-func (c *cloudEvent) of(v *pipeline.Verdict, value any) (produce.Message, error) {
-	b, err := encode(value)
+// of makes the message with a value, keyed by the user. The value is put together in room.
+func (c *cloudEvent) of(v *pipeline.Verdict, value jsonValue, room *[]byte) (produce.Message, error) {
+	b, err := value.appendTo((*room)[:0])
 	if err != nil {
 		return produce.Message{}, fmt.Errorf("encode %s: %w", c.kind, err)
 	}
+	*room = b
 	headers := append(make([]batch.Header, 0, 8),
 		header("ce_specversion", "1.0"),
 		header("ce_id", c.id+":"+c.kind),
@@ -140,7 +142,7 @@ func (c *cloudEvent) of(v *pipeline.Verdict, value any) (produce.Message, error)
 	if c.time != "" {
 		headers = append(headers, header("ce_time", c.time))
 	}
-	return produce.Message{Topic: c.topic, Key: v.Event.User.ID, Value: b, Headers: append(headers, traced(v.Record)...)}, nil
+	return produce.Message{Topic: c.topic, Key: v.Event.User.ID, Value: bytes.Clone(b), Headers: append(headers, traced(v.Record)...)}, nil
 }
 
 // traced returns the trace context of a message as headers of what it causes: a trace leads on.
