@@ -66,11 +66,8 @@ func TestKilledAtRandomMoments(t *testing.T) {
 func killAtRandomMoments(t *testing.T, delivery sinks.Delivery) {
 	posts, kills := 30_000, 4
 	brokers, embedded := testBrokers(t)
-	if !embedded && !testing.Short() {
+	if !embedded {
 		posts, kills = 200_000, 12
-	}
-	if testing.Short() && embedded {
-		posts, kills = 10_000, 2
 	}
 	k := newKillRun(t, brokers, delivery)
 	k.produce(t, posts)
@@ -158,16 +155,32 @@ evidence: {dir: evidence}
 	return k
 }
 
-// binary builds the daemon as it is shipped.
+// binary returns the path of the daemon as it is shipped, which the first that asks builds for all.
+// A short run does without: the race detector sees nothing of another process.
 func binary(t testing.TB) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "weir")
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput()
+	if testing.Short() {
+		t.Skip("runs the daemon as it is shipped; not with -short")
+	}
+	path, err := built()
 	if err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+		t.Fatal(err)
 	}
 	return path
 }
+
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "weir-built-")
+	if err != nil {
+		return "", err
+	}
+	atEnd = append(atEnd, func() error { return os.RemoveAll(dir) })
+	path := filepath.Join(dir, "weir")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
 
 // produce writes n posts, every 500th of them broken, and works out by itself
 // what each must come to.

@@ -103,11 +103,7 @@ func TestLedgerAcrossRestarts(t *testing.T) {
 	k := newKillRun(t, brokers, sinks.AtLeastOnce)
 	const posts, half = 12_000, 6_000
 	k.produce(t, half)
-	kills := int64(2)
-	if testing.Short() {
-		kills = 1
-	}
-	for i := range kills {
+	for i := range int64(2) {
 		p := k.start(t)
 		// Dead in the middle of joining it would be a member of the embedded broker's for ever.
 		p.metric(t, "weir_assigned_partitions 4", "")

@@ -190,7 +190,8 @@ func usedBy(t *testing.T, files fs.FS) func(name string) []string {
 		is := regexp.MustCompile(`\b` + name + `(_bucket|_sum|_count)?\b`)
 		var users []string
 		for _, l := range lines {
-			if !slices.Contains(users, l.user) && is.MatchString(l.text) {
+			// Most lines do not have it, which is seen faster without the expression.
+			if strings.Contains(l.text, name) && !slices.Contains(users, l.user) && is.MatchString(l.text) {
 				users = append(users, l.user)
 			}
 		}
