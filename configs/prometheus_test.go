@@ -150,6 +150,9 @@ func checkAlerts(t *testing.T, topic string, least int) {
 
 // Prometheus itself takes the alerts and agrees with their tests.
 func TestAlertsWithPromtool(t *testing.T) {
+	if testing.Short() {
+		t.Skip("asks another program; not with -short")
+	}
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
 		t.Skip("promtool is not installed (Debian: apt-get install prometheus)")

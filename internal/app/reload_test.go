@@ -96,7 +96,7 @@ type load struct {
 func TestReloadUnderLoad(t *testing.T) {
 	batches, size, swaps := 400, 25, 150
 	if testing.Short() {
-		batches, swaps = 100, 40
+		batches, swaps = 40, 15
 	}
 	files := make(map[string]string)
 	for i := range swapped {
@@ -322,10 +322,10 @@ func text(r *rand.Rand) string {
 
 // Two hundred swaps of sets of equal size take no more memory than twenty.
 func TestMemoryOfManySwapsIsFlat(t *testing.T) {
-	swaps, terms := 200, 100
 	if testing.Short() {
-		swaps = 60
+		t.Skip("swaps two hundred times, one after another; not with -short")
 	}
+	const swaps, terms = 200, 100
 	several := func(generation int) string {
 		var b strings.Builder
 		b.WriteString("pack: gambling\nrules:\n  - {id: gambling.x, category: gambling, severity: high, action: review, state: live, terms: [")

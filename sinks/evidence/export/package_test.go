@@ -29,6 +29,9 @@ import (
 // Clause: cmp-support
 // Clause: rn-share
 func TestPackageIsCheckedWithoutWeir(t *testing.T) {
+	if testing.Short() {
+		t.Skip("asks other programs; not with -short")
+	}
 	for _, how := range []string{"clear", "encrypted", "sealed"} {
 		w := full(t, how != "clear")
 		if how == "sealed" {
