@@ -131,7 +131,7 @@ func expectFull(n float64) string {
 // itself, and everything when there is room.
 func TestNoRoomAtEveryStep(t *testing.T) {
 	full := &os.PathError{Op: "write", Path: "evidence", Err: syscall.ENOSPC}
-	for at := 1; ; at++ {
+	for at := 1; ; at += stride() {
 		dir := filepath.Join(memDir(t), "evidence")
 		var p promises
 		n := 0

@@ -136,7 +136,9 @@ func TestDieAtEveryStep(t *testing.T) {
 	power := newPowerCut(dir)
 	steps, deaths := 0, 0
 	die := func(t *testing.T, name string, snapshot func(t *testing.T) string) {
-		deaths++
+		if deaths++; deaths%stride() != 0 {
+			return
+		}
 		now := promises{append([]ID(nil), p.acked...), p.head}
 		t.Run(fmt.Sprintf("%03d %s", steps, name), func(t *testing.T) {
 			now.keeps(t, snapshot(t))
@@ -190,7 +192,7 @@ func TestFailAtEveryStep(t *testing.T) {
 	}
 	cases := 0
 	for _, mode := range modes {
-		for at := 1; ; at++ {
+		for at := 1; ; at += stride() {
 			dir := filepath.Join(memDir(t), "evidence")
 			var p promises
 			n := 0
@@ -226,7 +228,7 @@ func TestFailAtEveryStep(t *testing.T) {
 // be signed before they were written again.
 func TestFailedSyncThenPowerCut(t *testing.T) {
 	injected := errors.New("injected")
-	for at := 1; ; at++ {
+	for at := 1; ; at += stride() {
 		dir := filepath.Join(memDir(t), "evidence")
 		power := newPowerCut(dir)
 		var p promises
@@ -458,7 +460,7 @@ func TestTornAtEveryByte(t *testing.T) {
 	checkpoint, history := read(t, base, "log/1/"+checkpointFile), read(t, base, "log/1/"+historyFile)
 	mustClose(t, l)
 
-	for at := signed; at <= len(whole); at++ {
+	for at := signed; at <= len(whole); at += stride() {
 		for _, rubbish := range [][]int{{0}, {0, 1}, {0, 4096}}[at%3] {
 			torn := append(append([]byte(nil), whole[:at]...), make([]byte, rubbish)...)
 			write(t, base, testSeg, torn)
@@ -707,7 +709,7 @@ func TestDieAtEveryStepOfSealing(t *testing.T) {
 	power := newPowerCut(dir)
 	steps, deaths := 0, 0
 	die := func(t *testing.T, name string, snapshot func(t *testing.T) string) {
-		if deaths++; testing.Short() && deaths%5 != 1 {
+		if deaths++; deaths%stride() != 0 {
 			return
 		}
 		now := promises{append([]ID(nil), p.acked...), p.head}
@@ -761,7 +763,7 @@ func TestFailAtEveryStepOfSealing(t *testing.T) {
 	}
 	cases := 0
 	for _, mode := range modes {
-		for at := 1; ; at++ {
+		for at := 1; ; at += stride() {
 			dir := filepath.Join(memDir(t), "evidence")
 			var p promises
 			n := 0

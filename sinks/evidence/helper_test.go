@@ -41,6 +41,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// stride is how far apart the cases lie that a test tries which has one for each call or byte: it tries all of them,
+// and one of five in a short run, which takes its turns among the kinds of cases.
+func stride() int {
+	if testing.Short() {
+		return 5
+	}
+	return 1
+}
+
 // newID numbers a record.
 func newID(n int) (id ID) {
 	binary.BigEndian.PutUint64(id[8:], uint64(n))
