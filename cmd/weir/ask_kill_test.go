@@ -43,6 +43,7 @@ func embeddedRedis(t *testing.T) string {
 // was told anything; nothing of the evidence is lost; who asks the same again has the same ids, and
 // the push has taken one place of its limit.
 func TestKilledBetweenEvidenceAndAnswer(t *testing.T) {
+	t.Parallel()
 	c := embeddedBroker(t)
 	redis := embeddedRedis(t)
 	k := newKillRun(t, c.ListenAddrs(), sinks.AtLeastOnce)

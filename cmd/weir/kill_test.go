@@ -58,8 +58,12 @@ rules:
 // exactly one outcome after repeated ids are dropped, none is missing, the
 // evidence verifies and the ledger balances.
 func TestKilledAtRandomMoments(t *testing.T) {
+	t.Parallel() // it mostly waits for the group to notice a death, as the others do that kill
 	for _, delivery := range []sinks.Delivery{sinks.AtLeastOnce, sinks.ExactlyOnce} {
-		t.Run(string(delivery), func(t *testing.T) { killAtRandomMoments(t, delivery) })
+		t.Run(string(delivery), func(t *testing.T) {
+			t.Parallel()
+			killAtRandomMoments(t, delivery)
+		})
 	}
 }
 
@@ -533,6 +537,7 @@ func header(r *kgo.Record, key string) string {
 // SIGHUP takes up changed rules, keeps the old ones where the new are broken,
 // and says so; SIGTERM ends an idle daemon in order.
 func TestHangupReloads(t *testing.T) {
+	t.Parallel()
 	k := newKillRun(t, embeddedBroker(t).ListenAddrs(), sinks.AtLeastOnce)
 	p := k.start(t)
 	before := p.metric(t, `weir_ruleset_info{digest="`, "")

@@ -18,6 +18,7 @@ import (
 // A pod whose evidence is in PostgreSQL is killed at random moments, and its disk goes with it: the next one
 // goes on with what the database has. What was pulled out of it in the end verifies, and accounts for every message.
 func TestPodsKilledAtRandomMoments(t *testing.T) {
+	t.Parallel()
 	s := postgrestest.New(t)
 	s.Exec("postgres", `create database secrets`)
 	k := newKillRun(t, embeddedBroker(t).ListenAddrs(), sinks.AtLeastOnce)

@@ -99,6 +99,7 @@ func TestCommittedOf(t *testing.T) {
 // and two of one group after it, account for every offset; what one judged again is told,
 // and the metrics of each life balance.
 func TestLedgerAcrossRestarts(t *testing.T) {
+	t.Parallel()
 	brokers, _ := testBrokers(t)
 	k := newKillRun(t, brokers, sinks.AtLeastOnce)
 	const posts, half = 12_000, 6_000
