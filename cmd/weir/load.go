@@ -39,14 +39,16 @@ type loadCmd struct {
 	MaxRepeats int64         `default:"0" help:"How many messages may come more than once, as after a crash."`
 	MaxP99     time.Duration `name:"max-p99" help:"How long the slowest of a hundred messages may take to be on the review topic or the topic of decisions." placeholder:"TIME"`
 
-	Admin []string `help:"The admin listener of an instance, of which the CPU time of a message is told; give those of all instances." placeholder:"URL"`
+	MaxGrowth *float64 `help:"By how many bytes of memory an instance may grow for each message, as by a leak: a long run, in which the last third is compared with the first. Needs --admin." placeholder:"BYTES"`
+
+	Admin []string `help:"The admin listener of an instance, of which the CPU time of a message and the memory are told; give those of all instances." placeholder:"URL"`
 	adminLogin
 	JSON bool `name:"json" help:"Write one JSON object instead of text for people."`
 }
 
 // Help says what kong cannot know.
 func (loadCmd) Help() string {
-	return `Sends messages by a schedule that waits for nobody and follows the output topics. How long a message took is counted from when it was due to when it came, so that a stall counts for all that it made wait. What is made up is Chinese, English and mixed, mostly short, of few users who say much and many who say little; before anything is sent each text is judged by the rules of the configuration, so that it is known which messages must come to reviewers, and those of the topic of pushes must each have a decision. Where there are pushes and a topic of consent, the users ("load-u-..." all of them) are enrolled first. At the end it waits until the group has committed everything; then what has not come is lost. It knows the rules of its own --config: one that changes meanwhile must not change what is flagged, and one that the breaker has tripped makes losses. What the daemon is sent is real to it: it goes on record, to reviewers and to senders, and pushes count in the limits of their users. So brokers that are not on this machine have to be named by --on, and topics to which somebody else writes are refused. The exit code is 0 if all is well; 1 if something is lost, came more often than --max-repeats allows or took longer than --max-p99, became a dead letter, or came although no rule at hand flags it; 2 if it could not be found out.`
+	return `Sends messages by a schedule that waits for nobody and follows the output topics. How long a message took is counted from when it was due to when it came, so that a stall counts for all that it made wait. What is made up is Chinese, English and mixed, mostly short, of few users who say much and many who say little; before anything is sent each text is judged by the rules of the configuration, so that it is known which messages must come to reviewers, and those of the topic of pushes must each have a decision. Where there are pushes and a topic of consent, the users ("load-u-..." all of them) are enrolled first. At the end it waits until the group has committed everything; then what has not come is lost. It knows the rules of its own --config: one that changes meanwhile must not change what is flagged, and one that the breaker has tripped makes losses. What the daemon is sent is real to it: it goes on record, to reviewers and to senders, and pushes count in the limits of their users. So brokers that are not on this machine have to be named by --on, and topics to which somebody else writes are refused. The exit code is 0 if all is well; 1 if something is lost, came more often than --max-repeats allows, took longer than --max-p99 or made an instance grow by more than --max-growth, became a dead letter, or came although no rule at hand flags it; 2 if it could not be found out.`
 }
 
 // Run loads a daemon.
@@ -138,7 +140,7 @@ func (c *loadCmd) options() (o load.Options, err error) {
 		Config: cfg, Rules: set,
 		Mix:  load.Mix{Seed: c.Seed, Posts: posts, Pushes: pushes / 100, Hits: c.Hits / 100, Evasions: c.Evasions / 100, Users: c.Users},
 		Rate: c.Rate, Duration: c.Duration, Count: c.Count, Wait: c.Wait,
-		MaxRepeats: c.MaxRepeats, MaxP99: c.MaxP99, Among: c.Among,
+		MaxRepeats: c.MaxRepeats, MaxP99: c.MaxP99, MaxGrowth: c.MaxGrowth, Among: c.Among,
 	}
 	for _, url := range c.Admin {
 		a, err := c.at(url)
@@ -178,8 +180,8 @@ func (c *loadCmd) meant(cfg *config.Config) error {
 
 // printLoad writes a report for people.
 func printLoad(out io.Writer, r *load.Report) error {
-	fmt.Fprintf(out, "%s and %s in %.1f s, %.0f a second, at most %.1f ms behind; run %s, seed %d\n",
-		count(r.Posts, "post"), pushesOf(r.Pushes), r.Seconds, r.Rate, r.Behind, r.Run, r.Seed)
+	fmt.Fprintf(out, "%s and %s in %.1f s, %.0f a second, at most %.1f ms behind, all judged %.1f s later; run %s, seed %d\n",
+		count(r.Posts, "post"), pushesOf(r.Pushes), r.Seconds, r.Rate, r.Behind, r.Drained, r.Run, r.Seed)
 	fmt.Fprintf(out, "%d with a term of the rules, %d flagged by them\n\n", r.Planted, r.Flagged)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "from due to\tmessages\tp50\tp90\tp99\tp99.9\tmax ms\tlost\trepeated\t")
@@ -205,7 +207,22 @@ func printLoad(out io.Writer, r *load.Report) error {
 		fmt.Fprintf(out, "\n%.1f us of CPU a message: %.1f s for %.0f messages by %s, at most %.0f MB resident\n",
 			c.Micros, c.Seconds, c.Messages, count(int64(c.Instances), "instance"), c.Resident/1e6)
 	}
-	return nil
+	return printMemory(out, r.Memory)
+}
+
+// printMemory writes what instances held early and late in a run.
+func printMemory(out io.Writer, list []load.Memory) error {
+	if len(list) == 0 {
+		return nil
+	}
+	fmt.Fprintln(out)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "early, late\tresident MB\tlive heap MB\tbytes a message\tgoroutines\topen files\t")
+	for _, m := range list {
+		fmt.Fprintf(w, "%s\t%.1f, %.1f\t%.1f, %.1f\t%+.2f\t%.0f, %.0f\t%.0f, %.0f\t\n", m.Instance, m.Resident.Early/1e6, m.Resident.Late/1e6,
+			m.Heap.Early/1e6, m.Heap.Late/1e6, m.PerMessage, m.Goroutines.Early, m.Goroutines.Late, m.Files.Early, m.Files.Late)
+	}
+	return w.Flush()
 }
 
 func pushesOf(n int64) string {

@@ -261,6 +261,7 @@ func TestLoadRefuses(t *testing.T) {
 	}{
 		{[]string{"--config", far}, []string{"kafka-1.example.org:9092 is not on this machine", "--on kafka-1.example.org:9092"}},
 		{[]string{"--config", w.config, "--hits", "200"}, []string{"hits: 200 %"}},
+		{[]string{"--config", w.config, "--max-growth", "1"}, []string{"max-growth: 1 bytes a message", "the admin listeners"}},
 		{[]string{"--config", w.config, "--file", far}, []string{"line 1: not a message that can be judged"}},
 		{[]string{"--config", w.config, "--count", "10", "--admin", "http://127.0.0.1:1"}, []string{"ask the daemon"}},
 	} {
@@ -301,14 +302,18 @@ func TestLoadForPeople(t *testing.T) {
 	var b bytes.Buffer
 	p := load.Percentiles{Messages: 30, P50: 1, P90: 2, P99: 3, P999: 4, Max: 5}
 	err := printLoad(&b, &load.Report{
-		Run: "0a", Seed: 1, Posts: 90, Pushes: 10, Planted: 31, Flagged: 30, Seconds: 2, Rate: 50, Behind: 1.5, Acknowledged: p,
+		Run: "0a", Seed: 1, Posts: 90, Pushes: 10, Planted: 31, Flagged: 30, Seconds: 2, Rate: 50, Drained: 0.5, Behind: 1.5, Acknowledged: p,
 		Outputs: map[string]*load.Output{"review": {Topic: "r", Messages: 30, Latency: &p, Lost: 1, Repeated: 2}, "cleared": {Topic: "c", Messages: 7}},
 		CPU:     &load.CPU{Instances: 2, Seconds: 1, Messages: 100, Micros: 10_000, Resident: 5e7},
+		Memory: []load.Memory{{
+			Instance: "http://127.0.0.1:9464", Resident: load.Trend{Early: 5e7, Late: 5.1e7}, Heap: load.Trend{Early: 2e7, Late: 2e7}, PerMessage: 0.123,
+			Goroutines: load.Trend{Early: 40, Late: 41}, Files: load.Trend{Early: 30, Late: 30},
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `90 posts and 10 pushes in 2.0 s, 50 a second, at most 1.5 ms behind; run 0a, seed 1
+	want := `90 posts and 10 pushes in 2.0 s, 50 a second, at most 1.5 ms behind, all judged 0.5 s later; run 0a, seed 1
 31 with a term of the rules, 30 flagged by them
 
   from due to  messages  p50  p90  p99  p99.9  max ms  lost  repeated
@@ -317,6 +322,9 @@ func TestLoadForPeople(t *testing.T) {
             c         7                                   0         0
 
 10000.0 us of CPU a message: 1.0 s for 100 messages by 2 instances, at most 50 MB resident
+
+            early, late  resident MB  live heap MB  bytes a message  goroutines  open files
+  http://127.0.0.1:9464   50.0, 51.0    20.0, 20.0            +0.12      40, 41      30, 30
 `
 	var got strings.Builder
 	for line := range strings.Lines(b.String()) {

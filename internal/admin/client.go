@@ -75,6 +75,9 @@ func NewClient(a Access) (*Client, error) {
 	return c, nil
 }
 
+// URL returns where the listener is. It holds no password.
+func (c *Client) URL() string { return c.base.String() }
+
 // Do asks for a path, such as /-/reload, and returns the answer, which the caller
 // closes. Answers other than 200 are its matter, but for those that say that we
 // are not let in.

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -48,7 +49,8 @@ type Options struct {
 	MaxP99     time.Duration // 0: any
 	Among      bool          // others may write to the input topics, too
 
-	Admin []*admin.Client // of instances whose CPU time is asked for
+	Admin     []*admin.Client // of instances whose CPU time and memory are asked for
+	MaxGrowth *float64        // by how many bytes of memory they may grow for each message; nil: any
 	// Progress is told how far it has come, ten times a second: Doing says what is done.
 	// It may be nil.
 	Progress func(doing string, sent int64, elapsed time.Duration)
@@ -62,6 +64,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Duration < 0 || o.Count < 0 || o.Duration == 0 && o.Count == 0 {
 		errs = append(errs, errors.New("duration, count: say for how long to send, or how many"))
+	}
+	if g := o.MaxGrowth; g != nil && (len(o.Admin) == 0 || !(*g >= 0)) {
+		errs = append(errs, fmt.Errorf("max-growth: %g bytes a message; give 0 or more, and the admin listeners of the instances it is about", *g))
 	}
 	return errors.Join(append(errs, o.Mix.Validate())...)
 }
@@ -100,6 +105,7 @@ type run struct {
 	behind   time.Duration
 	sent     int64
 	follows  map[*output]*kafka.Follow
+	samples  []series // of the instances
 }
 
 // Run sends, waits for what is to come out, and reports. An error means that it could
@@ -111,7 +117,7 @@ func Run(ctx context.Context, o Options) (report *Report, err error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	r := &run{Options: o, follows: make(map[*output]*kafka.Follow)}
+	r := &run{Options: o, follows: make(map[*output]*kafka.Follow), samples: make([]series, len(o.Admin))}
 	if err := r.deal(); err != nil {
 		return nil, err
 	}
@@ -258,7 +264,7 @@ func (r *run) load(sending, ctx context.Context) (*Report, error) {
 	}
 	r.began = time.Now()
 	r.account.begin(r.began)
-	if err := r.send(sending, ctx); err != nil {
+	if err := r.sendWatched(sending, ctx); err != nil {
 		return nil, err
 	}
 	took := time.Since(r.began)
@@ -266,13 +272,14 @@ func (r *run) load(sending, ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	drained := time.Since(r.began) - took
 	if err := r.arrive(ctx); err != nil {
 		return nil, err
 	}
 	if unjudged == 0 {
 		r.await(ctx)
 	}
-	report := &Report{Run: r.account.name.run(), Seed: r.Mix.Seed, Seconds: took.Seconds(), Behind: r.behind.Seconds() * 1000, Unjudged: unjudged, Problems: []string{}}
+	report := &Report{Run: r.account.name.run(), Seed: r.Mix.Seed, Seconds: took.Seconds(), Drained: drained.Seconds(), Behind: r.behind.Seconds() * 1000, Unjudged: unjudged, Problems: []string{}}
 	if unjudged > 0 {
 		report.Problems = append(report.Problems, fmt.Sprintf("the group %s has not committed the last %d messages of its topics, and for %v nothing more", r.Config.Input.Group, unjudged, r.Wait))
 	}
@@ -281,10 +288,23 @@ func (r *run) load(sending, ctx context.Context) (*Report, error) {
 	if err != nil && report.CPU == nil {
 		report.Problems = append(report.Problems, err.Error())
 	}
+	var grown []string
+	report.Memory, grown = r.held(r.MaxGrowth)
+	report.Problems = append(report.Problems, grown...)
 	r.account.settle(report, r.MaxRepeats)
 	report.Rate = float64(report.Sent()) / took.Seconds()
 	report.within(r.MaxP99)
 	return report, nil
+}
+
+// sendWatched sends everything, and looks at the instances meanwhile.
+func (r *run) sendWatched(sending, ctx context.Context) error {
+	watching, stop := context.WithCancel(ctx)
+	var watched sync.WaitGroup
+	watched.Go(func() { r.watch(watching) })
+	defer watched.Wait()
+	defer stop()
+	return r.send(sending, ctx)
 }
 
 // ask asks the instances for what they used. Those that do not answer are nil; that is an
@@ -397,12 +417,22 @@ func (r *run) told(doing string) {
 // pollEvery is how often it is looked how far the daemon has come.
 const pollEvery = 100 * time.Millisecond
 
+// ends asks where the partitions of a topic end. A broker that is away is waited for.
+func (r *run) ends(ctx context.Context, topic string) ([]kafka.Range, error) {
+	for since := time.Now(); ; {
+		list, err := r.client.Ends(ctx, topic)
+		if err == nil || time.Since(since) > r.Wait || !retry.Pause(ctx, pollEvery) {
+			return list, err
+		}
+	}
+}
+
 // drain waits until the group has committed everything that is on topics now, and
 // returns how much it has not when it stood still for too long.
 func (r *run) drain(ctx context.Context, topics []string) (int64, error) {
 	ends := make(map[kafka.Range]int64)
 	for _, topic := range topics {
-		list, err := r.client.Ends(ctx, topic)
+		list, err := r.ends(ctx, topic)
 		if err != nil {
 			return 0, err
 		}
@@ -416,7 +446,11 @@ func (r *run) drain(ctx context.Context, topics []string) (int64, error) {
 	for {
 		committed, err := r.client.Committed(ctx, r.Config.Input.Group)
 		if err != nil {
-			return 0, err
+			if ctx.Err() != nil || time.Since(since) > r.Wait {
+				return 0, err
+			}
+			retry.Pause(ctx, pollEvery) // a broker may be away
+			continue
 		}
 		open := int64(0)
 		for _, end := range ends {
@@ -442,7 +476,7 @@ func (r *run) drain(ctx context.Context, topics []string) (int64, error) {
 // committed has nothing to come any more.
 func (r *run) arrive(ctx context.Context) error {
 	for out, f := range r.follows {
-		ends, err := r.client.Ends(ctx, out.topic)
+		ends, err := r.ends(ctx, out.topic)
 		if err != nil {
 			return err
 		}

@@ -342,6 +342,7 @@ func TestFileIsLooped(t *testing.T) {
 func TestUsage(t *testing.T) {
 	text := func(cpu, posts, started string) string {
 		return "# HELP x y\nprocess_cpu_seconds_total " + cpu + "\nprocess_start_time_seconds " + started + "\nprocess_resident_memory_bytes 5e+07\n" +
+			"go_memstats_next_gc_bytes 6e+07\ngo_gc_gogc_percent 50\ngo_goroutines 33\nprocess_open_fds 44\n" +
 			`weir_messages_total{outcome="passed",stream="post"} ` + posts + "\n" + `weir_messages_total{outcome="passed",stream="consent"} 99` + "\n" +
 			`weir_messages_total{outcome="flagged",stream="push"} 10` + "\n"
 	}
@@ -351,6 +352,9 @@ func TestUsage(t *testing.T) {
 			t.Fatal(err)
 		}
 		return &u
+	}
+	if u := read(text("1", "1", "1")); u.heap != 4e7 || u.goroutines != 33 || u.files != 44 {
+		t.Errorf("%+v", u)
 	}
 	before := []*usage{read(text("1.5", "100", "7")), read(text("1", "0", "8")), nil}
 	after := []*usage{read(text("2.5", "1.001e+05", "7")), read(text("9", "5", "9")), read(text("1", "1", "1"))}

@@ -13,6 +13,10 @@ type Report struct {
 	Flagged int64   `json:"flagged"` // those that the rules flag, by which the outputs are checked
 	Seconds float64 `json:"seconds"` // of sending
 	Rate    float64 `json:"rate"`    // messages a second
+	// Drained is how long after that the group had committed everything. What a daemon
+	// carries, with everything that has to share a machine with it, is what was sent in
+	// Seconds and Drained together, sent as fast as could be.
+	Drained float64 `json:"drained_seconds"`
 	// Behind is by how much a message was sent late at most: more than a few milliseconds
 	// say that the brokers, or this machine, could not take the rate. Latencies are counted
 	// from when a message was due all the same.
@@ -22,7 +26,8 @@ type Report struct {
 	Outputs      map[string]*Output `json:"outputs"`      // by their names in the configuration
 	Unjudged     int64              `json:"unjudged"`     // messages that the group had not committed when the time was up
 	CPU          *CPU               `json:"cpu,omitempty"`
-	Problems     []string           `json:"problems"` // empty: all is well
+	Memory       []Memory           `json:"memory,omitempty"` // of instances that were the same process all the time, for half a minute at least
+	Problems     []string           `json:"problems"`         // empty: all is well
 }
 
 // Output is what came on one output topic.

@@ -18,6 +18,10 @@ type usage struct {
 	cpu      float64 // seconds
 	judged   float64 // posts and pushes
 	resident float64 // bytes
+
+	heap       float64 // bytes in use, as the garbage collector last found
+	goroutines float64
+	files      float64 // open ones
 }
 
 // maxMetricsBytes is how much of an answer is read.
@@ -39,6 +43,7 @@ func ask(ctx context.Context, c *admin.Client) (usage, error) {
 // readUsage reads metrics in their text form.
 func readUsage(r io.Reader) (usage, error) {
 	var u usage
+	goal, percent := 0.0, 100.0
 	seen := 0
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
@@ -60,6 +65,14 @@ func readUsage(r io.Reader) (usage, error) {
 			seen++
 		case name == "process_resident_memory_bytes":
 			u.resident = n
+		case name == "go_memstats_next_gc_bytes":
+			goal = n
+		case name == "go_gc_gogc_percent":
+			percent = n
+		case name == "go_goroutines":
+			u.goroutines = n
+		case name == "process_open_fds":
+			u.files = n
 		case strings.HasPrefix(name, "weir_messages_total{") && (strings.Contains(name, `stream="post"`) || strings.Contains(name, `stream="push"`)):
 			u.judged += n
 			seen++
@@ -71,6 +84,9 @@ func readUsage(r io.Reader) (usage, error) {
 	if seen < 3 {
 		return u, fmt.Errorf("read metrics: no CPU time and no weir_messages_total in them; is this the admin listener of a Weir?")
 	}
+	// Where the next collection begins is by so much above what the last one found, so it
+	// tells of the heap without its saw.
+	u.heap = goal / (1 + percent/100)
 	return u, nil
 }
 
