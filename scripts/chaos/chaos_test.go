@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -34,10 +32,7 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	t.Logf("WEIR_TEST_CHAOS_SEED=%d", seed)
-	binary := filepath.Join(t.TempDir(), "weir")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../../cmd/weir").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	binary := weirBinary(t)
 	c := startCluster(t)
 	for _, delivery := range []sinks.Delivery{sinks.AtLeastOnce, sinks.ExactlyOnce} {
 		t.Run(string(delivery), func(t *testing.T) {
@@ -105,7 +100,7 @@ func chaos(t *testing.T, w *world, length time.Duration, r *rand.Rand, delivery 
 	if err != nil {
 		t.Fatal(err)
 	}
-	ledger, err := w.audit(ctx)
+	ledger, err := audit(ctx, w.members)
 	if err != nil {
 		t.Error(err)
 	}

@@ -7,20 +7,27 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // nodes is how many brokers there are: with three, one may be away.
 const nodes = 3
 
-// cluster is a real Kafka, by kafkactl.
+// cluster is a real Kafka, by kafkactl, and a client of it for the test itself.
 type cluster struct {
-	t    *testing.T
-	env  []string
-	addr string
+	t      *testing.T
+	env    []string
+	addr   string
+	client *kgo.Client
+	admin  *kadm.Client
 }
 
 func startCluster(t *testing.T) *cluster {
@@ -40,7 +47,56 @@ func startCluster(t *testing.T) *cluster {
 		t.Fatal(err)
 	}
 	c.addr = strings.TrimSpace(string(out))
+	if c.client, err = kgo.NewClient(kgo.SeedBrokers(c.brokers()...), kgo.MetadataMinAge(100*time.Millisecond),
+		kgo.RecordDeliveryTimeout(5*time.Minute), kgo.ProducerLinger(10*time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.client.Close)
+	c.admin = kadm.NewClient(c.client)
 	return c
+}
+
+func (c *cluster) brokers() []string { return strings.Split(c.addr, ",") }
+
+// topic makes a topic that one node may miss.
+func (c *cluster) topic(ctx context.Context, name string, partitions int32, settings map[string]string) string {
+	c.t.Helper()
+	safe := "2"
+	all := map[string]*string{"min.insync.replicas": &safe}
+	for k, v := range settings {
+		all[k] = &v
+	}
+	if _, err := c.admin.CreateTopic(ctx, partitions, nodes, all, name); err != nil {
+		c.t.Fatal(err)
+	}
+	return name
+}
+
+// known waits until every broker knows the topics: the one that made them is only the
+// first to, and a member that asks another would be told that there are none.
+func (c *cluster) known(ctx context.Context, topics ...string) {
+	c.t.Helper()
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range topics {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = kmsg.StringPtr(name)
+		req.Topics = append(req.Topics, topic)
+	}
+	brokers, err := c.admin.ListBrokers(ctx)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, b := range brokers {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+			resp, err := req.RequestWith(ctx, c.client.Broker(int(b.NodeID)))
+			if err == nil && !slices.ContainsFunc(resp.Topics, func(t kmsg.MetadataResponseTopic) bool { return t.ErrorCode != 0 }) {
+				break
+			}
+			if time.Now().After(deadline) {
+				c.t.Fatalf("broker %d does not know the topics: %v", b.NodeID, err)
+			}
+		}
+	}
 }
 
 // freePorts returns the first of the ports that three nodes take: three for brokers,

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ type member struct {
 	name   string
 	dir    string
 	binary string
+	listen string // of the admin listener; empty: a port that nobody knows
 	log    *os.File
 	cmd    *exec.Cmd
 	exited chan error
@@ -25,18 +27,36 @@ func (m *member) config() string { return filepath.Join(m.dir, "weir.yaml") }
 
 func (m *member) evidence() string { return filepath.Join(m.dir, "evidence") }
 
+// weirBinary builds the daemon as it is shipped.
+func weirBinary(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "weir")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../../cmd/weir").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return path
+}
+
 // begin starts the first life. The last one ends with the test.
 func (m *member) begin(t *testing.T) {
+	t.Helper()
+	m.keepLog(t)
+	if err := m.start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keepLog makes the log of all lives, and sees to it that none outlives the test.
+func (m *member) keepLog(t *testing.T) {
 	t.Helper()
 	var err error
 	if m.log, err = os.Create(filepath.Join(m.dir, "log")); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.start(); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		_ = m.signal(syscall.SIGKILL) // it has ended, if all went well
+		if m.cmd != nil {
+			_ = m.signal(syscall.SIGKILL) // it has ended, if all went well
+		}
 		if t.Failed() {
 			m.tell(t)
 		}
@@ -45,7 +65,7 @@ func (m *member) begin(t *testing.T) {
 }
 
 func (m *member) start() error {
-	m.cmd = exec.Command(m.binary, "run", "--config", m.config(), "--listen", "127.0.0.1:0")
+	m.cmd = exec.Command(m.binary, "run", "--config", m.config(), "--listen", cmp.Or(m.listen, "127.0.0.1:0"))
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
 	if err := m.cmd.Start(); err != nil {
 		return err

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -60,16 +58,6 @@ func TestPushesUnderKills(t *testing.T) {
 	w.checkEnds(found)
 	w.checkWithdrawn(found)
 	t.Logf("%s", found)
-}
-
-// pushBinary builds the daemon as it is shipped.
-func pushBinary(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "weir")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../../cmd/weir").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return path
 }
 
 // brokersFor returns the real Kafka there is.

@@ -108,7 +108,7 @@ func newPushWorld(t *testing.T, users int) *pushWorld {
 	w.deferred, w.dead = topic("deferred", 6, nil), topic("dead", 1, nil)
 	review := topic("review", 1, nil)
 
-	binary := pushBinary(t)
+	binary := weirBinary(t)
 	key := make([]byte, 32)
 	for i := range key {
 		key[i] = byte(w.rand.UintN(256))
@@ -298,34 +298,8 @@ func (w *pushWorld) withdraw(ctx context.Context, n int) {
 // settled waits until the group has committed all there is in the topics.
 func (w *pushWorld) settled(ctx context.Context, topics ...string) {
 	w.t.Helper()
-	for {
-		left := int64(-1)
-		ends, err := w.admin.ListEndOffsets(ctx, topics...)
-		if err == nil {
-			if offsets, err := w.admin.FetchOffsets(ctx, w.group); err == nil {
-				left = 0
-				ends.Each(func(e kadm.ListedOffset) {
-					at := int64(0)
-					if o, ok := offsets.Lookup(e.Topic, e.Partition); ok {
-						at = max(0, o.At)
-					}
-					left += e.Offset - at
-				})
-			}
-		}
-		if left == 0 {
-			return
-		}
-		for _, m := range w.members {
-			if err := m.alive(); err != nil {
-				w.t.Fatal(err)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			w.t.Fatalf("%v: %d messages are not committed: %v", topics, left, ctx.Err())
-		case <-time.After(300 * time.Millisecond):
-		}
+	if err := settled(ctx, w.admin, w.group, w.members, topics...); err != nil {
+		w.t.Fatal(err)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,8 +34,6 @@ const (
 // reviewer who reads along.
 type world struct {
 	*cluster
-	client   *kgo.Client
-	admin    *kadm.Client
 	group    string
 	in       string
 	review   string
@@ -50,20 +47,8 @@ func newWorld(t *testing.T, c *cluster, binary string, delivery sinks.Delivery) 
 	t.Helper()
 	tag := fmt.Sprintf("chaos-%d", time.Now().UnixNano())
 	w := &world{cluster: c, group: tag, in: tag + ".posts", review: tag + ".review", silences: newSilences()}
-	var err error
-	w.client, err = kgo.NewClient(kgo.SeedBrokers(strings.Split(c.addr, ",")...), kgo.MetadataMinAge(100*time.Millisecond),
-		kgo.RecordDeliveryTimeout(5*time.Minute), kgo.ProducerLinger(10*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.client.Close)
-	w.admin = kadm.NewClient(w.client)
-	safe := "2"
-	settings := map[string]*string{"min.insync.replicas": &safe}
 	for topic, partitions := range map[string]int32{w.in: inputs, w.review: 3, tag + ".dead": 1} {
-		if _, err := w.admin.CreateTopic(t.Context(), partitions, nodes, settings, topic); err != nil {
-			t.Fatal(err)
-		}
+		w.topic(t.Context(), topic, partitions, nil)
 	}
 	w.known(t.Context(), w.in, w.review, tag+".dead")
 	for i := range members {
@@ -87,33 +72,6 @@ evidence: {dir: evidence}
 		w.members = append(w.members, m)
 	}
 	return w
-}
-
-// known waits until every broker knows the topics: the one that made them is only the
-// first to, and a member that asks another would be told that there are none.
-func (w *world) known(ctx context.Context, topics ...string) {
-	w.t.Helper()
-	req := kmsg.NewPtrMetadataRequest()
-	for _, name := range topics {
-		topic := kmsg.NewMetadataRequestTopic()
-		topic.Topic = kmsg.StringPtr(name)
-		req.Topics = append(req.Topics, topic)
-	}
-	brokers, err := w.admin.ListBrokers(ctx)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, b := range brokers {
-		for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-			resp, err := req.RequestWith(ctx, w.client.Broker(int(b.NodeID)))
-			if err == nil && !slices.ContainsFunc(resp.Topics, func(t kmsg.MetadataResponseTopic) bool { return t.ErrorCode != 0 }) {
-				break
-			}
-			if time.Now().After(deadline) {
-				w.t.Fatalf("broker %d does not know the topics: %v", b.NodeID, err)
-			}
-		}
-	}
 }
 
 func write(t *testing.T, name, text string) {
@@ -160,7 +118,7 @@ func (w *world) post(ctx context.Context) {
 
 // follow notes when something came out, as a reader of committed messages sees it.
 func (w *world) follow(ctx context.Context) {
-	c, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(w.addr, ",")...), kgo.ConsumeTopics(w.review), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+	c, err := kgo.NewClient(kgo.SeedBrokers(w.brokers()...), kgo.ConsumeTopics(w.review), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.MetadataMinAge(100*time.Millisecond))
 	if err != nil {
 		w.t.Error(err)
@@ -212,7 +170,7 @@ func (w *world) count(ctx context.Context) (outcome, error) {
 			left[e.Partition] = e.Offset
 		}
 	})
-	c, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(w.addr, ",")...), kgo.ConsumeTopics(w.review), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	c, err := kgo.NewClient(kgo.SeedBrokers(w.brokers()...), kgo.ConsumeTopics(w.review), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords()) // the last in a log may be what ends a transaction
 	if err != nil {
 		return o, err
@@ -251,32 +209,6 @@ func (w *world) count(ctx context.Context) (outcome, error) {
 		}
 	}
 	return o, nil
-}
-
-// audit has the ledger of all members and each one's evidence checked by the verbs
-// an operator has.
-func (w *world) audit(ctx context.Context) (string, error) {
-	args := []string{"ledger", "--config", w.members[0].config()}
-	for _, m := range w.members {
-		args = append(args, "--evidence", m.evidence())
-	}
-	out, err := exec.CommandContext(ctx, w.members[0].binary, args...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("weir ledger: %w\n%s", err, out)
-	}
-	for _, m := range w.members {
-		args := []string{"evidence", "verify", m.evidence()}
-		for _, p := range w.members {
-			if p != m {
-				args = append(args, "--peer", p.evidence())
-			}
-		}
-		if out, err := exec.CommandContext(ctx, m.binary, args...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("weir evidence verify, %s: %w\n%s", m.name, err, out)
-		}
-	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return lines[len(lines)-1], nil
 }
 
 // coordinator returns the broker that coordinates the group.

@@ -1,0 +1,70 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// settled waits until the group has committed all there is in the topics.
+func settled(ctx context.Context, admin *kadm.Client, group string, members []*member, topics ...string) error {
+	for {
+		left := int64(-1)
+		ends, err := admin.ListEndOffsets(ctx, topics...)
+		if err == nil {
+			if offsets, err := admin.FetchOffsets(ctx, group); err == nil {
+				left = 0
+				ends.Each(func(e kadm.ListedOffset) {
+					at := int64(0)
+					if o, ok := offsets.Lookup(e.Topic, e.Partition); ok {
+						at = max(0, o.At)
+					}
+					left += e.Offset - at
+				})
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		for _, m := range members {
+			if err := m.alive(); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%v: %d messages are not committed: %w", topics, left, ctx.Err())
+		case <-time.After(300 * time.Millisecond):
+		}
+	}
+}
+
+// audit has the ledger of all members and each one's evidence checked by the verbs
+// an operator has, and returns the last line of the ledger.
+func audit(ctx context.Context, members []*member, more ...string) (string, error) {
+	args := append([]string{"ledger", "--config", members[0].config()}, more...)
+	for _, m := range members {
+		args = append(args, "--evidence", m.evidence())
+	}
+	out, err := exec.CommandContext(ctx, members[0].binary, args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("weir ledger: %w\n%s", err, out)
+	}
+	for _, m := range members {
+		args := []string{"evidence", "verify", m.evidence()}
+		for _, p := range members {
+			if p != m {
+				args = append(args, "--peer", p.evidence())
+			}
+		}
+		if out, err := exec.CommandContext(ctx, m.binary, args...).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("weir evidence verify, %s: %w\n%s", m.name, err, out)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return lines[len(lines)-1], nil
+}

@@ -1,0 +1,220 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/weir-moderation/weir/internal/load"
+)
+
+// A deployment with everything on works for a long time at four fifths of what it
+// carries while rules and policy are changed, an instance comes and goes, brokers and
+// Redis are restarted. Nothing is lost and nothing comes twice, the ledger balances, the
+// evidence verifies, and no instance has grown.
+func TestSoak(t *testing.T) {
+	text := os.Getenv("WEIR_TEST_SOAK")
+	if text == "" {
+		t.Skip("WEIR_TEST_SOAK does not say for how long, such as 30m; make soak does")
+	}
+	length, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newSoakWorld(t)
+	ctx, cancel := context.WithTimeout(t.Context(), length+15*time.Minute)
+	defer cancel()
+
+	carried := w.carries(ctx)
+	t.Logf("as fast as can be: %.0f messages a second", carried)
+	args := []string{"--rate", fmt.Sprintf("%.0f", soakShare*carried), "--duration", length.String(), "--wait", "3m", "--max-growth", "1"}
+	for _, m := range w.stay {
+		args = append(args, "--admin", "http://"+m.listen)
+	}
+	var report *load.Report
+	loading := make(chan error, 1)
+	go func() {
+		var err error
+		report, err = w.load(ctx, args...)
+		loading <- err
+	}()
+	happened := w.disturb(ctx, length, loading)
+	if err := <-loading; err != nil {
+		t.Fatal(err)
+	}
+	// What was deferred while Redis was away waits its time and is decided again.
+	if err := settled(ctx, w.admin, w.group, w.stay, w.inputs...); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range w.stay {
+		if err := m.terminate(); err != nil {
+			t.Error(err)
+		}
+	}
+	ledger, err := audit(ctx, w.everybody(), "--no-repeats")
+	if err != nil {
+		t.Error(err)
+		ledger = "does not balance"
+	}
+	t.Log("\n" + soakReport(length, carried, report, happened, ledger))
+	for _, p := range report.Problems {
+		t.Error(p)
+	}
+	for _, d := range disturbances {
+		if happened[d.name] == 0 {
+			t.Errorf("%s never: %v are too short for it", d.name, length)
+		}
+	}
+}
+
+// soakShare is which part of what the deployment carries it is loaded with.
+const soakShare = 0.8
+
+// carries returns how many messages a second the deployment judges when they are sent as
+// fast as can be: the brokers, Redis and what sends share the machine with it then, as
+// they will. The first round makes everything warm.
+func (w *soakWorld) carries(ctx context.Context) (rate float64) {
+	w.t.Helper()
+	for range 2 {
+		r, err := w.load(ctx, "--rate", "0", "--count", "200000")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if len(r.Problems) > 0 {
+			w.t.Fatal(r.Problems)
+		}
+		rate = float64(r.Sent()) / (r.Seconds + r.Drained)
+	}
+	return rate
+}
+
+// disturbance is something that happens to a deployment in its life. When do returns it
+// is over: everybody is back.
+type disturbance struct {
+	name string
+	do   func(ctx context.Context, w *soakWorld) error
+}
+
+var disturbances = []disturbance{
+	{"rules reloaded", func(ctx context.Context, w *soakWorld) error { // which they see by themselves
+		return w.reloaded(ctx, "weir_ruleset_info{", func() error {
+			w.replace("rules/changing.yaml", w.changingRules())
+			return nil
+		})
+	}},
+	{"policy reloaded", func(ctx context.Context, w *soakWorld) error {
+		return w.reloaded(ctx, "weir_push_policy_info{", func() error {
+			w.writePolicy()
+			for _, m := range w.stay {
+				if err := m.signal(syscall.SIGHUP); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}},
+	{"instance came and left", func(ctx context.Context, w *soakWorld) error {
+		if err := w.guest.start(); err != nil {
+			return err
+		}
+		if err := w.guest.ready(ctx); err != nil {
+			return err
+		}
+		rest(ctx, time.Duration(5+w.rand.IntN(6))*time.Second)
+		return w.guest.terminate()
+	}},
+	{"broker restarted", func(_ context.Context, w *soakWorld) error {
+		id := 1 + w.rand.Int32N(nodes)
+		if err := w.node("down", id); err != nil {
+			return err
+		}
+		return w.node("up", id)
+	}},
+	{"redis restarted", func(ctx context.Context, w *soakWorld) error {
+		w.redis.stop()
+		rest(ctx, time.Duration(2+w.rand.IntN(4))*time.Second)
+		w.redis.start()
+		return nil
+	}},
+}
+
+// disturb has everything happen in rounds, in an order of their own, until shortly before
+// a load of this length ends, and returns how often each did.
+func (w *soakWorld) disturb(ctx context.Context, length time.Duration, loading chan error) map[string]int {
+	w.t.Helper()
+	pause := max(2*time.Second, length/60) // what had to wait is worked off meanwhile
+	until, stop := context.WithTimeout(ctx, length-max(10*time.Second, pause))
+	defer stop()
+	happened := make(map[string]int)
+	began := time.Now()
+	for round := slices.Clone(disturbances); ; {
+		w.rand.Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
+		for _, d := range round {
+			rest(until, pause)
+			select {
+			case err := <-loading:
+				w.t.Fatalf("weir load has ended after %v: %v", time.Since(began), err)
+			default:
+			}
+			if until.Err() != nil {
+				return happened
+			}
+			at := time.Since(began)
+			if err := d.do(ctx, w); err != nil {
+				w.t.Fatalf("%s: %v", d.name, err)
+			}
+			happened[d.name]++
+			w.t.Logf("%5.0f s  %s, in %.1f s", at.Seconds(), d.name, (time.Since(began) - at).Seconds())
+			for _, m := range w.stay {
+				if err := m.alive(); err != nil {
+					w.t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+// soakReport writes what came of a soak.
+func soakReport(length time.Duration, carried float64, r *load.Report, happened map[string]int, ledger string) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	say := func(what, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
+	say("soak", "%v on %d cores, which 2 instances and a third that comes and goes share with %d brokers, Redis and what sends", length, runtime.NumCPU(), nodes)
+	say("load", "%.0f messages a second, %.0f %% of the %.0f that are carried as fast as can be", r.Rate, 100*soakShare, carried)
+	say("sent", "%d posts and %d pushes, at most %.1f s behind; all judged %.1f s after the last", r.Posts, r.Pushes, r.Behind/1000, r.Drained)
+	var events []string
+	for _, d := range disturbances {
+		events = append(events, fmt.Sprintf("%s %d times", d.name, happened[d.name]))
+	}
+	say("happened", "%s", strings.Join(events, ", "))
+	var lost, repeated int64
+	for _, word := range []string{"review", "decisions", "cleared", "deferred", "deadletter"} {
+		o := r.Outputs[word]
+		lost, repeated = lost+o.Lost, repeated+o.Repeated+o.Twice
+		if l := o.Latency; l != nil {
+			say(word, "%d messages, from due to there p50 %.0f ms, p99 %.0f ms, at most %.1f s", o.Messages, l.P50, l.P99, l.Max/1000)
+		} else {
+			say(word, "%d messages", o.Messages)
+		}
+	}
+	say("lost", "%d", lost)
+	say("repeated", "%d", repeated)
+	say("ledger", "%s", ledger)
+	if c := r.CPU; c != nil {
+		say("CPU", "%.1f us a message, by %d instances", c.Micros, c.Instances)
+	}
+	for _, m := range r.Memory {
+		say("memory", "%s: resident %.1f, then %.1f MB (at most %.1f); live heap %.1f, then %.1f MB, %+.2f bytes a message; goroutines %.0f, then %.0f; open files %.0f, then %.0f",
+			m.Instance, m.Resident.Early/1e6, m.Resident.Late/1e6, m.Resident.Most/1e6, m.Heap.Early/1e6, m.Heap.Late/1e6, m.PerMessage,
+			m.Goroutines.Early, m.Goroutines.Late, m.Files.Early, m.Files.Late)
+	}
+	_ = w.Flush() // into memory
+	return b.String()
+}
