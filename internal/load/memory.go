@@ -23,8 +23,9 @@ type Memory struct {
 	PerMessage float64 `json:"live_heap_bytes_a_message"` // by which the live heap grew
 }
 
-// Trend is a quantity in the medians of early and of late samples: neither the saw of a
-// garbage collector nor a moment in which much was under way moves those.
+// Trend is a quantity at its quietest, early and late: what a tenth of the samples did not
+// exceed. A backlog that is worked off, the saw of a garbage collector and a reload raise
+// the others; a leak raises those, too.
 type Trend struct {
 	Early float64 `json:"early"`
 	Late  float64 `json:"late"`
@@ -41,6 +42,8 @@ const (
 	maxSamples = 1024
 	// warmUp is which part of the samples is not looked at: caches fill.
 	warmUp = 0.2
+	// quiet is which part of the samples are the quietest.
+	quiet = 0.1
 	// slack is by how much a quantity may grow that does not grow with the messages: what
 	// is under way differs from one moment to the next.
 	slack = 0.1
@@ -81,15 +84,15 @@ func (s *series) memory(instance string) *Memory {
 	third := len(list) / 3
 	early, late := list[:third], list[len(list)-third:]
 	trend := func(of func(*usage) float64) Trend {
-		t := Trend{Early: median(early, of), Late: median(late, of)}
+		t := Trend{Early: quantile(early, of, quiet), Late: quantile(late, of, quiet)}
 		for i := range s.list {
 			t.Most = max(t.Most, of(&s.list[i]))
 		}
 		return t
 	}
-	judged := trend(func(u *usage) float64 { return u.judged })
+	judged := func(u *usage) float64 { return u.judged }
 	m := &Memory{
-		Instance: instance, Samples: len(s.list), Messages: judged.Late - judged.Early,
+		Instance: instance, Samples: len(s.list), Messages: quantile(late, judged, 0.5) - quantile(early, judged, 0.5),
 		Resident:   trend(func(u *usage) float64 { return u.resident }),
 		Heap:       trend(func(u *usage) float64 { return u.heap }),
 		Goroutines: trend(func(u *usage) float64 { return u.goroutines }),
@@ -101,13 +104,14 @@ func (s *series) memory(instance string) *Memory {
 	return m
 }
 
-func median(list []usage, of func(*usage) float64) float64 {
+// quantile returns what a share of the samples does not exceed.
+func quantile(list []usage, of func(*usage) float64, share float64) float64 {
 	values := make([]float64, len(list))
 	for i := range list {
 		values[i] = of(&list[i])
 	}
 	slices.Sort(values)
-	return values[len(values)/2]
+	return values[int(share*float64(len(values)))]
 }
 
 // grown says what has grown although nothing may but by so many bytes for each message.

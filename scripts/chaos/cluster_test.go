@@ -129,9 +129,9 @@ func (c *cluster) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs kafkactl, for at most two minutes.
+// run runs kafkactl, for at most four minutes.
 func (c *cluster) run(args ...string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	if out, err := c.command(ctx, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("kafkactl %s: %w\n%s", strings.Join(args, " "), err, out)
