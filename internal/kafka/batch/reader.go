@@ -301,8 +301,10 @@ func (r *Reader) inflate(h *head, raw []byte) ([]byte, error) {
 	}
 	if need := min(4*len(payload), r.inflater.limit); cap(r.arena)-len(r.arena) < need {
 		// Records of this chunk keep the old arena alive. The new one is large
-		// enough in the end for all that a chunk takes.
-		r.arena = make([]byte, 0, max(2*cap(r.arena), need))
+		// enough in the end for all that a chunk takes, and not larger: an input of
+		// large batches has one of them at hand at all times, so that an arena is
+		// never emptied before it is full.
+		r.arena = make([]byte, 0, max(min(2*cap(r.arena), 2*r.MaxBytes), need))
 	}
 	room := r.arena[len(r.arena):]
 	out, err := r.inflater.inflate(room, codec, payload)

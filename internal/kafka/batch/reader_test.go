@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -394,6 +395,46 @@ func TestChunkOfManyCompressedBatches(t *testing.T) {
 		if x := read(t, r, Input{Data: data, End: base}); !slices.Equal(x.got, want) {
 			t.Fatal("records differ from what was written")
 		}
+	}
+}
+
+// However many large batches a response holds, what they are decompressed into stays as
+// large as two chunks, and is there for the next response.
+func TestLargeBatchesTakeNoMoreThanTwoChunks(t *testing.T) {
+	chance := rand.New(rand.NewPCG(1, 2))
+	var data []byte
+	base := int64(0)
+	for range 12 {
+		values := make([]string, 450)
+		for i := range values {
+			noise := make([]byte, 650) // a third of a value, so that it takes a third when compressed
+			for j := range noise {
+				noise[j] = byte(chance.Uint32())
+			}
+			values[i] = string(noise) + strings.Repeat("quiet ", 220)
+		}
+		data = append(data, repacked(t, of(base, values...), LZ4, false)...)
+		base += int64(len(values))
+	}
+	r := NewReader(NewInflater(DefaultInflatedBytes))
+	var c Chunk
+	most := 0
+	for range 2 {
+		r.Reset(Input{Data: data, End: base})
+		records := 0
+		for r.Read(&c) {
+			records += len(c.Records)
+			most = max(most, cap(r.arena))
+		}
+		if int64(records) != base {
+			t.Fatalf("%d records, want %d", records, base)
+		}
+	}
+	if most > 2*r.MaxBytes {
+		t.Errorf("the arena has grown to %d bytes, two chunks are %d", most, 2*r.MaxBytes)
+	}
+	if most > maxKeptArena || cap(r.arena) == 0 {
+		t.Errorf("an arena of %d bytes is not kept", most)
 	}
 }
 
