@@ -7,7 +7,7 @@ GO      ?= go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint integration chaos kafka api-load fuzz bench cost cost-rate cost-short growth generate check-generated quality demo clean \
+.PHONY: help build test race lint integration chaos soak kafka api-load fuzz bench cost cost-rate cost-short growth generate check-generated quality demo clean \
 	dist twice deb image chart
 
 help: ## list the targets
@@ -33,6 +33,9 @@ integration: ## the tests against a real Kafka and Redis (see scripts/integratio
 
 chaos: ## both ways of delivery on three Kafka nodes that are killed, frozen and moved, for 20 minutes in all
 	WEIR_TEST_CHAOS=$(or $(CHAOS),10m) $(GO) test -count=1 -v -timeout 60m ./scripts/chaos
+
+soak: ## everything on, at four fifths of what it carries, with reloads, rebalances and restarts, for SOAK (30m): memory flat, ledger balanced, nothing lost
+	WEIR_TEST_SOAK=$(or $(SOAK),30m) $(GO) test -count=1 -v -timeout 100m -run 'TestSoak$$' ./scripts/chaos
 
 kafka: ## fetch the jars of the Kafka that integration starts (needs Maven, once)
 	scripts/kafka/kafkactl fetch

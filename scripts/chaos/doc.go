@@ -5,6 +5,10 @@
 // WEIR_TEST_CHAOS says for how long each way of delivery is to be tried, such as 2m;
 // kafkactl must have Kafka's jars and Java. "make chaos" runs it.
 //
+// TestSoak has a deployment with everything on work at four fifths of what it carries for
+// as long as WEIR_TEST_SOAK says, such as 30m, and looks at its memory, too. "make soak"
+// runs it.
+//
 // The tests of pushes use the Kafka that WEIR_TEST_KAFKA names and a redis-server
 // of their own. scripts/integration runs them.
 package chaos

@@ -43,7 +43,7 @@ func (r *redisServer) start() {
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; { // it reads all it knows first
 		c, err := net.DialTimeout("tcp", r.addr, time.Second)
 		if err == nil {
 			_, err = fmt.Fprintf(c, "PING\r\n")

@@ -29,32 +29,38 @@ func TestSoak(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newSoakWorld(t)
-	ctx, cancel := context.WithTimeout(t.Context(), length+15*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*length+30*time.Minute)
 	defer cancel()
-
 	carried := w.carries(ctx)
 	t.Logf("as fast as can be: %.0f messages a second", carried)
-	args := []string{"--rate", fmt.Sprintf("%.0f", soakShare*carried), "--duration", length.String(), "--wait", "3m"}
-	if length >= grownUp {
-		args = append(args, "--max-growth", fmt.Sprint(growth))
-	}
+
+	args := []string{"--rate", fmt.Sprintf("%.0f", share*carried), "--duration", "24h"}
 	for _, m := range w.stay {
 		args = append(args, "--admin", "http://"+m.listen)
 	}
+	if length >= grownUp {
+		args = append(args, "--max-growth", fmt.Sprint(growth))
+	}
+	enough, stop := context.WithCancel(ctx)
+	defer stop()
 	var report *load.Report
-	loading := make(chan error, 1)
+	loaded := make(chan error, 1)
 	go func() {
 		var err error
-		report, err = w.load(ctx, args...)
-		loading <- err
+		report, err = w.load(ctx, enough, args...)
+		loaded <- err
 	}()
-	happened := w.disturb(ctx, length, loading)
-	if err := <-loading; err != nil {
+	happened := w.disturb(ctx, length, loaded)
+	stop()
+	if err := <-loaded; err != nil {
 		t.Fatal(err)
 	}
-	// What was deferred while Redis was away waits its time and is decided again.
-	if err := settled(ctx, w.admin, w.group, w.stay, w.inputs...); err != nil {
-		t.Fatal(err)
+	if length >= grownUp {
+		// What was deferred while Redis was away waits its minutes and is decided again. After
+		// a short run it is left where it waits: that it is, TestPushesWithoutRedis shows.
+		if err := settled(ctx, w.admin, w.group, w.stay, w.inputs...); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, m := range w.stay {
 		if err := m.terminate(); err != nil {
@@ -64,16 +70,11 @@ func TestSoak(t *testing.T) {
 	ledger, err := audit(ctx, w.everybody(), "--no-repeats")
 	if err != nil {
 		t.Error(err)
-		ledger = "does not balance"
+		ledger = "does not balance, or the evidence does not verify"
 	}
-	t.Log("\n" + soakReport(length, carried, report, happened, ledger))
+	t.Log("\n" + soakReport(carried, report, happened, ledger))
 	for _, p := range report.Problems {
 		t.Error(p)
-	}
-	for _, d := range disturbances {
-		if happened[d.name] == 0 {
-			t.Errorf("%s never: %v are too short for it", d.name, length)
-		}
 	}
 }
 
@@ -84,10 +85,9 @@ const (
 	growth = 1
 	// grownUp is how long a run must be for that to be asked: before, caches fill.
 	grownUp = 10 * time.Minute
+	// share is which part of what the deployment carries it is loaded with.
+	share = 0.8
 )
-
-// soakShare is which part of what the deployment carries it is loaded with.
-const soakShare = 0.8
 
 // carries returns how many messages a second the deployment judges when they are sent as
 // fast as can be: the brokers, Redis and what sends share the machine with it then, as
@@ -95,7 +95,7 @@ const soakShare = 0.8
 func (w *soakWorld) carries(ctx context.Context) (rate float64) {
 	w.t.Helper()
 	for range 2 {
-		r, err := w.load(ctx, "--rate", "0", "--count", "200000")
+		r, err := w.load(ctx, ctx, "--rate", "0", "--count", "200000")
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -157,33 +157,28 @@ var disturbances = []disturbance{
 	}},
 }
 
-// disturb has everything happen in rounds, in an order of their own, until shortly before
-// a load of this length ends, and returns how often each did.
-func (w *soakWorld) disturb(ctx context.Context, length time.Duration, loading chan error) map[string]int {
+// disturb has everything happen in rounds, each in an order of its own, for so long, and
+// once at least. It returns how often each did.
+func (w *soakWorld) disturb(ctx context.Context, length time.Duration, loaded <-chan error) map[string]int {
 	w.t.Helper()
 	pause := max(2*time.Second, length/60) // what had to wait is worked off meanwhile
-	until, stop := context.WithTimeout(ctx, length-max(10*time.Second, pause))
-	defer stop()
 	happened := make(map[string]int)
-	began := time.Now()
-	for round := slices.Clone(disturbances); ; {
+	round := slices.Clone(disturbances)
+	for began := time.Now(); time.Since(began) < length; {
 		w.rand.Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
 		for _, d := range round {
-			rest(until, pause)
+			rest(ctx, pause)
 			select {
-			case err := <-loading:
+			case err := <-loaded:
 				w.t.Fatalf("weir load has ended after %v: %v", time.Since(began), err)
 			default:
 			}
-			if until.Err() != nil {
-				return happened
-			}
-			at := time.Since(began)
+			at := time.Now()
 			if err := d.do(ctx, w); err != nil {
 				w.t.Fatalf("%s: %v", d.name, err)
 			}
 			happened[d.name]++
-			w.t.Logf("%5.0f s  %s, in %.1f s", at.Seconds(), d.name, (time.Since(began) - at).Seconds())
+			w.t.Logf("%5.0f s  %s, in %.1f s", at.Sub(began).Seconds(), d.name, time.Since(at).Seconds())
 			for _, m := range w.stay {
 				if err := m.alive(); err != nil {
 					w.t.Fatal(err)
@@ -191,27 +186,28 @@ func (w *soakWorld) disturb(ctx context.Context, length time.Duration, loading c
 			}
 		}
 	}
+	rest(ctx, pause)
+	return happened
 }
 
 // soakReport writes what came of a soak.
-func soakReport(length time.Duration, carried float64, r *load.Report, happened map[string]int, ledger string) string {
+func soakReport(carried float64, r *load.Report, happened map[string]int, ledger string) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	say := func(what, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
-	say("soak", "%v on %d cores, which 2 instances and a third that comes and goes share with %d brokers, Redis and what sends", length, runtime.NumCPU(), nodes)
-	say("load", "%.0f messages a second, %.0f %% of the %.0f that are carried as fast as can be", r.Rate, 100*soakShare, carried)
+	say("soak", "%v on %d cores, which 2 instances and a third that comes and goes share with %d brokers, Redis and what sends",
+		time.Duration(r.Seconds*1e9).Round(time.Second), runtime.NumCPU(), nodes)
+	say("load", "%.0f messages a second: %.0f %% of the %.0f that are carried as fast as can be", r.Rate, 100*share, carried)
 	say("sent", "%d posts and %d pushes, at most %.1f s behind; all judged %.1f s after the last", r.Posts, r.Pushes, r.Behind/1000, r.Drained)
-	var events []string
 	for _, d := range disturbances {
-		events = append(events, fmt.Sprintf("%s %d times", d.name, happened[d.name]))
+		say("happened", "%d times: %s", happened[d.name], d.name)
 	}
-	say("happened", "%s", strings.Join(events, ", "))
 	var lost, repeated int64
 	for _, word := range []string{"review", "decisions", "cleared", "deferred", "deadletter"} {
 		o := r.Outputs[word]
 		lost, repeated = lost+o.Lost, repeated+o.Repeated+o.Twice
 		if l := o.Latency; l != nil {
-			say(word, "%d messages, from due to there p50 %.0f ms, p99 %.0f ms, at most %.1f s", o.Messages, l.P50, l.P99, l.Max/1000)
+			say(word, "%d messages; from due to there p50 %.0f ms, p99 %.1f s, at most %.1f s", o.Messages, l.P50, l.P99/1000, l.Max/1000)
 		} else {
 			say(word, "%d messages", o.Messages)
 		}
@@ -220,11 +216,11 @@ func soakReport(length time.Duration, carried float64, r *load.Report, happened 
 	say("repeated", "%d", repeated)
 	say("ledger", "%s", ledger)
 	if c := r.CPU; c != nil {
-		say("CPU", "%.1f us a message, by %d instances", c.Micros, c.Instances)
+		say("CPU", "%.1f us a message", c.Micros)
 	}
-	for _, m := range r.Memory {
-		say("memory", "%s: resident %.1f, then %.1f MB (at most %.1f); live heap %.1f, then %.1f MB, %+.2f bytes a message; goroutines %.0f, then %.0f; open files %.0f, then %.0f",
-			m.Instance, m.Resident.Early/1e6, m.Resident.Late/1e6, m.Resident.Most/1e6, m.Heap.Early/1e6, m.Heap.Late/1e6, m.PerMessage,
+	for i, m := range r.Memory {
+		say(fmt.Sprintf("instance %d", i), "early and late: resident %.1f and %.1f MB (at most %.1f), live heap %.1f and %.1f MB (%+.2f bytes a message), %.0f and %.0f goroutines, %.0f and %.0f open files",
+			m.Resident.Early/1e6, m.Resident.Late/1e6, m.Resident.Most/1e6, m.Heap.Early/1e6, m.Heap.Late/1e6, m.PerMessage,
 			m.Goroutines.Early, m.Goroutines.Late, m.Files.Early, m.Files.Late)
 	}
 	_ = w.Flush() // into memory

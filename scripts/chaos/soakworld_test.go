@@ -270,20 +270,24 @@ func (w *soakWorld) reloaded(ctx context.Context, metric string, replace func() 
 	return nil
 }
 
-// load runs weir load to its end and returns its report. What it finds is in there; an
-// error is that it could not find out.
-func (w *soakWorld) load(ctx context.Context, args ...string) (*load.Report, error) {
-	cmd := exec.CommandContext(ctx, w.stay[0].binary, append([]string{"load", "--json", "--config", w.stay[0].config(), "--users", "50000"}, args...)...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	r := new(load.Report)
+// load runs weir load and returns its report. When enough ends it sends no more. What it
+// finds is in the report; an error is that it could not find out.
+func (w *soakWorld) load(ctx, enough context.Context, args ...string) (*load.Report, error) {
+	args = append([]string{"load", "--json", "--config", w.stay[0].config(), "--users", "50000", "--wait", "3m"}, args...)
+	cmd := exec.CommandContext(ctx, w.stay[0].binary, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(enough, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })() // it may have ended
+	err := cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !(ok && exit.ExitCode() == 1) {
 		return nil, fmt.Errorf("weir load: %w\n%s", err, errs.Bytes())
 	}
-	if err := json.Unmarshal(out, r); err != nil {
-		return nil, fmt.Errorf("weir load: %w\n%s%s", err, out, errs.Bytes())
+	r := new(load.Report)
+	if err := json.Unmarshal(out.Bytes(), r); err != nil {
+		return nil, fmt.Errorf("weir load: %w\n%s%s", err, out.Bytes(), errs.Bytes())
 	}
 	return r, nil
 }
