@@ -396,6 +396,7 @@ func (d *daemon) run(ctx context.Context) error {
 	d.anchors.run(ctx, g)
 	g.Go(func() error { return d.desk.Run(ctx) })
 	g.Go(func() error { return d.spans.Run(ctx) })
+	g.Go(func() error { return rest(ctx) })
 	if d.view != nil {
 		g.Go(func() error { return d.view.run(ctx) })
 	}
