@@ -246,6 +246,9 @@ func write(t *testing.T, dir, name string, b []byte) {
 // Whatever file of a package is changed, cut, taken away or put in, both scripts find it, and the
 // Python verifier finds it also where the lists of files were written anew.
 func TestTamperingIsFound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("asks other programs; not with -short")
+	}
 	w := full(t, true)
 	w.close()
 	o := w.order(Query{Subject: "alice"})
@@ -319,6 +322,9 @@ func TestTamperingIsFound(t *testing.T) {
 
 // The organisation itself, which can sign a package anew, cannot change what the log says.
 func TestForgedByItsMaker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("asks other programs; not with -short")
+	}
 	w := full(t, true)
 	w.close()
 	day := w.now.Truncate(24 * 3600e9)
