@@ -7,7 +7,7 @@ GO      ?= go
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint integration chaos soak kafka api-load fuzz bench cost cost-rate cost-short growth generate check-generated quality demo clean \
+.PHONY: help build test race lint integration chaos soak fleet kafka api-load fuzz bench cost cost-rate cost-short growth generate check-generated quality demo clean \
 	dist twice deb image chart
 
 help: ## list the targets
@@ -36,6 +36,9 @@ chaos: ## both ways of delivery on three Kafka nodes that are killed, frozen and
 
 soak: ## everything on, at four fifths of what it carries, with reloads, rebalances and restarts, for SOAK (30m): memory flat, ledger balanced, nothing lost
 	WEIR_TEST_SOAK=$(or $(SOAK),30m) $(GO) test -count=1 -v -timeout 100m -run 'TestSoak$$' ./scripts/chaos
+
+fleet: ## three instances on three Kafka nodes, one added and one killed, and eight on 256 partitions, beside what the capacity guide predicts (FLEET=short as CI, 3 minutes; long, 10)
+	WEIR_TEST_FLEET=$(or $(FLEET),long) $(GO) test -count=1 -v -timeout 40m -run 'TestFleet$$' ./scripts/chaos
 
 kafka: ## fetch the jars of the Kafka that integration starts (needs Maven, once)
 	scripts/kafka/kafkactl fetch

@@ -9,6 +9,10 @@
 // as long as WEIR_TEST_SOAK says, such as 30m, and looks at its memory, too. "make soak"
 // runs it.
 //
+// TestFleet looks at instances that share a topic of many partitions while one is added
+// and one is killed: who carries how much, and whether that is what internal/capacity
+// predicts. It runs when WEIR_TEST_FLEET says short or long. "make fleet" runs it.
+//
 // The tests of pushes use the Kafka that WEIR_TEST_KAFKA names and a redis-server
 // of their own. scripts/integration runs them.
 package chaos
