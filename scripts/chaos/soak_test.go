@@ -34,7 +34,7 @@ func TestSoak(t *testing.T) {
 	carried := w.carries(ctx)
 	t.Logf("as fast as can be: %.0f messages a second", carried)
 
-	args := []string{"--rate", fmt.Sprintf("%.0f", share*carried), "--duration", "24h"}
+	args := []string{"--rate", fmt.Sprintf("%.0f", soakShare*carried), "--duration", "24h"}
 	for _, m := range w.stay {
 		args = append(args, "--admin", "http://"+m.listen)
 	}
@@ -85,8 +85,8 @@ const (
 	growth = 1
 	// grownUp is how long a run must be for that to be asked: before, caches fill.
 	grownUp = 10 * time.Minute
-	// share is which part of what the deployment carries it is loaded with.
-	share = 0.8
+	// soakShare is which part of what the deployment carries it is loaded with.
+	soakShare = 0.8
 )
 
 // carries returns how many messages a second the deployment judges when they are sent as
@@ -197,7 +197,7 @@ func soakReport(carried float64, r *load.Report, happened map[string]int, ledger
 	say := func(what, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
 	say("soak", "%v on %d cores, which 2 instances and a third that comes and goes share with %d brokers, Redis and what sends",
 		time.Duration(r.Seconds*1e9).Round(time.Second), runtime.NumCPU(), nodes)
-	say("load", "%.0f messages a second: %.0f %% of the %.0f that are carried as fast as can be", r.Rate, 100*share, carried)
+	say("load", "%.0f messages a second: %.0f %% of the %.0f that are carried as fast as can be", r.Rate, 100*soakShare, carried)
 	say("sent", "%d posts and %d pushes, at most %.1f s behind; all judged %.1f s after the last", r.Posts, r.Pushes, r.Behind/1000, r.Drained)
 	for _, d := range disturbances {
 		say("happened", "%d times: %s", happened[d.name], d.name)
