@@ -196,9 +196,9 @@ func (m *member) ready(ctx context.Context) error {
 	})
 }
 
-// await waits, for two minutes at most, until something holds of an instance.
+// await waits, for five minutes at most, until something holds of an instance.
 func (m *member) await(ctx context.Context, what string, holds func() bool) error {
-	for deadline := time.Now().Add(2 * time.Minute); !holds(); {
+	for deadline := time.Now().Add(5 * time.Minute); !holds(); {
 		if err := m.alive(); err != nil {
 			return err
 		}
