@@ -3,8 +3,11 @@ package load
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/weir-moderation/weir/internal/admin"
 )
 
 // run30 makes the samples of half an hour at 4,000 messages a second: caches fill for
@@ -72,6 +75,37 @@ func TestMemoryOfAnotherProcess(t *testing.T) {
 	s.list[minSamples-1].started = 7
 	if s.memory("a") == nil {
 		t.Errorf("nothing of %d samples of one process", minSamples)
+	}
+}
+
+// Who asks for a memory that does not grow is told of a leak, and of an instance of which
+// nothing can be said; who does not ask is told neither, but sees what was held.
+func TestGrowthIsAskedFor(t *testing.T) {
+	c, err := admin.NewClient(admin.Access{URL: "http://127.0.0.1:9464"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := 1.0
+	for _, row := range []struct {
+		name     string
+		samples  series
+		most     *float64
+		held     int
+		problems []string
+	}{
+		{"flat", *run30(0, 0, 0), &one, 1, nil},
+		{"a leak", *run30(5, 0, 0), &one, 1, []string{"http://127.0.0.1:9464: the live heap has grown", "http://127.0.0.1:9464: the resident memory has grown"}},
+		{"a leak nobody asks about", *run30(5, 0, 0), nil, 1, nil},
+		{"nothing known", series{}, &one, 0, []string{"http://127.0.0.1:9464: nothing can be said of its memory"}},
+		{"nothing known, nor asked", series{}, nil, 0, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := &run{Options: Options{Admin: []*admin.Client{c}}, samples: []series{row.samples}}
+			held, problems := r.held(row.most)
+			if len(held) != row.held || !slices.EqualFunc(problems, row.problems, strings.HasPrefix) {
+				t.Errorf("%d instances, problems %q; want %d, %q", len(held), problems, row.held, row.problems)
+			}
+		})
 	}
 }
 
