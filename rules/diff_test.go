@@ -96,7 +96,7 @@ func TestDiffSeesWhatTheDigestSees(t *testing.T) {
 		return load(t, Options{}, append(list, "id: p.c, category: fraud, state: live, terms: [pin]")...)
 	}
 	other := set()
-	for range 200 {
+	for range share(200) {
 		before, after := other, set()
 		if len(Diff(before, after)) == 0 && before.Digest() != after.Digest() {
 			t.Fatal("two digests and no difference")

@@ -257,7 +257,7 @@ func TestExplainCombinations(t *testing.T) {
 		rng.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 		return "[" + strings.Join(some[:1+rng.IntN(2)], ", ") + "]"
 	}
-	for range 300 {
+	for range share(300) {
 		rule := "id: p.a, category: fraud, severity: low, state: live, all: [" + list() + ", " + list() + ", " + list() + "]"
 		switch rng.IntN(3) {
 		case 0:

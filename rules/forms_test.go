@@ -421,7 +421,7 @@ func TestFormsOfASCII(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 10))
 	var one, two Scratch
 	found := make(map[string]int)
-	for range 60_000 {
+	for range share(60_000) {
 		text := randomText(random, pieces, 20)
 		e, behind := post("a", text), post("a", text+"。赌")
 		hits := set.Match(&one, e)
@@ -434,7 +434,7 @@ func TestFormsOfASCII(t *testing.T) {
 		}
 	}
 	for _, f := range []form.Form{form.Fold, form.Squeeze, form.Repeat, form.Spaced, form.Leet, form.Decode, form.Pinyin, form.Initials} {
-		if found[f.String()] < 10 {
+		if found[f.String()] < share(10) {
 			t.Errorf("%s: %d hits", f, found[f.String()])
 		}
 	}

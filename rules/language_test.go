@@ -233,7 +233,7 @@ func TestCombinations(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 1))
 	words := []string{"甲子", "乙丑", "丙寅", "丁卯", "戊辰"}
 	filler := []string{"x", "我", "。", ",", " ", "\u200b", "!", "\n", "1.5", ". "}
-	for range 1000 {
+	for range share(1000) {
 		lists := make([][]string, 1+rng.IntN(3))
 		var parts []string
 		for i := range lists {

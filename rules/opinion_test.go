@@ -155,7 +155,7 @@ func TestSoundEnginesAgree(t *testing.T) {
 			var sc Scratch
 			random := rand.New(rand.NewPCG(7, 8))
 			critical := 0
-			for range 4_000 {
+			for range share(4_000) {
 				var b strings.Builder
 				for range random.IntN(14) {
 					b.WriteString(pieces[random.IntN(len(pieces))])
@@ -170,7 +170,7 @@ func TestSoundEnginesAgree(t *testing.T) {
 					t.Errorf("%s first%s: %q: the engines differ on %s", engine, forms, b.String(), d[0].ID)
 				}
 			}
-			if critical < 1_000 {
+			if critical < share(1_000) {
 				t.Errorf("%s first%s: only %d hits were compared", engine, forms, critical)
 			}
 		}

@@ -287,6 +287,9 @@ func TestNoPacks(t *testing.T) {
 // A set too large for the budget is refused, and whoever does what the refusal says gets on: at
 // once, or at the second attempt where the automaton alone was too large.
 func TestMemoryBudget(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles as many terms as there may be, again and again; not with -short")
+	}
 	var terms strings.Builder
 	for i := range MaxTerms {
 		fmt.Fprintf(&terms, "term%06d\n", i)
@@ -738,6 +741,14 @@ var alphabets = map[string][]string{
 	"ASCII": {"ab", "aa", "a", "b", "B", "ab a", "c d", "c", "d", "long word", "0", " ", " ", "  ", ", ", ".", "-", "\n", "\t", "\x7f", "\x01", "\x00"},
 }
 
+// share is how many of n repetitions a test does: all, and a tenth in a short run.
+func share(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
+
 // randomText joins pieces.
 func randomText(random *rand.Rand, pieces []string, most int) string {
 	var b strings.Builder
@@ -754,7 +765,7 @@ func TestDifferential(t *testing.T) {
 	for name, pieces := range alphabets {
 		random := rand.New(rand.NewPCG(5, 6))
 		found := 0
-		for range 20_000 {
+		for range share(20_000) {
 			most := 14
 			if random.IntN(8) == 0 {
 				most = 60
@@ -769,7 +780,7 @@ func TestDifferential(t *testing.T) {
 			}
 			found += len(want)
 		}
-		if found < 10_000 {
+		if found < share(10_000) {
 			t.Errorf("%s: only %d hits", name, found)
 		}
 	}

@@ -49,7 +49,9 @@ func rows(tb testing.TB, path string, fields int) []row {
 		if len(fs) != fields {
 			tb.Fatalf("%s:%d: %d fields, want %d", path, n, len(fs), fields)
 		}
-		list = append(list, row{n, fs})
+		if !testing.Short() || n%5 == 0 { // a short run takes a fifth
+			list = append(list, row{n, fs})
+		}
 	}
 	if err := sc.Err(); err != nil {
 		tb.Fatal(err)
