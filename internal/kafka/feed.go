@@ -194,7 +194,8 @@ type poller struct {
 	f      *feed
 	broker int32
 	wake   chan struct{}
-	turn   int // where the next request begins
+	turn   int // behind the last partition of which something came
+	polls  int // so many
 	alone  int // so many requests ask for one partition only
 	again  retry.Backoff
 	parts  []fetch.PartAnswer
@@ -206,6 +207,9 @@ func (p *poller) rouse() {
 	default:
 	}
 }
+
+// outOfTurn is how often a poll does not begin where the one before has ended.
+const outOfTurn = 4
 
 // smallPoll is how much a poll must bring to be followed by the next at once.
 const smallPoll = 256 << 10
@@ -270,6 +274,9 @@ type question struct {
 	of      []*intake // in the order of the request's parts
 	request *fetch.Request
 	final   bool // the answer is the last word on a batch that looks broken
+	// outOfTurn says that it does not begin where the one before has ended, and where it
+	// ends does not matter to the next.
+	outOfTurn bool
 }
 
 // next returns what to ask the broker. If that is nothing, after is when it will
@@ -291,12 +298,17 @@ func (p *poller) next(now time.Time) (q question, after time.Time) {
 		q.of = append(q.of, in)
 		q.request.Parts = append(q.request.Parts, fetch.Part{Topic: in.p.Topic, Partition: in.p.ID, Offset: in.next, MaxBytes: in.limit})
 	}
-	// Each time another partition comes first: a broker fills its answer in the
-	// order in which it is asked, and only who comes first gets a batch that is
-	// larger than the limit.
-	p.turn++
+	// A broker fills its answer in the order in which it is asked, so a poll begins
+	// behind what the one before has brought: in a backlog of many partitions each has
+	// its turn as often as any other. Now and then another one comes first whatever came,
+	// for only who comes first gets a batch that is larger than the limit.
+	first := p.turn
+	if p.polls++; p.polls%outOfTurn == 0 {
+		q.outOfTurn = true
+		first = p.polls / outOfTurn
+	}
 	for i := range f.order {
-		in := f.order[(i+p.turn)%len(f.order)]
+		in := f.order[(i+first)%len(f.order)]
 		switch {
 		case in.leader != p.broker:
 		case in.held && (in.p.stopped.Load() || in.p.turn.away.Load()):
@@ -340,6 +352,7 @@ func (p *poller) poll(ctx context.Context, q question) (int, time.Duration, erro
 	if err != nil {
 		return n, throttle, err
 	}
+	last := -1
 	for i := range p.parts {
 		part := &p.parts[i]
 		in := p.f.parts[group.Partition{Topic: part.Topic, ID: part.Partition}]
@@ -347,9 +360,20 @@ func (p *poller) poll(ctx context.Context, q question) (int, time.Duration, erro
 		if in == nil || at < 0 {
 			return n, throttle, errors.New("the broker answered about other partitions")
 		}
+		if len(part.Data) > 0 && at >= last {
+			last = at
+		}
 		p.f.deliver(in, portion{PartAnswer: *part, answer: answer, offset: q.request.Parts[at].Offset, final: q.final})
 	}
+	p.brought(&q, last)
 	return n, throttle, nil
+}
+
+// brought says of which partition of a question the last data came; -1: of none.
+func (p *poller) brought(q *question, last int) {
+	if last >= 0 && !q.outOfTurn {
+		p.turn = slices.Index(p.f.order, q.of[last]) + 1
+	}
 }
 
 // deliver hands a portion to its partition, and notes where to ask ahead.

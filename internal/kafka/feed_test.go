@@ -49,21 +49,33 @@ func (q *question) asks() (list []int32) {
 	return list
 }
 
-// Each poll begins with another partition: a broker fills its answer in the order
-// in which it is asked, so none starves when every answer is full.
+// A broker fills its answer in the order in which it is asked. When answers are full
+// before all partitions are in one, none waits much longer than until all others have
+// had one share, and each comes first now and then.
 func TestPollsRotate(t *testing.T) {
-	_, p := polled(t, quick("g", "t"), 5)
-	first := make(map[int32]int)
-	for range 20 {
+	const partitions, share, polls = 12, 3, 96
+	_, p := polled(t, quick("g", "t"), partitions)
+	first, served := make(map[int32]int), make(map[int32]int)
+	for n := range polls {
 		q, _ := p.next(time.Now())
-		if got := slices.Sorted(slices.Values(q.asks())); !slices.Equal(got, []int32{0, 1, 2, 3, 4}) {
-			t.Fatalf("asked for %v", got)
+		asked := q.asks()
+		if len(asked) != partitions {
+			t.Fatalf("asked for %v", asked)
 		}
-		first[q.asks()[0]]++
+		first[asked[0]]++
+		for _, id := range asked[:share] {
+			served[id] = n
+		}
+		p.brought(&q, share-1)
+		for id := range int32(partitions) {
+			if waits := n - served[id]; waits > 2*partitions/share {
+				t.Fatalf("partition %d has waited for %d polls", id, waits)
+			}
+		}
 	}
-	for id := range int32(5) {
-		if first[id] != 4 {
-			t.Errorf("partition %d came first in %d of 20 polls, want 4", id, first[id])
+	for id := range int32(partitions) {
+		if first[id] < polls/outOfTurn/partitions {
+			t.Errorf("partition %d came first in %d of %d polls", id, first[id], polls)
 		}
 	}
 }
