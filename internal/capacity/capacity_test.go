@@ -20,8 +20,8 @@ func sized(size float64) Workload {
 	return usualWith(func(w *Workload) { w.Size, w.Text = size, size-294 })
 }
 
-// The formula gives what was measured in backlogs, docs/performance.md, "How the cost of a
-// post grows": medians of rounds that differ by a fifth, so within a fifth of them.
+// The formula gives what was measured in backlogs (docs/capacity.md, "How it grows"):
+// medians of rounds that differ by a fifth, so within a fifth of them.
 func TestModelIsWhatWasMeasured(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -42,8 +42,8 @@ type Model struct {
 	Write time.Duration // a sync of the evidence and the requests to brokers, for all that is flagged in a batch
 }
 
-// Measured returns the constants of the machine of docs/performance.md, "How the cost of
-// a post grows" and "Fleet": two cores of an Intel Xeon, Kafka beside it. Round and Write
+// Measured returns the constants of the machine of docs/capacity.md, "How it grows" (make
+// growth): two cores of an Intel Xeon, Kafka beside it. Round and Write
 // are from the steady rates of 500 and 20,000 posts a second there, Push from a load of
 // pushes alone.
 func Measured() Model {

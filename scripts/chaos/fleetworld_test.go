@@ -222,11 +222,12 @@ evidence: {dir: evidence}
 // fleetRun is instances that work through a stream as one group.
 type fleetRun struct {
 	*stream
-	name    string
-	group   string
-	members []*member // all that were ever there
-	left    []*member // those that live
-	micros  []float64 // CPU time of a post, of each instance in each phase that counts
+	name     string
+	group    string
+	members  []*member // all that were ever there
+	left     []*member // those that live
+	yard     *fleetRun // of one instance on another stream, at the same time
+	compared []compared
 
 	known  map[*member]reading // when the last phase ended, or it was ready
 	phases []*phase
@@ -312,20 +313,12 @@ func (p *progress) done() int64 {
 	return sum
 }
 
-// alone has one instance work through the stream and returns the CPU time of a post, in
-// us, of all but the first and last.
-func (s *stream) alone(ctx context.Context) float64 {
+// yard begins a run of one instance, by whose CPU time that of others is judged.
+func (s *stream) yard(ctx context.Context, suffix string) *fleetRun {
 	s.t.Helper()
-	suffix := ""
-	if s.loaded == nil {
-		suffix = "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	}
 	r := s.run(ctx, "one instance", suffix)
 	r.join(ctx, 1, fleetQuota)
-	r.until(ctx, "it joins", r.reached(s.count/20))
-	p := r.until(ctx, "alone", r.reached(s.count*19/20))
-	r.finish(ctx, 0)
-	return p.shares[0].micros
+	return r
 }
 
 // join starts instances that may each use so much of a core.
@@ -336,13 +329,27 @@ func (r *fleetRun) join(ctx context.Context, instances int, quota float64) {
 		m := &member{name: r.name + ", instance " + name, dir: r.t.TempDir(), binary: r.binary, listen: freeAddr(r.t)}
 		write(r.t, m.config(), r.config(name, r.group))
 		m.begin(r.t)
-		if err := m.quota(quota); err != nil {
-			r.t.Fatal(err)
-		}
 		r.members = append(r.members, m)
 	}
 	r.left = r.members
 	joined := r.members[len(r.members)-instances:]
+	errs := make([]error, instances)
+	var limited sync.WaitGroup
+	for i, m := range joined {
+		limited.Go(func() {
+			// Its start is not held up: it has loaded its rules by then, and is about to join.
+			if errs[i] = m.await(ctx, "answer", func() bool {
+				_, err := m.ask(ctx, "/-/healthy")
+				return err == nil
+			}); errs[i] == nil {
+				errs[i] = m.quota(quota)
+			}
+		})
+	}
+	limited.Wait()
+	if err := errors.Join(errs...); err != nil {
+		r.t.Fatal(err)
+	}
 	for _, m := range joined {
 		if err := m.ready(ctx); err != nil {
 			r.t.Fatal(err)
@@ -431,15 +438,15 @@ func (r *fleetRun) settled(ctx context.Context) bool {
 // phase is what happened between two moments.
 type phase struct {
 	name   string
-	took   time.Duration
-	shares []share
+	shares []stint
 	fair   float64 // among instances, by rates
 	even   float64 // among partitions that were not at their ends, by what was committed of them
 	silent time.Duration
+	yard   stint // what the one beside it did
 }
 
-// share is what one instance did.
-type share struct {
+// stint is what one instance did.
+type stint struct {
 	name       string
 	judged     float64 // posts
 	rate       float64 // of them a second
@@ -453,7 +460,6 @@ type share struct {
 func (r *fleetRun) until(ctx context.Context, name string, holds func() bool) *phase {
 	r.t.Helper()
 	p := &phase{name: name}
-	began := time.Now()
 	before, _ := r.take()
 	for !holds() {
 		if ctx.Err() != nil {
@@ -466,13 +472,12 @@ func (r *fleetRun) until(ctx context.Context, name string, holds func() bool) *p
 		}
 		rest(ctx, 200*time.Millisecond)
 	}
-	p.took = time.Since(began)
 	var rates, grown []float64
 	for i, v := range r.readings(ctx, r.left) {
 		m := r.left[i]
 		from := r.known[m]
 		judged := v.judged - from.judged
-		p.shares = append(p.shares, share{
+		p.shares = append(p.shares, stint{
 			name: m.name, judged: judged, rate: judged / v.at.Sub(from.at).Seconds(), micros: 1e6 * (v.cpu - from.cpu) / max(judged, 1),
 			partitions: int(v.partitions), resident: v.resident,
 		})
@@ -484,6 +489,9 @@ func (r *fleetRun) until(ctx context.Context, name string, holds func() bool) *p
 		grown = append(grown, float64(at-before[partition]))
 	}
 	p.silent, p.fair, p.even = silent, fairness(rates), fairness(grown)
+	if r.yard != nil {
+		p.yard = r.yard.until(ctx, name, func() bool { return true }).shares[0]
+	}
 	r.phases = append(r.phases, p)
 	return p
 }
@@ -531,7 +539,7 @@ func (r *fleetRun) finish(ctx context.Context, repeats int64) {
 	fmt.Fprintf(&b, "%s: %s; ledger: %s\n", r.name, accounts, ledger)
 	for _, p := range r.phases {
 		sum := 0.0
-		fmt.Fprintf(&b, "  %-14s %5.1f s", p.name, p.took.Seconds())
+		fmt.Fprintf(&b, "  %-14s", p.name)
 		for _, s := range p.shares {
 			sum += s.rate
 		}

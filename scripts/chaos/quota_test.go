@@ -11,11 +11,9 @@ import (
 	"time"
 )
 
-// quota lets a member use so much of a core and no more, until its life ends: it is
-// stopped whenever it has used more than its share so far. That needs no rights and no
+// quota lets a member use so much of a core and no more from now on, until its life
+// ends: it is stopped whenever it has used more than its share so far. That needs no rights and no
 // control groups, and a member knows as little of it as of a slow machine.
-//
-// It is not held up in its start, which takes half a second of a core.
 //
 // The pauses are short: a share of a tenth is 10 ms in 100.
 func (m *member) quota(share float64) error {
@@ -24,7 +22,6 @@ func (m *member) quota(share float64) error {
 	if err != nil {
 		return err
 	}
-	used += 400 * time.Millisecond
 	go func() {
 		const every = 10 * time.Millisecond
 		tick := time.NewTicker(every)
@@ -38,7 +35,7 @@ func (m *member) quota(share float64) error {
 			}
 			// What was not used is not saved up for more than a moment.
 			mine := time.Duration(float64(time.Since(began)) * share)
-			if now > used && mine-(now-used) > 5*every {
+			if mine-(now-used) > 5*every {
 				began, used, mine = time.Now(), now, 0
 			}
 			over := now-used > mine
