@@ -282,7 +282,7 @@ func (w *soakWorld) load(ctx, enough context.Context, args ...string) (*load.Rep
 	}
 	defer context.AfterFunc(enough, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })() // it may have ended
 	err := cmd.Wait()
-	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !(ok && exit.ExitCode() == 1) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
 		return nil, fmt.Errorf("weir load: %w\n%s", err, errs.Bytes())
 	}
 	r := new(load.Report)
