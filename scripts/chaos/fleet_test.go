@@ -58,27 +58,30 @@ func TestFleet(t *testing.T) {
 	defer cancel()
 	w := newFleetWorld(t)
 	usual := w.stream(ctx, "usual", 12, fleetPosts{body: 146, hits: 100}, form.usual)
-	runs := []*fleetRun{w.addedAndKilled(ctx, form, usual)}
+	t.Run("added and killed", func(t *testing.T) { w.in(t, func() { w.addedAndKilled(ctx, form, usual).judge(form, usual) }) })
 	if form.wide > 0 {
-		runs = append(runs, w.manyInstances(ctx, form, usual))
+		t.Run("many instances", func(t *testing.T) { w.in(t, func() { w.manyInstances(ctx, form, usual).judge(form, usual) }) })
 	}
-	t.Logf("the formula's machine takes %v for %s; %s", capacity.Measured().CPU(usual.workload), said(usual.workload), conditions())
-	for _, r := range runs {
-		var yard, took, ratios []float64
-		for _, c := range r.compared {
-			predicted := capacity.Measured().Calibrated(usual.workload, time.Duration(c.yard*1e3)).CPU(r.workload)
-			yard, took, ratios = append(yard, c.yard), append(took, c.took), append(ratios, float64(predicted)/1e3/c.took)
-		}
-		if len(ratios) == 0 {
-			t.Errorf("%s: the work was over before anything could be measured; give it more posts", r.name)
-			continue
-		}
-		far := median(ratios) - 1
-		t.Logf("%s, %s: %.2f us of CPU a post (%s) while one instance took %.2f (%s) for usual ones; predicted %.2f times that was taken (%s)",
-			r.name, said(r.workload), median(took), list(took), median(yard), list(yard), median(ratios), list(ratios))
-		if form.holds && max(far, -far) > off {
-			t.Errorf("%s: the prediction is %.0f %% off, more than %.0f %%", r.name, 100*far, 100*off)
-		}
+}
+
+// judge holds what posts took of a CPU against what is predicted.
+func (r *fleetRun) judge(form fleetForm, usual *stream) {
+	r.t.Helper()
+	r.t.Logf("the formula's machine takes %v for %s; %s", capacity.Measured().CPU(usual.workload), said(usual.workload), conditions())
+	var yard, took, ratios []float64
+	for _, c := range r.compared {
+		predicted := capacity.Measured().Calibrated(usual.workload, time.Duration(c.yard*1e3)).CPU(r.workload)
+		yard, took, ratios = append(yard, c.yard), append(took, c.took), append(ratios, float64(predicted)/1e3/c.took)
+	}
+	if len(ratios) == 0 {
+		r.t.Errorf("%s: the work was over before anything could be measured; give it more posts", r.name)
+		return
+	}
+	far := median(ratios) - 1
+	r.t.Logf("%s, %s: %.2f us of CPU a post (%s) while one instance took %.2f (%s) for usual ones; predicted %.2f times what was taken (%s)",
+		r.name, said(r.workload), median(took), list(took), median(yard), list(yard), median(ratios), list(ratios))
+	if form.holds && max(far, -far) > off {
+		r.t.Errorf("%s: the prediction is %.0f %% off, more than %.0f %%", r.name, 100*far, 100*off)
 	}
 }
 
@@ -86,12 +89,11 @@ func TestFleet(t *testing.T) {
 // is killed.
 func (w *fleetWorld) addedAndKilled(ctx context.Context, form fleetForm, usual *stream) *fleetRun {
 	s := w.stream(ctx, "fleet", form.partitions, fleetPosts{body: 420, hits: 20}, form.posts)
-	yard := usual.yard(ctx, "")
+	yard := usual.yard(ctx)
 	r := s.run(ctx, "three instances", "")
 	r.yard = yard
 	settled := func() bool { return r.settled(ctx) }
 	r.join(ctx, 2, fleetQuota)
-	r.until(ctx, "two join", settled)
 	r.compare(form, r.until(ctx, "two", r.reached(min(r.done()+form.posts/4, form.posts*2/5))))
 	r.join(ctx, 1, fleetQuota)
 	r.until(ctx, "one is added", settled)
@@ -116,11 +118,10 @@ func (w *fleetWorld) addedAndKilled(ctx context.Context, form fleetForm, usual *
 // of posts a second, each instance a fraction of one there.
 func (w *fleetWorld) manyInstances(ctx context.Context, form fleetForm, usual *stream) *fleetRun {
 	s := w.stream(ctx, "wide", wideParts, usual.posts, form.wide)
-	yard := usual.yard(ctx, "-again")
+	yard := usual.yard(ctx)
 	r := s.run(ctx, fmt.Sprintf("%d instances", wideInstances), "")
 	r.yard = yard
 	r.join(ctx, wideInstances, wideQuota)
-	r.until(ctx, "all join", func() bool { return r.settled(ctx) })
 	for i := range int64(3) {
 		r.compare(form, r.until(ctx, "all", r.reached(min(r.done()+form.wide/5, form.wide*(7+i)/10))))
 	}

@@ -314,14 +314,19 @@ func (p *progress) done() int64 {
 }
 
 // yard begins a run of one instance, by whose CPU time that of others is judged.
-func (s *stream) yard(ctx context.Context, suffix string) *fleetRun {
+func (s *stream) yard(ctx context.Context) *fleetRun {
 	s.t.Helper()
+	suffix := ""
+	if s.loaded == nil {
+		suffix = "-again" // of what weir load has its accounts of
+	}
 	r := s.run(ctx, "one instance", suffix)
 	r.join(ctx, 1, fleetQuota)
 	return r
 }
 
-// join starts instances that may each use so much of a core.
+// join starts instances that may each use so much of a core. The first of a run hold back
+// until all have their partitions, lest the work be over by then.
 func (r *fleetRun) join(ctx context.Context, instances int, quota float64) {
 	r.t.Helper()
 	for range instances {
@@ -333,7 +338,8 @@ func (r *fleetRun) join(ctx context.Context, instances int, quota float64) {
 	}
 	r.left = r.members
 	joined := r.members[len(r.members)-instances:]
-	errs := make([]error, instances)
+	alone := len(joined) == len(r.members)
+	errs, changes := make([]error, instances), make([]func(float64), instances)
 	var limited sync.WaitGroup
 	for i, m := range joined {
 		limited.Go(func() {
@@ -342,7 +348,11 @@ func (r *fleetRun) join(ctx context.Context, instances int, quota float64) {
 				_, err := m.ask(ctx, "/-/healthy")
 				return err == nil
 			}); errs[i] == nil {
-				errs[i] = m.quota(quota)
+				first := quota
+				if alone {
+					first = quota / 4
+				}
+				changes[i], errs[i] = m.quota(first)
 			}
 		})
 	}
@@ -354,6 +364,14 @@ func (r *fleetRun) join(ctx context.Context, instances int, quota float64) {
 		if err := m.ready(ctx); err != nil {
 			r.t.Fatal(err)
 		}
+	}
+	for alone && !r.settled(ctx) {
+		if rest(ctx, 200*time.Millisecond); ctx.Err() != nil {
+			r.t.Fatalf("%s: the partitions are not given out: %v", r.name, ctx.Err())
+		}
+	}
+	for _, change := range changes {
+		change(quota)
 	}
 	for i, v := range r.readings(ctx, joined) {
 		r.known[joined[i]] = v
@@ -549,4 +567,12 @@ func (r *fleetRun) finish(ctx context.Context, repeats int64) {
 		}
 	}
 	r.t.Log(b.String())
+}
+
+// in has a part of the test say what is wrong as itself.
+func (w *fleetWorld) in(t *testing.T, part func()) {
+	whole := w.t
+	w.t = t
+	defer func() { w.t = whole }()
+	part()
 }
