@@ -325,8 +325,8 @@ func (s *stream) yard(ctx context.Context) *fleetRun {
 	return r
 }
 
-// join starts instances that may each use so much of a core. The first of a run hold back
-// until all have their partitions, lest the work be over by then.
+// join starts instances that may each use so much of a core. What they do counts from when
+// they have loaded their rules and are about to join the group.
 func (r *fleetRun) join(ctx context.Context, instances int, quota float64) {
 	r.t.Helper()
 	for range instances {
@@ -338,43 +338,28 @@ func (r *fleetRun) join(ctx context.Context, instances int, quota float64) {
 	}
 	r.left = r.members
 	joined := r.members[len(r.members)-instances:]
-	alone := len(joined) == len(r.members)
-	errs, changes := make([]error, instances), make([]func(float64), instances)
-	var limited sync.WaitGroup
+	errs, first := make([]error, instances), make([]reading, instances)
+	var begun sync.WaitGroup
 	for i, m := range joined {
-		limited.Go(func() {
-			// Its start is not held up: it has loaded its rules by then, and is about to join.
+		begun.Go(func() {
 			if errs[i] = m.await(ctx, "answer", func() bool {
-				_, err := m.ask(ctx, "/-/healthy")
+				var err error
+				first[i], err = m.reading(ctx)
 				return err == nil
 			}); errs[i] == nil {
-				first := quota
-				if alone {
-					first = quota / 4
-				}
-				changes[i], errs[i] = m.quota(first)
+				errs[i] = m.quota(quota)
 			}
 		})
 	}
-	limited.Wait()
+	begun.Wait()
 	if err := errors.Join(errs...); err != nil {
 		r.t.Fatal(err)
 	}
-	for _, m := range joined {
+	for i, m := range joined {
+		r.known[m] = first[i]
 		if err := m.ready(ctx); err != nil {
 			r.t.Fatal(err)
 		}
-	}
-	for alone && !r.settled(ctx) {
-		if rest(ctx, 200*time.Millisecond); ctx.Err() != nil {
-			r.t.Fatalf("%s: the partitions are not given out: %v", r.name, ctx.Err())
-		}
-	}
-	for _, change := range changes {
-		change(quota)
-	}
-	for i, v := range r.readings(ctx, joined) {
-		r.known[joined[i]] = v
 	}
 }
 

@@ -16,15 +16,12 @@ import (
 // control groups, and a member knows as little of it as of a slow machine.
 //
 // The pauses are short: a share of a tenth is 10 ms in 100.
-//
-// What it returns gives it another share.
-func (m *member) quota(share float64) (change func(share float64), err error) {
+func (m *member) quota(share float64) error {
 	process := m.cmd.Process
 	used, err := cpuOf(process.Pid)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	shares := make(chan float64, 1)
 	go func() {
 		const every = 10 * time.Millisecond
 		tick := time.NewTicker(every)
@@ -32,14 +29,6 @@ func (m *member) quota(share float64) (change func(share float64), err error) {
 		stopped := false
 		began := time.Now()
 		for range tick.C {
-			select {
-			case share = <-shares:
-				began = time.Now()
-				if used, err = cpuOf(process.Pid); err != nil {
-					return
-				}
-			default:
-			}
 			now, err := cpuOf(process.Pid)
 			if err != nil {
 				return // it has ended
@@ -63,7 +52,7 @@ func (m *member) quota(share float64) (change func(share float64), err error) {
 			stopped = over
 		}
 	}()
-	return func(share float64) { shares <- share }, nil
+	return nil
 }
 
 // cpuOf returns the CPU time that a process has used.
