@@ -22,7 +22,7 @@ type fleetForm struct {
 }
 
 var fleetForms = map[string]fleetForm{
-	"short": {usual: 500_000, posts: 500_000, partitions: 48},
+	"short": {usual: 500_000, posts: 900_000, partitions: 48},
 	"long":  {usual: 1_500_000, posts: 1_500_000, partitions: 96, wide: 2_000_000, holds: true},
 }
 
