@@ -433,13 +433,16 @@ func (f *fleet) awaitMetric(name, want string) {
 	f.t.Fatalf("%s has no metric %s\n%s", name, want, body)
 }
 
+// fleetUser writes all posts: a name that nothing made by chance contains.
+const fleetUser = "fleet-user-1"
+
 func (f *fleet) post(id, text string, headers ...kgo.RecordHeader) {
 	f.t.Helper()
-	b, err := json.Marshal(map[string]any{"id": id, "time": "2026-03-01T12:00:00Z", "user": map[string]any{"id": "u1"}, "fields": map[string]string{"text": text}})
+	b, err := json.Marshal(map[string]any{"id": id, "time": "2026-03-01T12:00:00Z", "user": map[string]any{"id": fleetUser}, "fields": map[string]string{"text": text}})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.produce(f.tag+".posts", "u1", b, headers...)
+	f.produce(f.tag+".posts", fleetUser, b, headers...)
 }
 
 // reviewed waits until an event is on the review topic.

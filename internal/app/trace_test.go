@@ -92,7 +92,7 @@ func TestTraceGoesThroughTheDaemon(t *testing.T) {
 	f.start("off")
 	f.post("p1", "一号测试词 and a secret-text", traceHeaders("p1")...)
 	f.post("p2", "一号测试词", kgo.RecordHeader{Key: "traceparent", Value: []byte("00-malformed")}, kgo.RecordHeader{Key: "tracestate", Value: []byte("vendor=x")})
-	f.produce(f.tag+".posts", "u1", []byte("{"), traceHeaders("dead")...)
+	f.produce(f.tag+".posts", fleetUser, []byte("{"), traceHeaders("dead")...)
 	review := f.onTopic(".review", 2)
 	if diff := cmp.Diff(traceHeaders("p1"), traceOf(review["p1"])); diff != "" {
 		t.Errorf("spans off: -want +got:\n%s", diff)
@@ -158,7 +158,7 @@ func TestTraceGoesThroughTheDaemon(t *testing.T) {
 	if strings.Contains(log, traceIDOf("passes")) {
 		t.Error("a post that passes has a line in the log")
 	}
-	for _, secret := range []string{"一号测试词", "secret-text", "u1"} {
+	for _, secret := range []string{"一号测试词", "secret-text", fleetUser} {
 		if bytes.Contains(o.bytes.Bytes(), []byte(secret)) {
 			t.Errorf("%q is in the spans", secret)
 		}
