@@ -46,11 +46,17 @@ func newWitness(t *testing.T) (*witness, *httptest.Server) {
 		t.Fatal(err)
 	}
 	w := &witness{t: t, name: "witness.example/w1", key: key, logs: make(map[string]note.Verifier), latest: make(map[string]evidence.Head)}
+	return w, w.serve()
+}
+
+// serve has the witness answer at an address. What was asked at another one counts for this
+// one, too: close that before, and nothing is in hand there any more.
+func (w *witness) serve() *httptest.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /weir/add-checkpoint", w.addCheckpoint)
 	s := httptest.NewServer(mux)
-	t.Cleanup(s.Close)
-	return w, s
+	w.t.Cleanup(s.Close)
+	return s
 }
 
 func (w *witness) public() []byte {
@@ -198,7 +204,8 @@ func TestWitnessSigns(t *testing.T) {
 			t.Errorf("%v: cosigned by %s\n%s", err, x.Witness, x.Checkpoint)
 		}
 	}
-	again := newTestCosigner(t, w, s, l.Log)
+	s.Close() // a request may have been in hand when its cosigner was stopped
+	again := newTestCosigner(t, w, w.serve(), l.Log)
 	l.grow(t, 7)
 	w.calls = nil
 	if err := again.Check(t.Context()); err != nil {
