@@ -47,7 +47,7 @@ func TestEvidenceOutlivesThePod(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			done, err := c.Erase(context.Background(), desk.EraseRequest{Subject: "u1", By: "zhao", Basis: "asked for", Reason: "test"})
+			done, err := c.Erase(context.Background(), desk.EraseRequest{Subject: fleetUser, By: "zhao", Basis: "asked for", Reason: "test"})
 			if err != nil || done.Restricted != 1 { // put aside: not destroyed on the day it was made
 				t.Errorf("%+v, %v", done, err)
 			}
