@@ -59,8 +59,8 @@ cost: ## what a post costs the whole daemon on a real Kafka, beside the program 
 cost-rate: ## the same at steady rates, with latency (COST=5x times ten seconds, 5 minutes)
 	scripts/integration -v -run '^$$' -bench CostAtRate -benchtime $(or $(COST),5x) ./internal/app
 
-cost-short: ## one round of the most of both, in two minutes, as CI does
-	scripts/integration -v -run '^$$' -bench 'CostOfBacklog|CostOfFlagged|CostOfStart/terms|CostAtRate/rate=20000/all' -benchtime 1x ./internal/app
+cost-short: ## one round of the most of all three, in four minutes, as CI does
+	scripts/integration -v -run '^$$' -bench 'CostOfBacklog|CostOfFlagged|CostOfStart/terms|CostAtRate/rate=20000/all|CostGrowth' -benchtime 1x ./internal/app
 
 growth: ## how the cost of a post grows with partitions, terms, sizes and what is flagged (COST=3x rounds)
 	scripts/integration -v -run '^$$' -bench CostGrowth -benchtime $(or $(COST),3x) ./internal/app
