@@ -34,13 +34,11 @@ func (capacityCmd) Help() string {
 	return `Says what a rate of messages takes: CPU time, instances, partitions and memory of Weir, what goes through Kafka and Redis, and the disk of the evidence. Without flags that is a million posts a second. It asks nobody: it is the formula of docs/capacity.md with what was measured on one machine. Another machine is faster or slower, and rules that look for disguises take more: measure a message of yours on a machine of yours, by weir load with --admin, and give what it says as --cpu-per-post, with --measured-at if you loaded at a rate. An instance whose cores are busy polls less often and so takes less for a message: what is needed is counted by what a message takes in a backlog, and with one instance away half as much again must be left to work off what has gathered.`
 }
 
-// textBeside is how much of a usual message is not text.
-const textBeside = 294
-
 // Run says what a rate takes.
 func (c *capacityCmd) Run(s streams) error {
+	usual := capacity.Usual()
 	d := capacity.Demand{
-		Workload: capacity.Workload{Size: c.Size, Text: max(c.Size-textBeside, 0), Terms: c.Terms, Hits: c.Hits / 100, Pushes: c.Pushes / 100},
+		Workload: capacity.Workload{Size: c.Size, Text: max(c.Size-(usual.Size-usual.Text), 0), Terms: c.Terms, Hits: c.Hits / 100, Pushes: c.Pushes / 100},
 		Rate:     c.Rate, Cores: c.CoresPerInstance, Brokers: c.Brokers, Replicas: c.Replicas, Pace: c.Pace,
 	}
 	if c.Text != nil {
