@@ -2,12 +2,16 @@ package chaos
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/weir-moderation/weir/internal/load"
 )
 
 // settled waits until the group has committed all there is in the topics.
@@ -67,4 +71,17 @@ func audit(ctx context.Context, members []*member, more ...string) (string, erro
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	return lines[len(lines)-1], nil
+}
+
+// loadReport returns what weir load, run with --json, has found, once it has ended with err.
+// What is wrong is in the report; an error is that it could not find out.
+func loadReport(err error, out, said []byte) (*load.Report, error) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
+		return nil, fmt.Errorf("weir load: %w\n%s", err, said)
+	}
+	r := new(load.Report)
+	if err := json.Unmarshal(out, r); err != nil {
+		return nil, fmt.Errorf("weir load: %w\n%s%s", err, out, said)
+	}
+	return r, nil
 }

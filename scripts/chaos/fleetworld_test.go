@@ -119,7 +119,7 @@ type stream struct {
 
 // loaded is how weir load ended.
 type loaded struct {
-	report load.Report
+	report *load.Report
 	err    error
 }
 
@@ -147,11 +147,7 @@ func (w *fleetWorld) stream(ctx context.Context, name string, partitions int32, 
 	}
 	go func() {
 		var l loaded
-		if err := cmd.Wait(); err != nil {
-			l.err = fmt.Errorf("weir load: %w\n%s", err, errs.Bytes())
-		} else if err := json.Unmarshal(out.Bytes(), &l.report); err != nil {
-			l.err = fmt.Errorf("weir load: %w\n%s", err, out.Bytes())
-		}
+		l.report, l.err = loadReport(cmd.Wait(), out.Bytes(), errs.Bytes())
 		s.loaded <- l
 	}()
 	for written := int64(0); written < count; {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"strconv"
 	"testing"
 	"time"
 )
@@ -13,7 +12,6 @@ import (
 type redisServer struct {
 	t    *testing.T
 	addr string
-	port int
 	dir  string
 	cmd  *exec.Cmd
 }
@@ -23,14 +21,7 @@ func startRedis(t *testing.T) *redisServer {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("needs redis-server")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &redisServer{t: t, addr: l.Addr().String(), port: l.Addr().(*net.TCPAddr).Port, dir: t.TempDir()}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	r := &redisServer{t: t, addr: freeAddr(t), dir: t.TempDir()}
 	r.start()
 	t.Cleanup(r.stop)
 	return r
@@ -38,7 +29,11 @@ func startRedis(t *testing.T) *redisServer {
 
 func (r *redisServer) start() {
 	r.t.Helper()
-	r.cmd = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(r.port), "--dir", r.dir,
+	host, port, err := net.SplitHostPort(r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd = exec.Command("redis-server", "--bind", host, "--port", port, "--dir", r.dir,
 		"--appendonly", "yes", "--appendfsync", "always", "--save", "", "--loglevel", "warning")
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)

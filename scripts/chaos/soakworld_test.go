@@ -3,12 +3,9 @@ package chaos
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -123,19 +120,6 @@ anchors: {every: 1m}
 		}
 	}
 	return w
-}
-
-// freeAddr returns an address of this machine that nobody listens at.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
 }
 
 // everybody are all instances, that which is away among them.
@@ -285,13 +269,5 @@ func (w *soakWorld) load(ctx, enough context.Context, args ...string) (*load.Rep
 		return nil, err
 	}
 	defer context.AfterFunc(enough, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })() // it may have ended
-	err := cmd.Wait()
-	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) {
-		return nil, fmt.Errorf("weir load: %w\n%s", err, errs.Bytes())
-	}
-	r := new(load.Report)
-	if err := json.Unmarshal(out.Bytes(), r); err != nil {
-		return nil, fmt.Errorf("weir load: %w\n%s%s", err, out.Bytes(), errs.Bytes())
-	}
-	return r, nil
+	return loadReport(cmd.Wait(), out.Bytes(), errs.Bytes())
 }
