@@ -14,10 +14,11 @@ import (
 
 // Call is a small request whose answer fits into memory as a whole.
 type Call struct {
-	API    API
-	Client string // how we call ourselves
-	Body   func(w *Writer)
-	Route  Route // nil: any broker
+	API   API
+	Body  func(w *Writer) // called before anything is sent
+	Route Route           // nil: any broker
+
+	request []byte
 }
 
 // Answer is what a broker answered to a Call, without its head.
@@ -43,12 +44,10 @@ func (c *Call) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
 	return c.Route(cluster)
 }
 
-// RawExchange sends the request and reads the answer.
+// RawExchange sends the request and reads the answer. It runs in a goroutine of the
+// connection, which may begin with it when the caller has given up.
 func (c *Call) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	var w Writer
-	w.Begin(c.API, c.Client)
-	c.Body(&w)
-	n, err := Exchange(rw, w.Finish(), MaxAnswer)
+	n, err := Exchange(rw, c.request, MaxAnswer)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +66,13 @@ func (c *Call) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 }
 
 // Ask sends a small request under a client's name and returns the body of its
-// answer.
+// answer. The request is written here and not when it is sent: that may be when the
+// caller has given up and changes what it was made of.
 func (send RoundTrip) Ask(ctx context.Context, limit time.Duration, client string, c *Call) (*Reader, error) {
-	c.Client = client
+	var w Writer
+	w.Begin(c.API, client)
+	c.Body(&w)
+	c.request = w.Finish()
 	r, err := send(ctx, limit, c)
 	if err != nil {
 		return nil, err

@@ -40,7 +40,7 @@ func (c *Coordinator) Find(ctx context.Context) (int32, error) {
 // FindBeside is Find without the broker to avoid, if there is another: it may be
 // frozen, and would take as long to say nothing.
 func (c *Coordinator) FindBeside(ctx context.Context, avoid int32) (int32, error) {
-	r, err := c.send(ctx, Timeout, &Call{API: FindCoordinator, Body: func(w *Writer) {
+	r, err := c.Send.Ask(ctx, Timeout, c.Client, &Call{API: FindCoordinator, Body: func(w *Writer) {
 		w.Str(c.Name)
 		w.I8(int8(c.Kind))
 	}, Route: toAnyBut(avoid)})
@@ -81,16 +81,7 @@ func (c *Coordinator) Forget(node int32) {
 // Ask sends a request to a coordinator and returns the body of its answer.
 func (c *Coordinator) Ask(ctx context.Context, node int32, limit time.Duration, q *Call) (*Reader, error) {
 	q.Route = ToBroker(node)
-	return c.send(ctx, limit, q)
-}
-
-func (c *Coordinator) send(ctx context.Context, limit time.Duration, q *Call) (*Reader, error) {
-	q.Client = c.Client
-	m, err := c.Send(ctx, limit, q)
-	if err != nil {
-		return nil, err
-	}
-	return &Reader{B: m.(*Answer).Body}, nil
+	return c.Send.Ask(ctx, limit, c.Client, q)
 }
 
 // Retriable reports whether the same request may succeed if it is sent again, to
