@@ -668,9 +668,11 @@ func TestPartitionAddedWhileRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.admin.ForceMetadataRefresh()
-	fresh := e.kgo()
 	e.eventually("the partition to be there", func() bool {
+		// The broker may not know of it yet, and a client that was told of one partition
+		// asks again in five minutes.
+		fresh := e.kgo()
+		defer fresh.Close()
 		return fresh.ProduceSync(e.context(), &kgo.Record{Topic: topic, Partition: 1, Value: []byte("before it was assigned")}).FirstErr() == nil
 	})
 	e.eventually("the new partition to be read", func() bool { return len(m.of(topic, 1)) > 0 })
