@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weir-moderation/weir/internal/kafka/group"
@@ -668,13 +667,7 @@ func TestPartitionAddedWhileRunning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.eventually("the partition to be there", func() bool {
-		// The broker may not know of it yet, and a client that was told of one partition
-		// asks again in five minutes.
-		fresh := e.kgo()
-		defer fresh.Close()
-		return fresh.ProduceSync(e.context(), &kgo.Record{Topic: topic, Partition: 1, Value: []byte("before it was assigned")}).FirstErr() == nil
-	})
+	e.putFirst(topic, 1, "k", []byte("before it was assigned"), time.Now())
 	e.eventually("the new partition to be read", func() bool { return len(m.of(topic, 1)) > 0 })
 	if got := m.of(topic, 1)[0].offset; got != 0 {
 		t.Errorf("read from offset %d on", got)

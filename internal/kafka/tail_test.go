@@ -69,8 +69,7 @@ func TestTail(t *testing.T) {
 	if _, err := kadm.NewClient(e.admin).CreatePartitions(e.context(), 1, topic); err != nil {
 		t.Fatal(err)
 	}
-	e.admin = e.kgo()
-	e.put(topic, 2, "k", []byte("h"), now)
+	e.putFirst(topic, 2, "k", []byte("h"), now)
 	var got []string
 	e.eventually("the new partition", func() bool { // a poll may fail until its leader is known
 		err := l.Poll(e.context(), func(b *Batch) error {
